@@ -1,0 +1,18 @@
+"""Texts of every pair and their CLIP features (artifacts `pairs`, `texts`). Reads `corpus`.
+
+python jobs/embed_texts.py --config configs/demo.yaml
+ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/voc12.yaml
+"""
+
+from qaclims_ray.cli import parse, run_job
+from qaclims_ray.corpus import stage
+
+
+def main() -> None:
+    """Run the job."""
+    experiment, arguments = parse(__doc__)
+    print(stage.run_texts(experiment, overwrite=arguments.overwrite))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,1 @@
+"""QA-CLIMS on Ray: weakly supervised semantic segmentation from image labels."""

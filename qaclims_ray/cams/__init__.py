@@ -1,0 +1,1 @@
+"""5. Class activation maps of every image."""

@@ -1,0 +1,173 @@
+"""The compute section as Ray arguments; the one place where Ray's environment is set."""
+
+import logging
+import math
+import os
+import sys
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow.fs as pafs
+import ray
+import ray.data
+import ray.train
+from ray.data.checkpoint import CheckpointConfig
+
+from qaclims_ray.artifacts import Artifact
+from qaclims_ray.sections import Compute, Pool, Workers
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would copy `uv run` into every worker, which then resolves the project anew.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # The Parquet reader starts so many actors for each read; the default is 32.
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
+    # Progress is ours (progress.py), on the user's screen only.
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # What the C++ core reports to the screen besides its log files concerns Ray's developers.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+_IO_ERRORS = [
+    r"AWS Error (INTERNAL_FAILURE|NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE)",
+    r"AWS Error UNKNOWN \(HTTP status 503\)",
+    r"reduce your request rate",
+    r"SlowDown",
+    r"Connection reset",
+    r"IncompleteRead",
+]
+_MIN_CPUS = 4
+
+
+def start(compute: Compute) -> None:
+    """Start Ray on this machine or connect to a cluster; nothing to do where Ray runs already."""
+    if ray.is_initialized():
+        return
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A pool that is larger than a small input needs is no fault.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    _set_data_defaults()
+    with _quiet_core():
+        _init(compute, quiet)
+
+
+def _init(compute: Compute, quiet: dict[str, Any]) -> None:
+    if compute.address is not None:
+        ray.init(address=compute.address, **quiet)
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of one process's own
+    megabytes = compute.object_store_megabytes
+    ray.init(
+        address="local",
+        num_cpus=compute.num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
+        object_store_memory=None if megabytes is None else megabytes * 2**20,
+        include_dashboard=False,
+        **quiet,
+    )
+
+
+@contextmanager
+def _quiet_core() -> Generator[None]:
+    """Keep from the screen what the C++ core says of its log level while it starts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _set_data_defaults() -> None:
+    context = ray.data.DataContext.get_current()
+    context.retried_io_errors = _IO_ERRORS
+    context.wait_for_min_actors_s = 600
+    context.execution_no_progress_timeout_s = 1800
+    context.actor_init_retry_on_errors = True
+
+
+def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
+    """Arguments of `map_batches` for one pool of actors.
+
+    Args:
+        pool: The section of the stage.
+        key: Its dotted name, for errors.
+
+    Raises:
+        ValueError: the pool could never be placed, or would leave no CPU to read with.
+    """
+    _check_fits(pool.num_actors * pool.num_cpus + 1, "CPU", f"{key}.num_actors or .num_cpus")
+    _check_fits(math.ceil(pool.num_actors * pool.num_gpus), "GPU", f"{key}.num_gpus")
+    return {
+        "compute": ray.data.ActorPoolStrategy(size=pool.num_actors),
+        "num_cpus": pool.num_cpus,
+        "num_gpus": pool.num_gpus,
+        "batch_size": pool.batch_size,
+        "batch_format": "pyarrow",
+    }
+
+
+def _check_fits(wanted: float, resource: str, keys: str) -> None:
+    """Ray waits silently for what a cluster lacks; a fixed cluster can say so at once."""
+    has = ray.cluster_resources().get(resource, 0.0)
+    if wanted > has and not _autoscales():
+        raise ValueError(
+            f"{wanted:g} {resource}s are needed (one CPU is kept for reading), the Ray cluster "
+            f"has {has:g}: lower {keys}, or give compute.num_cpus or a larger cluster"
+        )
+
+
+def _autoscales() -> bool:
+    return any(node["Resources"].get("CPU", 0) == 0 for node in ray.nodes() if node["Alive"])
+
+
+@contextmanager
+def resuming(artifact: Artifact, key: str) -> Generator[None]:
+    """Datasets made in the body go on from the rows that `artifact.work` holds already.
+
+    Ray Data's job checkpoint: exactly once for each value of the column `key`, also after SIGKILL
+    of the driver.
+    """
+    context = ray.data.DataContext.get_current()
+    filesystem, path = pafs.FileSystem.from_uri(f"{artifact.work}/checkpoint")
+    context.checkpoint_config = CheckpointConfig(
+        key, path, override_filesystem=filesystem, delete_checkpoint_on_success=False
+    )
+    try:
+        yield
+    finally:
+        context.checkpoint_config = None
+
+
+def scaling(workers: Workers) -> ray.train.ScalingConfig:
+    """Workers of a training; without GPUs no more of them than the cluster has CPUs for.
+
+    Raises:
+        ValueError: the cluster lacks the GPUs.
+    """
+    if workers.use_gpu:
+        _check_fits(workers.num_workers, "GPU", "compute.train.num_workers")
+    _check_fits(workers.num_workers * workers.num_cpus, "CPU", "compute.train.num_workers")
+    return ray.train.ScalingConfig(
+        num_workers=workers.num_workers,
+        use_gpu=workers.use_gpu,
+        resources_per_worker={"CPU": workers.num_cpus, **({"GPU": 1} if workers.use_gpu else {})},
+    )
+
+
+def run_config(workers: Workers, target: Artifact) -> ray.train.RunConfig:
+    """Where a training keeps its checkpoints: the same place each time, so that it goes on."""
+    return ray.train.RunConfig(
+        name="fit",
+        storage_path=f"{target.work}/train",
+        failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+        checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+    )

@@ -1,0 +1,92 @@
+"""The experiment: every number that a run depends on.
+
+`configs/*.yaml` mirror `Experiment` and its sections (`sections.py`) one to one. A value is
+
+    class default  <  YAML file  <  override ("train.ritc.loss.foreground=12")
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import Field
+
+from qaclims_ray.overrides import Tree, validate, with_overrides
+from qaclims_ray.sections import (
+    Cams,
+    Coco14,
+    Compute,
+    Corpus,
+    Demo,
+    Evaluate,
+    Folder,
+    Model,
+    Section,
+    Train,
+    Voc12,
+)
+
+PACKAGE = "package:"
+"""Prefix of a location inside the installed package, such as `package:demo/weights/clip`."""
+
+
+class Experiment(Section):
+    """One run, from images to scores."""
+
+    name: str
+    run: str
+    """Folder or URL that holds the artifacts."""
+    base: str | None = None
+    """Another run whose complete artifacts are used, read-only, where this one has none."""
+    data: Annotated[Voc12 | Coco14 | Folder | Demo, Field(discriminator="kind")]
+    corpus: Corpus = Corpus()
+    model: Model = Model()
+    train: Train = Train()
+    cams: Cams = Cams()
+    evaluate: Evaluate = Evaluate()
+    compute: Compute = Compute()
+
+    def plain(self) -> Tree:
+        """The resolved tree as plain data, for YAML and across processes."""
+        return self.model_dump(mode="json")
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> "Experiment":
+        """A validated copy with dotted keys set."""
+        return validate(Experiment, with_overrides(self.plain(), overrides), "overrides")
+
+
+def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
+    """Read a YAML file, apply dotted overrides, validate the result once.
+
+    Raises:
+        ValueError: the file is absent or no mapping, or keys or values are wrong; all are listed.
+    """
+    return validate(Experiment, with_overrides(read_yaml(path), overrides or {}), str(path))
+
+
+def read_yaml(path: str | Path) -> Tree:
+    """The mapping in a YAML file.
+
+    Raises:
+        ValueError: no such file, or something else than a mapping in it.
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"config {str(path)!r}: no such file; see configs/ for examples")
+    tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(tree, dict):
+        raise ValueError(f"config {str(path)!r}: expected a mapping, got {type(tree).__name__}")
+    return tree
+
+
+def dump(experiment: Experiment) -> str:
+    """The resolved tree as YAML; loading it gives an equal experiment."""
+    return yaml.safe_dump(experiment.plain(), sort_keys=False, allow_unicode=True)
+
+
+def resolve(location: str) -> str:
+    """A location of weights: `package:demo/…` becomes a path inside the installed package."""
+    if not location.startswith(PACKAGE):
+        return location
+    return str(files("qaclims_ray").joinpath(location.removeprefix(PACKAGE)))

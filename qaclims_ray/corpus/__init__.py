@@ -1,0 +1,1 @@
+"""2. What a visual-question-answering model says about each (image, class)."""

@@ -1,0 +1,70 @@
+"""What is asked about an image, and what becomes of the answers (paper, section 3.2).
+
+Source of templates, names and rules: `visual_questions.py`, `misc/cat_names.py`, `net/vqa_fg.py`
+and `net/vqa_bg.py` of the published code.
+"""
+
+from collections.abc import Sequence
+
+from lemminflect import getLemma
+
+FOREGROUND_QUESTIONS = (
+    "What kind of {} is in the photo?",
+    "What type of {} is in the photo?",
+    "What is this {} also called?",
+    "What is this {} usually called?",
+    "What is another word for this {}?",
+    "What is another name for this {}?",
+)
+BACKGROUND_QUESTIONS = (
+    "what is above the {}?",
+    "what is under the {}?",
+    "what is behind the {}?",
+    "what is around the {}?",
+    "what is next to the {}?",
+    "what is the left side of {}?",
+    "what is the right side of {}?",
+    "what scene is the {} in?",
+    "what environment is the {} in?",
+    "what place is the {} in?",
+)
+PROMPT = "a photo of {}."
+"""How CLIP is told a text."""
+
+_SHORT_NAMES = {"dining table": "table", "tv monitor": "monitor", "potted plant": "plant"}
+
+
+def ask(templates: Sequence[str], class_name: str) -> list[str]:
+    """The questions of the templates about a class; `{}` stands for its name."""
+    return [template.replace("{}", class_name) for template in templates]
+
+
+def lemma(answer: str) -> str:
+    """The whole answer as one noun in the singular; an unknown noun stays as it is.
+
+    Several words are one unknown noun, as in the published code. Of two lemmas the shorter one
+    counts ("leaves" is "leaf"): WordNet's rule.
+    """
+    return min(getLemma(answer, upos="NOUN", lemmatize_oov=False), key=len, default=answer)
+
+
+def expected_names(class_name: str) -> tuple[str, ...]:
+    """Names that show that an answer speaks of the class: its name, or for three a part."""
+    short = _SHORT_NAMES.get(class_name)
+    return (class_name,) if short is None else (short, class_name)
+
+
+def foreground_text(lemma: str, class_name: str, expected: Sequence[str]) -> str:
+    """The answer, followed by the class name unless an expected name is a substring of it.
+
+    "metro" becomes "metro train". Case matters; a part of a word counts ("cattle" names "cat").
+    """
+    return lemma if any(name in lemma for name in expected) else f"{lemma} {class_name}"
+
+
+def background_texts(lemmas: Sequence[str], class_name: str) -> list[str]:
+    """The unique answers in order of first appearance, without the class name itself.
+
+    May be empty; an empty answer stays an answer.
+    """
+    return [text for text in dict.fromkeys(lemmas) if text != class_name]

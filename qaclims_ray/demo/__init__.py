@@ -1,0 +1,1 @@
+"""The built-in image world and its tiny models: a real run without downloads."""

@@ -1,0 +1,1 @@
+"""7. mIoU of CAMs, seeds, masks or predictions."""

@@ -1,0 +1,175 @@
+"""Confusion counts of label maps, of all thresholds in one pass, and the scores made of them.
+
+Counts are summed over images and workers; every score divides once, at the end. A confusion matrix
+has one row per true class and one column per predicted class, background first.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, Integer
+from numpy.typing import ArrayLike
+
+from qaclims_ray.types import BACKGROUND, IGNORE
+
+_SIGNED_IGNORE = -1
+
+Confusion = Int[np.ndarray, "*T K K"]
+Truth = Integer[np.ndarray, "H W"]
+"""A label map of any integer type; 255 (or -1, its signed spelling) is ignored."""
+
+
+def count(
+    prediction: Integer[np.ndarray, "H W"], truth: Truth, num_classes: int
+) -> Int[np.ndarray, "K K"]:
+    """Pixels per (true, predicted) class; `num_classes` excludes the background.
+
+    Pixels whose truth is 255 count nowhere; a predicted 255 counts as background (published
+    `eval_sem_seg`). Raises ValueError for maps of unlike size and for values out of range.
+    """
+    kept, true = _known(truth, prediction.shape, num_classes)
+    predicted = np.where(prediction == IGNORE, BACKGROUND, prediction)[kept].astype(np.int64)
+    _check_values("prediction", predicted, num_classes)
+    size = num_classes + 1
+    pairs = true * size + predicted
+    return np.bincount(pairs, minlength=size * size).reshape(size, size)
+
+
+def sweep(
+    cams: Float[np.ndarray, "N H W"],
+    classes: Sequence[int],
+    truth: Truth,
+    thresholds: Sequence[float] | Float[np.ndarray, "T"],
+    num_classes: int,
+) -> Int[np.ndarray, "T K K"]:
+    """Confusion matrices of the predictions at all thresholds, in one pass over the pixels.
+
+    The prediction at threshold t is argmax over [t, cams]: class index + 1 of the largest CAM where
+    it exceeds t, else background, which also wins ties; of equal CAMs the first wins. `cams` are
+    normalised to [0, 1], one per entry of `classes` (class indices). Thresholds may come in any
+    order; they are rounded to the type of the CAMs, as in the published code. Pixels are counted by
+    (true class, class of the largest CAM, number of thresholds below it); sums over the last axis
+    are the matrices. An image without classes is all background.
+
+    Raises ValueError as `count` does.
+    """
+    size = num_classes + 1
+    kept, true = _known(truth, cams.shape[1:], num_classes)
+    predicted, value = _largest(cams[:, kept], classes)
+    _check_values("class of a CAM", predicted, num_classes)
+    levels = np.asarray(thresholds, dtype=cams.dtype)
+    order = np.argsort(levels)
+    below = np.searchsorted(levels[order], value)
+    bins = (true * size + predicted) * (len(levels) + 1) + below
+    counts = np.bincount(bins, minlength=size * size * (len(levels) + 1))
+    counts = counts.reshape(size, size, -1)
+    # Over the threshold of rank r are the pixels of all bins above r: those keep their class.
+    foreground = np.moveaxis(counts[..., ::-1].cumsum(-1)[..., -2::-1], -1, 0)
+    result = np.empty_like(foreground)
+    result[order] = foreground
+    result[..., BACKGROUND] = counts.sum((1, 2)) - result[..., 1:].sum(-1)
+    return result
+
+
+def iou(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+    """Intersection over union per class, in [0, 1].
+
+    nan for a class that is neither true nor predicted anywhere; 0 for one predicted but never true.
+    """
+    hits = _hits(confusion)
+    return _ratio(hits, confusion.sum(-1) + confusion.sum(-2) - hits)
+
+
+def mean_iou(confusion: Confusion) -> Float[np.ndarray, "*T"]:
+    """Mean of `iou` over the classes (background included) that it is defined for."""
+    scores = iou(confusion)
+    return _ratio(np.nansum(scores, axis=-1), np.isfinite(scores).sum(-1))
+
+
+def precision(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+    """Share of the pixels predicted as a class that are truly of it; nan where none is."""
+    return _ratio(_hits(confusion), confusion.sum(-2))
+
+
+def recall(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+    """Share of the pixels truly of a class that are predicted as such; nan where none is."""
+    return _ratio(_hits(confusion), confusion.sum(-1))
+
+
+def false_positives(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+    """Wrongly predicted pixels of a class as a share of its union (over-activation).
+
+    With `iou` and `false_negatives` it sums to 1 (published `eval_sem_seg`).
+    """
+    hits, predicted = _hits(confusion), confusion.sum(-2)
+    return _ratio(predicted - hits, confusion.sum(-1) + predicted - hits)
+
+
+def false_negatives(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+    """Missed pixels of a class as a share of its union (under-activation)."""
+    hits, true = _hits(confusion), confusion.sum(-1)
+    return _ratio(true - hits, true + confusion.sum(-2) - hits)
+
+
+def false_foreground(confusion: Confusion) -> Float[np.ndarray, "*T"]:
+    """Share of the pixels predicted as any class that are truly background, in [0, 1]."""
+    predicted = confusion[..., 1:].sum(-1)
+    return _ratio(predicted[..., BACKGROUND], predicted.sum(-1))
+
+
+def best_threshold(
+    confusion: Int[np.ndarray, "T K K"], thresholds: Sequence[float] | Float[np.ndarray, "T"]
+) -> tuple[float, float]:
+    """The threshold of the highest mIoU of all, and that mIoU; the first of equal ones.
+
+    The published sweep stops at the first threshold that does not improve, which may be far off.
+    """
+    scores = mean_iou(confusion)
+    best = int(np.nanargmax(scores))
+    return float(thresholds[best]), float(scores[best])
+
+
+def _hits(confusion: Confusion) -> Int[np.ndarray, "*T K"]:
+    return np.diagonal(confusion, axis1=-2, axis2=-1)
+
+
+def _ratio(part: ArrayLike, whole: ArrayLike) -> Float[np.ndarray, "..."]:
+    """Quotient; nan where there is nothing of nothing."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.true_divide(part, whole))
+
+
+def _known(
+    truth: Truth, shape: tuple[int, ...], num_classes: int
+) -> tuple[Bool[np.ndarray, "H W"], Int[np.ndarray, "pixels"]]:
+    """Where the truth is no 255, and its values there."""
+    if truth.shape != shape:
+        raise ValueError(
+            f"ground truth of {truth.shape} pixels for a prediction of {shape}: both must have the "
+            "size of the image; resize the CAMs to full resolution first"
+        )
+    kept = (truth != IGNORE) & (truth != _SIGNED_IGNORE)
+    true = truth[kept].astype(np.int64)
+    _check_values("ground truth", true, num_classes)
+    return kept, true
+
+
+def _check_values(what: str, values: Int[np.ndarray, "pixels"], num_classes: int) -> None:
+    wrong = np.unique(values[(values < BACKGROUND) | (values > num_classes)])
+    if wrong.size:
+        raise ValueError(
+            f"{what} holds {wrong[:5].tolist()}; legal are 0 (background) to {num_classes} (class "
+            f"index + 1) and {IGNORE} (ignore): check the number of classes and the palette"
+        )
+
+
+def _largest(
+    cams: Float[np.ndarray, "N pixels"], classes: Sequence[int]
+) -> tuple[Int[np.ndarray, "pixels"], Float[np.ndarray, "pixels"]]:
+    """Class index + 1 and value of the largest CAM; background below everything without CAMs."""
+    predicted = np.full(cams.shape[1], BACKGROUND, dtype=np.int64)
+    value = np.full(cams.shape[1], -np.inf, dtype=cams.dtype)
+    for cam, index in zip(cams, classes, strict=True):
+        predicted[cam > value] = index + 1
+        value = np.maximum(value, cam)
+    return predicted, value

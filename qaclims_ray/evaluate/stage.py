@@ -1,0 +1,115 @@
+"""mIoU of CAMs against the ground truth, at all thresholds in one pass.
+
+Reads `images` and `cams` (or `baseline_cams`); writes `scores` (or `baseline_scores`).
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+
+from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.compute import actor_pool, start
+from qaclims_ray.config import Experiment
+from qaclims_ray.data.stage import class_names
+from qaclims_ray.evaluate.score import Counts, count, scores
+from qaclims_ray.progress import watch
+from qaclims_ray.storage import write_json
+from qaclims_ray.tables import look_up, read_table
+
+SCORES = "scores.json"
+
+
+class Scorer:
+    """Ray Data actor: CAM rows in, one row of confusion counts per batch out."""
+
+    def __init__(self, images: Artifact, thresholds: Sequence[float], num_classes: int) -> None:
+        self._images = images
+        self._count = partial(count, thresholds=thresholds, num_classes=num_classes)
+
+    def __call__(self, cams: pa.Table) -> pa.Table:
+        """Confusion counts of a batch; images without ground truth are left out."""
+        found = look_up(self._images, cams["name"].to_pylist(), ["name", "mask"]).to_pylist()
+        masks = {row["name"]: row["mask"] for row in found if row["mask"] is not None}
+        rows = [row for row in cams.to_pylist() if row["name"] in masks]
+        counts = self._count(rows, masks).astype(np.int64).tobytes()
+        return pa.table({"counts": [counts], "num_images": [len(rows)], "num_rows": [len(cams)]})
+
+
+def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = False) -> str:
+    """Write `scores` (or `baseline_scores`); return the summary line with the best mIoU."""
+    prefix = "baseline_" if baseline else ""
+    return make(
+        experiment, f"{prefix}scores", partial(_score, experiment, f"{prefix}cams"), overwrite
+    )
+
+
+def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
+    images, cams = artifact(experiment, "images"), artifact(experiment, cams_name)
+    num_cams = cams.require()["rows"]
+    names = class_names(images)
+    _check_names(images, cams)
+    start(experiment.compute)
+    counts, num_images = _sum(experiment, images, cams, num_cams, len(names))
+    if num_images == 0:
+        raise ValueError(f"{images.uri} holds no ground truth, so there is nothing to score with")
+    result = scores(
+        counts,
+        experiment.evaluate.thresholds,
+        fixed_threshold=experiment.evaluate.threshold,
+        class_names=names,
+        num_images=num_images,
+        settings=_settings(experiment, cams_name),
+    )
+    write_json(f"{target.uri}/{SCORES}", result)
+    return Built(num_images, num_cams - num_images, {"miou": result["best"]["miou"]})
+
+
+def _sum(
+    experiment: Experiment, images: Artifact, cams: Artifact, num_cams: int, num_classes: int
+) -> tuple[Counts, int]:
+    thresholds = experiment.evaluate.thresholds
+    arguments = {"images": images, "thresholds": thresholds, "num_classes": num_classes}
+    pool = experiment.compute.evaluate
+    rows = ray.data.read_parquet(cams.shards()).repartition(
+        target_num_rows_per_block=pool.block_rows
+    )
+    rows = rows.map_batches(
+        Scorer, fn_constructor_kwargs=arguments, **actor_pool(pool, "compute.evaluate")
+    )
+    total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
+    num_images = done = 0
+    with watch("scores", lambda: done, num_cams):
+        for row in rows.iter_rows():
+            total += np.frombuffer(row["counts"], np.int64).reshape(total.shape)
+            num_images += row["num_images"]
+            done += row["num_rows"]
+    return total, num_images
+
+
+def _check_names(images: Artifact, cams: Artifact) -> None:
+    known = set(read_table(images, ["name"])["name"].to_pylist())
+    scored = set(read_table(cams, ["name"])["name"].to_pylist())
+    if not scored <= known:
+        raise ValueError(
+            f"{cams.uri} has images that {images.uri} lacks, such as {min(scored - known)!r}: "
+            "make the CAMs of these images anew (make_cams.py --overwrite)"
+        )
+
+
+def _settings(experiment: Experiment, cams_name: str) -> dict[str, Any]:
+    data = experiment.data
+    return {
+        "data": data.kind,
+        "split": getattr(data, "split", None),
+        "scored": cams_name,
+        "scales": list(experiment.cams.scales),
+        "flips": True,
+        "activation": experiment.cams.activation,
+        "resolution": experiment.cams.resolution,
+        "refinement": "none",
+        "crf": False,
+    }

@@ -1,0 +1,63 @@
+"""The class activation map (CAM) network: a backbone and a 1x1 classifier."""
+
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from qaclims_ray.model.checkpoints import load_backbone
+from qaclims_ray.model.resnet import Backbone, backbone
+from qaclims_ray.types import Cams, Images
+
+
+def pool_logits(logits: Cams) -> Float[Tensor, "B C"]:
+    """Class logits of whole images: the mean of each logit map.
+
+    Equal to classifying the pooled features, since the classifier is linear and has no bias.
+    """
+    return logits.mean(dim=(2, 3))
+
+
+class CamNet(nn.Module):
+    """A backbone and a 1x1 classifier without bias, whose logit maps are the CAMs.
+
+    `sigmoid(net(images))` are the CAMs that training uses, `relu(net(images))` those of inference.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.classifier = nn.Conv2d(backbone.num_features, num_classes, kernel_size=1, bias=False)
+
+    def forward(self, images: Images) -> Cams:
+        """Logit maps at the backbone's stride."""
+        return self.classifier(self.backbone(images))
+
+    def classify(self, images: Images) -> Float[Tensor, "B C"]:
+        """Class logits of whole images."""
+        return pool_logits(self(images))
+
+    def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Parameters of the backbone (frozen ones among them) and of the head."""
+        return list(self.backbone.parameters()), list(self.classifier.parameters())
+
+
+def build_cam_net(
+    backbone_name: str, num_classes: int, backbone_weights: str | Path | None = None
+) -> CamNet:
+    """A CAM network with a fresh classifier.
+
+    Args:
+        backbone_name: a name of `resnet.BACKBONES`.
+        num_classes: classes, background excluded.
+        backbone_weights: a local `.safetensors` or torch file in torchvision's or timm's names;
+            or `imagenet` (the published start) or another torchvision id such as
+            `ResNet50_Weights.IMAGENET1K_V2`, which are downloaded; None: random.
+
+    Raises:
+        ValueError: unknown backbone; weights that aren't there or don't fit.
+    """
+    net = CamNet(backbone(backbone_name), num_classes)
+    if backbone_weights is not None:
+        load_backbone(net.backbone, backbone_weights)
+    return net

@@ -1,0 +1,231 @@
+"""CLIP whose image encoder can be told which region to look at (mask prompts).
+
+The towers and the tokenizer are open_clip's. Mask prompts are those of OVSeg (Liang et al., CVPR
+2023) as the published code has them in `third_party/CLIP/clip/model.py`.
+"""
+
+import difflib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from open_clip.tokenizer import HFTokenizer
+from open_clip.transformer import VisionTransformer
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from qaclims_ray.model.checkpoints import clip_state, load_exactly, read_state
+from qaclims_ray.types import Features, Masks
+
+Tokenizer = Callable[[list[str]], Tensor]
+"""Texts to token ids."""
+
+CONFIG_FILE = "open_clip_config.json"
+WEIGHTS_FILE = "open_clip_model.safetensors"
+EMBEDDINGS_FILE = "mask_embeddings.safetensors"
+"""Files of a CLIP directory: the first two are open_clip's own local layout, the third is ours."""
+
+
+class MaskPromptedClip(nn.Module):
+    """An open_clip model with mask prompts of depth 0 (plain CLIP) or more."""
+
+    clip: Any
+    """The open_clip model."""
+    config: dict[str, Any]
+    """Its open_clip configuration (`embed_dim`, `vision_cfg`, `text_cfg`, …)."""
+    mask_embeddings: nn.Parameter | None
+    """What stands for a masked-out patch, shape (depth, patches, width); None at depth 0."""
+
+    def __init__(
+        self,
+        clip: nn.Module,
+        tokenizer: Tokenizer,
+        config: dict[str, Any],
+        mask_prompt_depth: int = 0,
+    ) -> None:
+        super().__init__()
+        self.clip = clip
+        self.tokenizer = tokenizer
+        self.config = config
+        self.mask_embeddings = None
+        if mask_prompt_depth:
+            shape = (mask_prompt_depth, *_patches_and_width(self.clip.visual))
+            self.mask_embeddings = nn.Parameter(torch.zeros(shape))
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square views, in pixels."""
+        size = self.clip.visual.preprocess_cfg["size"]
+        return size if isinstance(size, int) else size[0]
+
+    @property
+    def image_mean(self) -> tuple[float, float, float]:
+        """Mean per channel that this CLIP's images are normalised with, for pixels in [0, 1]."""
+        return tuple(self.clip.visual.preprocess_cfg["mean"])
+
+    @property
+    def image_std(self) -> tuple[float, float, float]:
+        """Standard deviation per channel, as `image_mean`."""
+        return tuple(self.clip.visual.preprocess_cfg["std"])
+
+    def encode_texts(
+        self, texts: Sequence[str], template: str = "a photo of {}."
+    ) -> Float[Tensor, "L D"]:
+        """L2-normalised features of `template` filled with each text."""
+        if not texts:
+            return torch.zeros(0, self.config["embed_dim"], device=self._device)
+        tokens = self.tokenizer([template.format(text) for text in texts])
+        return self.clip.encode_text(tokens.to(self._device), normalize=True)
+
+    def encode_regions(
+        self, views: Float[Tensor, "P 3 H W"], masks: Masks | None = None
+    ) -> Features:
+        """Features of image regions, not normalised.
+
+        Args:
+            views: normalised images of `image_size`.
+            masks: 1 inside the region. With mask prompts, patches wholly outside it are replaced
+                by the mask embeddings; without (depth 0), the view is multiplied by its mask.
+                None: the whole view.
+        """
+        if masks is None:
+            return self.clip.encode_image(views, normalize=False)
+        if self.mask_embeddings is None:
+            return self.clip.encode_image(views * masks, normalize=False)
+        return self._encode_prompted(views, masks, self.mask_embeddings)
+
+    def _encode_prompted(self, views: Tensor, masks: Tensor, embeddings: Tensor) -> Tensor:
+        visual = self.clip.visual
+        # Rounded up: any pixel of the region keeps its whole patch.
+        inside = F.avg_pool2d(masks, visual.patch_size).ceil().flatten(2).transpose(1, 2) > 0
+        patches = visual.conv1(views).flatten(2).transpose(1, 2)
+        patches = _replace_outside(patches, inside, embeddings[0])
+        start = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
+        tokens = torch.cat([start, patches], 1) + visual.positional_embedding.to(patches.dtype)
+        tokens = visual.ln_pre(tokens)
+        for depth, block in enumerate(visual.transformer.resblocks, start=1):
+            tokens = block(tokens)
+            if depth < len(embeddings):
+                patches = _replace_outside(tokens[:, 1:], inside, embeddings[depth])
+                tokens = torch.cat([tokens[:, :1], patches], 1)
+        return visual._pool(tokens)[0] @ visual.proj
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
+
+
+def _replace_outside(
+    patches: Float[Tensor, "P N W"], inside: Bool[Tensor, "P N 1"], embedding: Float[Tensor, "N W"]
+) -> Float[Tensor, "P N W"]:
+    return torch.where(inside, patches, embedding.to(patches.dtype))
+
+
+def _patches_and_width(visual: nn.Module) -> tuple[int, int]:
+    if not isinstance(visual, VisionTransformer):
+        raise ValueError(
+            f"mask prompts need open_clip's own vision transformer, not {type(visual).__name__}: "
+            "set mask_prompt_depth to 0 or choose a model such as ViT-B-16"
+        )
+    return visual.grid_size[0] * visual.grid_size[1], visual.conv1.out_channels
+
+
+def load_clip(
+    model: str, pretrained: str | None = None, *, mask_prompt_depth: int = 0
+) -> MaskPromptedClip:
+    """A frozen CLIP in evaluation mode.
+
+    QuickGELU is used where the pretrained tag (or OVSeg's file) asks for it; for other weights
+    files of OpenAI's choose the model name that ends in `-quickgelu`.
+
+    Args:
+        model: an open_clip model name, or a directory in open_clip's local layout (`save_clip`).
+        pretrained: for a model name: a pretrained tag, which is downloaded, or a weights file of
+            open_clip's, OpenAI's or OVSeg's names. For a directory: None.
+        mask_prompt_depth: how many times masked-out patches are replaced. The mask embeddings
+            come from the directory or from the OVSeg file; other weights have none, and they
+            start at zero.
+
+    Raises:
+        ValueError: unknown model or tag, weights that don't fit, fewer mask embeddings than asked.
+    """
+    if Path(model).is_dir():
+        clip, config, embeddings = _from_directory(Path(model))
+        name = f"local-dir:{model}"
+    elif model not in open_clip.list_models():
+        close = difflib.get_close_matches(model, open_clip.list_models(), n=3)
+        raise ValueError(f"{model!r} is neither a directory nor an open_clip model; near: {close}")
+    elif pretrained is not None and Path(pretrained).is_file():
+        clip, config, embeddings = _from_file(model, Path(pretrained))
+        name = model
+    else:
+        clip, config, embeddings = *_from_tag(model, pretrained), None
+        name = model
+    result = MaskPromptedClip(clip, open_clip.get_tokenizer(name), config, mask_prompt_depth)
+    if result.mask_embeddings is not None and embeddings is not None:
+        result.mask_embeddings.data.copy_(_first(embeddings, mask_prompt_depth))
+    return result.eval().requires_grad_(False)
+
+
+def _first(embeddings: Tensor, depth: int) -> Tensor:
+    if depth > len(embeddings):
+        raise ValueError(
+            f"mask_prompt_depth is {depth}, but the weights hold {len(embeddings)} mask embeddings"
+        )
+    return embeddings[:depth]
+
+
+def _from_directory(directory: Path) -> tuple[nn.Module, dict[str, Any], Tensor | None]:
+    if not (directory / CONFIG_FILE).is_file():
+        raise ValueError(f"{str(directory)!r} is no CLIP directory: it has no {CONFIG_FILE}")
+    config = json.loads((directory / CONFIG_FILE).read_text())["model_cfg"]
+    clip = open_clip.create_model(f"local-dir:{directory}", require_pretrained=True)
+    path = directory / EMBEDDINGS_FILE
+    return clip, config, load_file(path)["mask_embeddings"] if path.is_file() else None
+
+
+def _from_file(model: str, path: Path) -> tuple[nn.Module, dict[str, Any], Tensor | None]:
+    state, embeddings = clip_state(read_state(path))
+    # Mask embeddings are OVSeg's mark, and OVSeg is OpenAI's CLIP trained further: QuickGELU.
+    config = _config(model, quick_gelu=embeddings is not None)
+    clip = open_clip.create_model(model, force_quick_gelu=config["quick_gelu"])
+    load_exactly(clip, state, str(path))
+    return clip, config, embeddings
+
+
+def _from_tag(model: str, tag: str | None) -> tuple[nn.Module, dict[str, Any]]:
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag is None or tag not in tags:
+        raise ValueError(f"{model} has no weights {tag!r}: give a file or one of the tags {tags}")
+    quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
+    config = _config(model, quick_gelu=bool(quick_gelu))
+    return open_clip.create_model(model, tag, force_quick_gelu=config["quick_gelu"]), config
+
+
+def _config(model: str, *, quick_gelu: bool) -> dict[str, Any]:
+    config = open_clip.get_model_config(model)
+    assert config is not None
+    return {**config, "quick_gelu": quick_gelu or config.get("quick_gelu", False)}
+
+
+def save_clip(clip: MaskPromptedClip, directory: str | Path) -> None:
+    """Write a directory that `load_clip` and open_clip (`local-dir:`) read.
+
+    It holds the configuration, the weights, the mask embeddings if there are any, and the
+    tokenizer unless it is open_clip's built-in one.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    config = {"model_cfg": clip.config, "preprocess_cfg": clip.clip.visual.preprocess_cfg}
+    (directory / CONFIG_FILE).write_text(json.dumps(config, indent=2))
+    state = {name: value.contiguous() for name, value in clip.clip.state_dict().items()}
+    save_file(state, directory / WEIGHTS_FILE)
+    if clip.mask_embeddings is not None:
+        save_file({"mask_embeddings": clip.mask_embeddings.data}, directory / EMBEDDINGS_FILE)
+    if isinstance(clip.tokenizer, HFTokenizer):
+        clip.tokenizer.save_pretrained(directory)

@@ -1,0 +1,128 @@
+"""Dotted overrides of a configuration tree; errors name the path and the nearest legal key.
+
+The command line (`train.ritc.loss.area=0.1`) and Ray Tune (`{"train.ritc.loss.area": …}`) go
+through the same functions.
+"""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+Tree = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_overrides(items: Sequence[str]) -> Tree:
+    """Turn `["train.seed=1", …]` into `{"train.seed": 1, …}`; values are read as YAML.
+
+    Raises:
+        ValueError: an item without `=`.
+    """
+    overrides: Tree = {}
+    for item in items:
+        key, equals, value = item.partition("=")
+        if not equals or not key:
+            raise ValueError(
+                f"override {item!r}: expected key=value with a dotted key, such as train.seed=1"
+            )
+        overrides[key] = yaml.safe_load(value)
+    return overrides
+
+
+def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tree:
+    """Return a copy of `tree` with dotted keys set: `{"train.ritc.loss.area": 0.1}`.
+
+    Raises:
+        ValueError: a key that leads through a value rather than a section.
+    """
+    result = deepcopy(dict(tree))
+    for dotted, value in overrides.items():
+        *sections, field = dotted.split(".")
+        node = result
+        for name in sections:
+            node = node.setdefault(name, {})
+            if not isinstance(node, dict):
+                raise ValueError(f"override {dotted!r}: {name!r} is a value, not a section")
+        node[field] = value
+    return result
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield `(dotted key, value)` of every leaf of a nested mapping."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """One line `key: old → new` for each leaf in which two trees differ."""
+    before, after = dict(flatten(old)), dict(flatten(new))
+    keys = [*before, *(key for key in after if key not in before)]
+    absent = "(absent)"
+    return [
+        f"{key}: {before.get(key, absent)} → {after.get(key, absent)}"
+        for key in keys
+        if before.get(key, absent) != after.get(key, absent)
+    ]
+
+
+def validate(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
+    """Validate `tree` as `model`, turning every error into a line that a user can act on.
+
+    Args:
+        model: The section that the tree must be.
+        tree: Plain data, as read from YAML.
+        source: What to call the tree in messages, such as a file name.
+
+    Raises:
+        ValueError: one line for each wrong key or value.
+    """
+    try:
+        return TypeAdapter(model).validate_python(tree)
+    except ValidationError as error:
+        legal = _legal_keys(model.model_json_schema())
+        lines = [_explain(dict(problem), legal) for problem in error.errors()]
+        raise ValueError(f"{source}:\n  " + "\n  ".join(lines)) from None
+
+
+def _explain(problem: Tree, legal: set[str]) -> str:
+    # Paths of unions end in the alternative that was tried, such as "literal['answers']".
+    parts = [str(part) for part in problem["loc"] if "[" not in str(part)]
+    path = ".".join(parts) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        plain = _without_tags(path, legal)
+        nearest = difflib.get_close_matches(plain, sorted(legal - {plain}), 1, 0.5)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        return f"{path}: unknown key{hint}"
+    if problem["type"] == "missing":
+        return f"{path}: required, but not given"
+    return f"{path}: {problem['msg']} (got {problem['input']!r})"
+
+
+def _without_tags(path: str, legal: set[str]) -> str:
+    """Drop the tags that pydantic puts into the paths of unions: `data.demo.x` → `data.x`."""
+    words = {word for key in legal for word in key.split(".")}
+    *sections, field = path.split(".")
+    return ".".join([*(part for part in sections if part in words), field])
+
+
+def _legal_keys(schema: Tree) -> set[str]:
+    """All dotted keys that a JSON schema of sections admits."""
+    definitions = schema.get("$defs", {})
+
+    def walk(node: Tree, prefix: str) -> Iterator[str]:
+        for option in [node, *node.get("oneOf", []), *node.get("anyOf", [])]:
+            target = definitions.get(option.get("$ref", "").rpartition("/")[2], option)
+            if option is not node and target is not option:
+                yield from walk(target, prefix)
+            for key, child in target.get("properties", {}).items():
+                yield f"{prefix}{key}"
+                yield from walk(child, f"{prefix}{key}.")
+
+    return set(walk(schema, ""))

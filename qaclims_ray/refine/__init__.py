@@ -1,0 +1,1 @@
+"""6. CAMs to seeds to pseudo masks."""

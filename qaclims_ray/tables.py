@@ -1,0 +1,187 @@
+"""An artifact's rows: from blocks as they were finished to shards in the order of names, and back.
+
+Whatever was interrupted, retried or finished out of order: the published files are the same.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, TypeVar
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from qaclims_ray.artifacts import ERRORS, Artifact
+from qaclims_ray.storage import atomic_open, find
+from qaclims_ray.types import SCHEMAS
+
+ROW_GROUP = 64
+"""Rows of a Parquet row group: what a look-up by name reads."""
+_ERRORS_SHOWN = 5
+
+Rows = Sequence[Mapping[str, Any]]
+_In = TypeVar("_In", bound=Mapping[str, Any])
+
+
+def work_schema(name: str) -> pa.Schema:
+    """Columns of an artifact's unfinished blocks: its own and `error`, null where all went well."""
+    return SCHEMAS[name].append(pa.field("error", pa.string()))
+
+
+class Attempt:
+    """Computes batches so that a bad row loses no good one.
+
+    A batch that fails is halved until the rows that fail alone are known; this is also what a
+    batch that is too large for the memory needs.
+    """
+
+    def __init__(self, name: str, max_errors: int) -> None:
+        """Rows of the artifact `name`; more than `max_errors` failed ones in a process stop it."""
+        self._name = name
+        self._key = SCHEMAS[name].names[0]
+        self._max_errors = max_errors
+        self._num_errors = 0
+
+    def __call__(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> pa.Table:
+        """An unfinished block: what `compute` makes of the rows, or why it could not.
+
+        Raises:
+            RuntimeError: too many rows failed.
+        """
+        return pa.Table.from_pylist(self._compute(rows, compute), schema=work_schema(self._name))
+
+    def _compute(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> list[Any]:
+        try:
+            return list(compute(rows))
+        except Exception as error:
+            if len(rows) > 1:
+                half = len(rows) // 2
+                return self._compute(rows[:half], compute) + self._compute(rows[half:], compute)
+            return [self._failed(rows[0], error)]
+
+    def _failed(self, row: Mapping[str, Any], error: Exception) -> dict[str, str]:
+        self._num_errors += 1
+        reason = f"{type(error).__name__}: {error}"
+        if self._num_errors > self._max_errors:
+            raise RuntimeError(
+                f"more than data.max_errors = {self._max_errors} rows of {self._name} failed; "
+                f"the last: {row[self._key]}: {reason}"
+            )
+        return {self._key: row[self._key], "error": reason}
+
+
+def publish(
+    artifact: Artifact, *, shard_megabytes: float, max_errors: int, expected: int | None = None
+) -> tuple[int, int]:
+    """Turn the blocks of `artifact.work` into sorted shards of about equal bytes and `_errors`.
+
+    Args:
+        artifact: What to publish; its blocks are the Parquet files in `work`/rows.
+        shard_megabytes: Size that shards aim at, in MB.
+        max_errors: Rows that may have failed.
+        expected: Number of rows that must be there, failed ones included.
+
+    Returns:
+        Numbers of good and of failed rows.
+
+    Raises:
+        ValueError: more than `max_errors` rows failed; the first reasons are shown.
+    """
+    files = find(f"{artifact.work}/rows/*.parquet")
+    schema = work_schema(artifact.name)
+
+    @lru_cache(maxsize=8)
+    def read(file: int) -> pa.Table:
+        with fsspec.open(files[file], "rb") as opened:
+            return pq.read_table(opened).select(schema.names).cast(schema)
+
+    key = schema.names[0]
+    index = [_index(read(number), key, number) for number in range(len(files))]
+    good = sorted(row for rows, _ in index for row in rows)
+    failed = sorted(row for _, rows in index for row in rows)
+    names = [row[0] for row in [*good, *failed]]
+    assert len(set(names)) == len(names), "a row was computed twice"
+    assert expected is None or len(names) == expected, f"{len(names)} rows of {expected}"
+    _check_errors(artifact, failed, max_errors)
+    for number, rows in enumerate(_cut(good, shard_megabytes * 1e6)):
+        table = _gather(read, rows, schema).drop_columns("error")
+        _write(table, f"{artifact.uri}/part-{number:05d}.parquet")
+    if failed:
+        errors = {key: [row[0] for row in failed], "reason": [row[4] for row in failed]}
+        _write(pa.table(errors), f"{artifact.uri}/{ERRORS}/part-00000.parquet")
+    return len(good), len(failed)
+
+
+_Row = tuple[str, int, int, int, str]
+"""Key, number of the file, row in it, bytes, error."""
+
+
+def _index(table: pa.Table, key: str, file: int) -> tuple[list[_Row], list[_Row]]:
+    good: list[_Row] = []
+    failed: list[_Row] = []
+    errors = table["error"].to_pylist()
+    for row, name in enumerate(table[key].to_pylist()):
+        error = errors[row]
+        size = table.slice(row, 1).nbytes
+        (good if error is None else failed).append((name, file, row, size, error or ""))
+    return good, failed
+
+
+def _check_errors(artifact: Artifact, failed: Sequence[_Row], max_errors: int) -> None:
+    if len(failed) > max_errors:
+        lines = "\n  ".join(f"{row[0]}: {row[4]}" for row in failed[:_ERRORS_SHOWN])
+        raise ValueError(
+            f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. First:\n"
+            f"  {lines}\nMend the input and run with --overwrite, or raise data.max_errors."
+        )
+
+
+def _cut(rows: Sequence[_Row], target: float) -> Iterator[Sequence[_Row]]:
+    """Cut rows into runs of about equal bytes, none much above `target`; none at all stay one."""
+    ends = np.cumsum([row[3] for row in rows]) if rows else np.zeros(1)
+    num_shards = max(1, int(np.ceil(ends[-1] / target)))
+    borders = np.searchsorted(ends, np.arange(1, num_shards) * ends[-1] / num_shards)
+    cuts = [0, *(int(border) + 1 for border in borders), len(rows)]
+    for start, stop in pairwise(cuts):
+        yield rows[start:stop]
+
+
+def _gather(read: Any, rows: Sequence[_Row], schema: pa.Schema) -> pa.Table:
+    """The given rows in their order, read file by file."""
+    order = sorted(range(len(rows)), key=lambda i: rows[i][1:3])
+    parts = [schema.empty_table()]
+    start = 0
+    while start < len(order):
+        file = rows[order[start]][1]
+        stop = start
+        while stop < len(order) and rows[order[stop]][1] == file:
+            stop += 1
+        parts.append(read(file).take([rows[i][2] for i in order[start:stop]]))
+        start = stop
+    return pa.concat_tables(parts).take(np.argsort(order, kind="stable"))
+
+
+def _write(table: pa.Table, uri: str) -> None:
+    with atomic_open(uri) as file:
+        pq.write_table(table, file, row_group_size=ROW_GROUP)
+
+
+def dataset(artifact: Artifact) -> pads.Dataset:
+    """The shards of a complete artifact as a pyarrow dataset (lazy; filters prune row groups)."""
+    fs, _ = fsspec.url_to_fs(artifact.uri)
+    paths = [fsspec.url_to_fs(shard)[1] for shard in artifact.shards()]
+    return pads.dataset(paths, format="parquet", filesystem=fs)
+
+
+def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows of a complete artifact, sorted by name."""
+    return dataset(artifact).to_table(columns=None if columns is None else list(columns))
+
+
+def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """The rows called `names`, sorted by name; others are left out without being read."""
+    wanted = pads.field("name").isin(list(names))
+    return dataset(artifact).to_table(columns=list(columns), filter=wanted)

@@ -1,0 +1,1 @@
+"""4. Fit a network: classifier (CAM baseline), RITC (QA-CLIMS)."""

@@ -1,0 +1,169 @@
+"""Words and shapes that the whole package shares.
+
+Axes, in the order in which they appear in every annotation:
+
+    B  images of a batch            P  pairs: (image, class that its labels name)
+    C  classes, background excluded L  texts
+    D  CLIP feature                 H W  pixels         h w  CAM cells
+    T  thresholds                   K  classes including background (C + 1)
+
+Class indices run from 0 to C - 1. A label map holds `BACKGROUND` (0), class index + 1, or `IGNORE`
+(255).
+
+A run keeps one Parquet table per artifact. Each has a row type and an Arrow schema here.
+"""
+
+from typing import Literal, TypedDict
+
+import numpy as np
+import pyarrow as pa
+from jaxtyping import Bool, Float, Int, UInt8
+from torch import Tensor
+
+BACKGROUND = 0
+"""Value of background pixels in label maps."""
+IGNORE = 255
+"""Value of label-map pixels that no score and no loss counts."""
+
+Image = UInt8[np.ndarray, "H W 3"]
+"""RGB pixels, 0 to 255."""
+LabelMap = UInt8[np.ndarray, "H W"]
+"""`BACKGROUND`, class index + 1, or `IGNORE` for each pixel."""
+
+Images = Float[Tensor, "B 3 H W"]
+"""Normalised RGB."""
+Labels = Float[Tensor, "B C"]
+"""1 where the image's labels name the class, else 0."""
+Cams = Float[Tensor, "B C h w"]
+"""Class activation maps; the function says whether logits, sigmoid or ReLU."""
+Masks = Float[Tensor, "P 1 H W"]
+"""Binary regions: 1 inside."""
+Features = Float[Tensor, "P D"]
+"""CLIP features."""
+Indices = Int[Tensor, "P"]
+Present = Bool[Tensor, "P L"]
+"""False where a row of a padded set of texts is padding."""
+
+Kind = Literal["fg", "bg"]
+"""Whether a question asks for the foreground or for the background."""
+
+
+class ImageRow(TypedDict):
+    """One image with its image-level labels (artifact `images`)."""
+
+    name: str
+    image: bytes
+    """The encoded file, unchanged."""
+    height: int
+    width: int
+    labels: list[int]
+    """Class indices, sorted, unique."""
+    mask: bytes | None
+    """Ground truth as an encoded PNG label map; used for scores only, never for training."""
+
+
+class Answer(TypedDict):
+    """What the VQA model said to one question about one class of an image."""
+
+    label: int
+    """Class index."""
+    kind: Kind
+    question: str
+    answer: str
+    """As generated."""
+    lemma: str
+    """The answer lemmatised as a noun."""
+
+
+class CorpusRow(TypedDict):
+    """All answers about one image (artifact `corpus`)."""
+
+    name: str
+    answers: list[Answer]
+
+
+class TextPair(TypedDict):
+    """The texts that a pair (image, class) contrasts with its regions."""
+
+    label: int
+    """Class index."""
+    foreground: list[str]
+    """Prompts, one per foreground answer; none: the class name alone counts."""
+    background: list[str]
+    """Unique; none: neither loss counts the pair."""
+
+
+class PairsRow(TypedDict):
+    """The pairs of one image (artifact `pairs`)."""
+
+    name: str
+    pairs: list[TextPair]
+
+
+class TextRow(TypedDict):
+    """One unique text and its CLIP feature, L2-normalised (artifact `texts`)."""
+
+    text: str
+    feature: list[float]
+
+
+class CamRow(TypedDict):
+    """The CAMs of one image (artifact `cams`)."""
+
+    name: str
+    height: int
+    width: int
+    classes: list[int]
+    """Class indices of the labels; one map each."""
+    cam: bytes
+    """float16, C-contiguous, shape `(len(classes), cam_height, cam_width)`, values in [0, 1]."""
+    cam_height: int
+    cam_width: int
+
+
+_ANSWER = pa.struct(
+    [
+        ("label", pa.int32()),
+        ("kind", pa.string()),
+        ("question", pa.string()),
+        ("answer", pa.string()),
+        ("lemma", pa.string()),
+    ]
+)
+
+_PAIR = pa.struct(
+    [
+        ("label", pa.int32()),
+        ("foreground", pa.list_(pa.string())),
+        ("background", pa.list_(pa.string())),
+    ]
+)
+
+SCHEMAS: dict[str, pa.Schema] = {
+    "images": pa.schema(
+        [
+            ("name", pa.string()),
+            ("image", pa.binary()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("labels", pa.list_(pa.int32())),
+            ("mask", pa.binary()),
+        ]
+    ),
+    "corpus": pa.schema([("name", pa.string()), ("answers", pa.list_(_ANSWER))]),
+    "pairs": pa.schema([("name", pa.string()), ("pairs", pa.list_(_PAIR))]),
+    "texts": pa.schema([("text", pa.string()), ("feature", pa.list_(pa.float32()))]),
+    "cams": pa.schema(
+        [
+            ("name", pa.string()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("classes", pa.list_(pa.int32())),
+            ("cam", pa.binary()),
+            ("cam_height", pa.int32()),
+            ("cam_width", pa.int32()),
+        ]
+    ),
+}
+"""Arrow schema of each table artifact."""
+SCHEMAS["baseline_cams"] = SCHEMAS["cams"]

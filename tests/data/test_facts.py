@@ -1,0 +1,80 @@
+import json
+
+import pyarrow as pa
+import pytest
+
+from qaclims_ray.data.facts import check_known_set, facts_of
+from qaclims_ray.data.sources import Listing
+from qaclims_ray.types import SCHEMAS
+
+COLUMNS = ["height", "width", "labels", "mask"]
+NAMES = ("cat", "dog", "fox")
+
+
+def table(*rows):
+    schema = pa.schema([SCHEMAS["images"].field(name) for name in COLUMNS])
+    return pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows], schema)
+
+
+def listing(**more):
+    return Listing(sources=[], class_names=NAMES, **({"errors": []} | more))
+
+
+def test_facts():
+    images = table((10, 30, [0, 1], b"m"), (20, 10, [1], None), (60, 20, [], None))
+    facts = facts_of(pa.concat_tables([images, images]), listing(num_unlabelled=4))
+    assert facts == {
+        "num_images": 6,
+        "num_pairs": 6,
+        "num_masks": 2,
+        "num_unlabelled": 4,
+        "num_listed_errors": 0,
+        "images_per_class": {"cat": 2, "dog": 4, "fox": 0},
+        "height": (10, 20, 60),
+        "width": (10, 20, 30),
+    }
+    assert json.loads(json.dumps(facts))["num_images"] == 6
+
+
+def test_facts_of_nothing():
+    facts = facts_of(table(), listing(errors=[("a", "broken")]))
+    assert facts["num_images"] == facts["num_pairs"] == 0
+    assert facts["num_listed_errors"] == 1
+
+
+def whole(num_images, num_pairs, num_masks=None):
+    facts = facts_of(table((1, 1, [0, 1, 2], b"m")), listing())
+    masks = num_images if num_masks is None else num_masks
+    return facts | {"num_images": num_images, "num_pairs": num_pairs, "num_masks": masks}
+
+
+@pytest.mark.parametrize(
+    ("kind", "split", "num_images"),
+    [
+        ("voc12", "train", 1464),
+        ("voc12", "val", 1449),
+        ("voc12", "/lists/train_aug.txt", 10582),
+        ("voc12", "trainaug", 10582),
+        ("coco14", "train", 82081),
+        ("coco14", "val", 40137),
+        ("voc12", "mine", 5),
+        ("folder", None, 5),
+    ],
+)
+def test_complete_sets_give_no_warning(kind, split, num_images):
+    assert check_known_set(kind, split, whole(num_images, 16458)) == []
+
+
+def test_what_is_missing_is_said():
+    (warning,) = check_known_set("voc12", "train_aug", whole(10_580, 16_459))
+    assert "10,580 images, published are 10,582: 2 missing" in warning
+    assert "16,459 pairs, published are 16,458: 1 too many" in warning
+
+
+def test_classes_without_images_and_images_without_masks():
+    facts = facts_of(table((1, 1, [0], b"m"), (1, 1, [0], None)), listing())
+    assert check_known_set("folder", None, facts) == [
+        "no image is labelled dog, fox",
+        "1 of 2 images have no mask",
+    ]
+    assert check_known_set("folder", None, facts | {"num_masks": 0})[1:] == []

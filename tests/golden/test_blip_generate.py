@@ -1,0 +1,96 @@
+"""Answers of BLIP: all questions at once against one at a time."""
+
+import numpy as np
+import pytest
+import torch
+from transformers import BlipConfig, BlipForQuestionAnswering
+
+from qaclims_ray.corpus import vqa
+
+
+@pytest.fixture(scope="module")
+def blip(golden):
+    return golden("blip_generate")
+
+
+@pytest.fixture(scope="module")
+def model(blip, filler):
+    config = BlipConfig(
+        text_config=blip.meta["text_config"],
+        vision_config=blip.meta["vision_config"],
+        tie_word_embeddings=False,
+    )
+    model = BlipForQuestionAnswering(config).eval()
+    assert len(filler.fill_module(model)) == len(blip.meta["hf_names"])
+    vqa.heed_question_mask(model)
+    return model
+
+
+def _expected(blip, variant, end):
+    """Published sequences without padding, start and end."""
+    sequences = blip.arrays["hf_sequences"][variant, :, :, 1:]
+    return [
+        [[token for token in row.tolist() if token >= 0 and token != end] for row in image]
+        for image in sequences
+    ]
+
+
+@pytest.mark.parametrize("token_budget", [1, 20, 2048])
+def test_answers(blip, model, token_budget):
+    pixels = torch.tensor(blip.arrays["images"])
+    for variant, end in enumerate(blip.meta["eos_variants"]):
+        model.config.text_config.sep_token_id = end
+        answers = vqa.generate(
+            model, pixels, [blip.meta["questions"]] * 2, token_budget=token_budget
+        )
+        assert answers == _expected(blip, variant, end)
+
+
+def test_states_of_packed_questions(blip, model):
+    questions = blip.meta["questions"]
+    with torch.inference_mode():
+        images = model.vision_model(torch.tensor(blip.arrays["images"])).last_hidden_state
+        states, mask = vqa.encode_questions(model, images, [questions, questions])
+    for row, (image, question) in enumerate(np.ndindex(2, len(questions))):
+        np.testing.assert_allclose(
+            states[row][mask[row]],
+            blip.arrays[f"question_embeds_i{image}_q{question}"],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+    for image in range(2):
+        np.testing.assert_allclose(
+            images[image], blip.arrays[f"image_embeds_{image}"], rtol=1e-4, atol=1e-5
+        )
+
+
+def test_next_token_logits_of_padded_questions(blip, model):
+    questions = blip.meta["questions"]
+    with torch.inference_mode():
+        images = model.vision_model(torch.tensor(blip.arrays["images"])).last_hidden_state
+        states, mask = vqa.encode_questions(model, images, [questions, questions])
+        logits = model.text_decoder(
+            torch.full((len(states), 1), blip.meta["bos_token_id"]),
+            encoder_hidden_states=states,
+            encoder_attention_mask=vqa.additive_mask(mask[:, None, None, :], states.dtype),
+            is_decoder=True,
+        ).logits[:, 0]
+    for row, (image, question) in enumerate(np.ndindex(2, len(questions))):
+        np.testing.assert_allclose(
+            logits[row],
+            blip.arrays[f"first_logits_i{image}_q{question}"],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+
+
+def test_the_real_model_has_the_published_tensors(golden):
+    names = golden("blip_vqa_base_names").meta["names"]
+    config = BlipConfig(
+        text_config={"num_attention_heads": 12, "vocab_size": 30524, "encoder_hidden_size": 768},
+        vision_config={"image_size": 480, "layer_norm_eps": 1e-6},
+    )
+    with torch.device("meta"):
+        tensors = BlipForQuestionAnswering(config).state_dict()
+    weights = {name: shape for name, shape in names.values() if not name.endswith("position_ids")}
+    assert {name: list(tensors[name].shape) for name in weights} == weights
