@@ -185,13 +185,14 @@ class Built(NamedTuple):
 
 
 def artifact(experiment: Experiment, name: str) -> Artifact:
-    """The artifact `name` of a run, or of its base run where only that one has it complete."""
+    """The artifact `name` of a run, or of the first base run that has it where this one hasn't."""
     own = own_artifact(experiment, name)
-    if experiment.base is None or own.manifest() is not None:
-        return own
-    shared = Artifact(name, f"{absolute(experiment.base)}/{name}", own.recipe)
-    manifest = shared.manifest()
-    return shared if manifest is not None and manifest["digest"] == own.digest else own
+    for base in experiment.base if own.manifest() is None else ():
+        shared = Artifact(name, f"{absolute(base)}/{name}", own.recipe)
+        manifest = shared.manifest()
+        if manifest is not None and manifest["digest"] == own.digest:
+            return shared
+    return own
 
 
 def own_artifact(experiment: Experiment, name: str) -> Artifact:

@@ -38,8 +38,8 @@ class Experiment(Section):
     name: str
     run: str
     """Folder or URL that holds the artifacts."""
-    base: str | None = None
-    """Another run whose complete artifacts are used, read-only, where this one has none."""
+    base: tuple[str, ...] = ()
+    """Other runs whose complete artifacts are used, read-only, where this one has none."""
     data: Annotated[Voc12 | Coco14 | Folder | Demo, Field(discriminator="kind")]
     corpus: Corpus = Corpus()
     model: Model = Model()

@@ -31,8 +31,9 @@ class Dataset(Section):
 
     limit: PositiveInt | None = None
     """Take only the first so many images of the split, for a try; null takes all."""
-    max_pixels: PositiveInt = 100_000_000
-    """Larger images are recorded as errors rather than decoded (decompression bombs)."""
+    max_pixels: int = Field(100_000_000, gt=0, le=178_956_970)
+    """Larger images are recorded as errors rather than decoded (decompression bombs); Pillow's
+    own limit is 178,956,970."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
     shard_megabytes: PositiveFloat = 64

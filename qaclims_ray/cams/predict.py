@@ -5,12 +5,28 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float32
+from safetensors.torch import load
 from torch import Tensor, nn
 
 from qaclims_ray.cams.multiscale import multiscale_cams
 from qaclims_ray.data.images import decode, normalise
+from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.sections import Cams
+from qaclims_ray.storage import read_bytes
 from qaclims_ray.types import CamRow, ImageRow
+
+
+def load_net(model: str, backbone: str, num_classes: int) -> CamNet:
+    """A trained CAM network, ready to predict, on the GPU if this process sees one.
+
+    Args:
+        model: URI of a `model.safetensors`.
+        backbone: Its name.
+        num_classes: Background excluded.
+    """
+    net = build_cam_net(backbone, num_classes)
+    net.load_state_dict(load(read_bytes(model)))
+    return net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 
 def predict_cams(

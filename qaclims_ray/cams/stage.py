@@ -7,17 +7,13 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import torch
-from safetensors.torch import load
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, make
-from qaclims_ray.cams.predict import predict_cams
+from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
 from qaclims_ray.data.stage import class_names, map_rows, publish_all
-from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.sections import Cams
-from qaclims_ray.storage import read_bytes
 from qaclims_ray.tables import Attempt
 
 
@@ -33,13 +29,10 @@ class CamPredictor:
         max_pixels: int,
         max_errors: int,
     ) -> None:
-        net = build_cam_net(backbone, num_classes)
-        net.load_state_dict(load(read_bytes(model)))
-        device = "cuda" if torch.cuda.is_available() else "cpu"
         self._attempt = Attempt("cams", max_errors)
         self._predict = partial(
             predict_cams,
-            net=net.to(device).eval(),
+            net=load_net(model, backbone, num_classes),
             num_classes=num_classes,
             cams=Cams.model_validate(cams),
             max_pixels=max_pixels,

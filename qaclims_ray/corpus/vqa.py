@@ -10,14 +10,17 @@ from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, Protocol, TypeAlias, cast
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
 
-from qaclims_ray.types import Image, Images
+from qaclims_ray.types import Images
 
+UnequalImages: TypeAlias = Sequence[UInt8[np.ndarray, "_ _ 3"]]
+"""RGB images, 0 to 255, each of its own height and width."""
 Tokens = list[int]
 """Token ids of one question or answer."""
 Blip: TypeAlias = Any
@@ -30,9 +33,7 @@ _MAX_QUESTION_TOKENS = 35
 class Engine(Protocol):
     """Whatever answers questions about images."""
 
-    def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
-    ) -> list[list[str]]:
+    def answer(self, images: UnequalImages, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """One list of answers per image, in the order of its questions."""
         ...
 
@@ -46,9 +47,7 @@ class TableEngine:
     def __init__(self, answers: Mapping[str, str]) -> None:
         self._answers = answers
 
-    def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
-    ) -> list[list[str]]:
+    def answer(self, images: UnequalImages, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """See `Engine`. Raises ValueError for a question that the table lacks."""
         unknown = {question for asked in questions for question in asked} - self._answers.keys()
         if unknown:
@@ -89,9 +88,7 @@ class BlipEngine:
         self._beams = {"num_beams": num_beams, "min_length": min_length, "max_length": max_length}
         self._token_budget = token_budget
 
-    def answer(
-        self, images: Sequence[Image], questions: Sequence[Sequence[str]]
-    ) -> list[list[str]]:
+    def answer(self, images: UnequalImages, questions: Sequence[Sequence[str]]) -> list[list[str]]:
         """See `Engine`. An image without questions costs nothing."""
         asked = [index for index, texts in enumerate(questions) if texts]
         answers: list[list[str]] = [[] for _ in questions]
@@ -108,7 +105,7 @@ class BlipEngine:
             answers[index] = [self._decode(row) for row in rows]
         return answers
 
-    def _pixels(self, images: Sequence[Image]) -> Images:
+    def _pixels(self, images: UnequalImages) -> Float[Tensor, "B 3 side side"]:
         pixels: Tensor = self._processor(
             list(images), return_tensors="pt", input_data_format="channels_last"
         )["pixel_values"]

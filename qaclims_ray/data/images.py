@@ -26,6 +26,7 @@ from qaclims_ray.data.pictures import (
     to_rgb,
     upright,
 )
+from qaclims_ray.palette import voc_palette
 from qaclims_ray.types import Image, LabelMap
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -54,7 +55,7 @@ def decode(image_bytes: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
 
 def orientation(image_bytes: bytes) -> int:
     """EXIF orientation of an image that `decode` reads, 1 to 8; 1 if it has none that is legal."""
-    return orientation_of(open_picture(image_bytes, 2 * MAX_PIXELS))
+    return orientation_of(open_picture(image_bytes, MAX_PIXELS))
 
 
 def orient(label_map: LabelMap, exif_orientation: int) -> UInt8[np.ndarray, "_ _"]:
@@ -90,17 +91,6 @@ def encode_mask(label_map: LabelMap, palette: UInt8[np.ndarray, "256 3"] | None 
     out = io.BytesIO()
     picture.save(out, format="PNG")
     return out.getvalue()
-
-
-def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """RGB colour of each label-map value, as in the PASCAL VOC development kit.
-
-    The three low bits of the value give the highest bit of red, green, blue; the next three the
-    second highest, and so on. 0 is black, 255 cream.
-    """
-    values = np.arange(256)[:, None] >> np.arange(3)
-    bits = [((values >> (3 * i)) & 1) << (7 - i) for i in range(3)]
-    return np.sum(bits, axis=0).astype(np.uint8)
 
 
 def resize(image: Image, height: int, width: int) -> UInt8[np.ndarray, "_ _ 3"]:
@@ -147,8 +137,8 @@ def crop(
 def normalise(image: Image) -> Float32[np.ndarray, "3 H W"]:
     """(x / 255 - mean) / std with ImageNet's constants, channels first."""
     out = np.empty((3, *image.shape[:2]), np.float32)
-    for table, plane, channel in zip(_NORMALISED, out, np.moveaxis(image, -1, 0), strict=True):
-        np.take(table, channel, out=plane, mode="clip")  # the mode that needs no buffer
+    for channel in range(3):  # "clip" is the mode that needs no buffer
+        np.take(_NORMALISED[channel], image[..., channel], out=out[channel], mode="clip")
     return out
 
 

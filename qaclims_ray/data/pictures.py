@@ -5,9 +5,9 @@ import io
 import numpy as np
 from PIL import Image as pil
 
-MAX_PIXELS = 89_478_485
-"""Default limit of pixels per image: a quarter of a gigabyte of RGB. Above it Pillow warns;
-above twice this number it refuses, whatever limit is given here."""
+MAX_PIXELS = 178_956_970
+"""Default limit of pixels per image: half a gigabyte of RGB. Pillow refuses more than this,
+whatever limit is given here, and warns above half of it."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 """What an image file may contain, whatever its suffix says."""
 TRANSPOSE = {

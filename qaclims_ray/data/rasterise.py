@@ -41,12 +41,15 @@ def rasterise(annotations: str) -> LabelMap:
 
 def _region(segmentation: Any, height: int, width: int) -> Any:
     """Boolean map of one instance."""
-    if isinstance(segmentation, dict):
-        codes = [_run_lengths(segmentation, height, width)]
-    else:
-        # pycocotools takes fewer than three corners for a box.
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-        codes = [_polygon(polygon, height, width) for polygon in polygons]
+    try:
+        if isinstance(segmentation, dict):
+            codes = [_run_lengths(segmentation, height, width)]
+        else:
+            # pycocotools takes fewer than three corners for a box.
+            polygons = [corners for corners in segmentation if len(corners) >= 6]
+            codes = [_polygon(corners, height, width) for corners in polygons]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"a segmentation is neither polygons nor run lengths: {error}") from error
     if not codes:
         return np.zeros((height, width), bool)
     return coco_mask.decode(coco_mask.merge(codes)).astype(bool)

@@ -4,11 +4,13 @@ import logging
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from qaclims_ray.demo.world import Example, make_example
@@ -37,14 +39,12 @@ def stack_pixels(examples: Sequence[Example]) -> Pixels:
 
 def normalise(pixels: UInt8[Tensor, "B 3 H W"]) -> Images:
     """Pixels 0 to 255 as normalised images."""
-    mean, std = (
-        torch.tensor(values, device=pixels.device)[:, None, None] for values in (MEAN, STD)
-    )
+    mean, std = (torch.tensor(v, device=pixels.device)[:, None, None] for v in (MEAN, STD))
     return (pixels / 255 - mean) / std
 
 
 def shuffled_batches(rng: random.Random, num_items: int, batch_size: int) -> Iterator[list[int]]:
-    """Batches of indices without end; each index once before any comes again, short rests left out."""
+    """Batches of indices without end; all are shuffled anew once fewer than a batch are left."""
     batch_size = min(batch_size, num_items)
     while True:
         order = rng.sample(range(num_items), num_items)
@@ -62,17 +62,15 @@ def fit(
 ) -> None:
     """Minimise `draw_loss()`, which draws a batch and returns its loss, over `num_steps` steps.
 
-    AdamW (weight decay 0.05 on matrices only), gradient norm clipped to 1, learning rate with a
-    short linear warm-up and a cosine to zero. `net` is trained in place and ends in evaluation mode.
+    AdamW (weight decay 0.05 on matrices only), gradient norm clipped to 1, learning rate of
+    `learning_rate_at`. `net` is trained in place and ends in evaluation mode.
     """
     groups = [
         {"params": [p for p in net.parameters() if p.ndim > 1], "weight_decay": 0.05},
         {"params": [p for p in net.parameters() if p.ndim <= 1], "weight_decay": 0.0},
     ]
     optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda s: learning_rate_at(s, num_steps)
-    )
+    schedule = LambdaLR(optimiser, partial(learning_rate_at, num_steps=num_steps))
     net.train()
     steps = tqdm(range(num_steps), desc=title, unit="step", mininterval=5)
     for step in steps:

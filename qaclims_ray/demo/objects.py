@@ -114,7 +114,7 @@ def _aeroplane(pen: Pen, kind: int, colour: Colour) -> None:
     pen.disc((255, 255, 255), 0.095, 0.295, 0.045)
     pen.disc((20, 30, 160), 0.095, 0.295, 0.02)
     if kind == 0:
-        pen.polygon(BLACK, (0.9, 0.48), (1, 0.53), (0.9, 0.58))
+        pen.polygon(BLACK, (0.9, 0.48), (1.0, 0.53), (0.9, 0.58))
         pen.polygon(_dark(colour), (0.46, 0.48), (0.56, 0.48), (0.44, 0.24), (0.38, 0.24))
     elif kind == 1:
         for step in range(7):

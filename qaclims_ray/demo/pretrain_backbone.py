@@ -56,7 +56,7 @@ def stack_targets(examples: Sequence[Example]) -> Float[Tensor, "N T"]:
 
 @torch.inference_mode()
 def measure_backbone(net: CamNet, examples: Sequence[Example]) -> dict[str, float]:
-    """Accuracy of the scene, and share of images whose kinds are all right and no other is named."""
+    """Shares of images whose scene is right, and whose kinds are just those named."""
     logits = net.classify(normalise(stack_pixels(examples)))
     targets = stack_targets(examples)
     num_kinds = len(TARGETS) - len(SCENES)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from qaclims_ray.demo.fit import MEAN, STD, fit, normalise, shuffled_batches, stack_pixels
@@ -32,7 +32,7 @@ MASK_PROMPT_DEPTH = 3
 _MAX_SCALE = 30.0
 """Largest inverse temperature of the image-text contrast."""
 
-Content = Int[Tensor, "B H W"]
+Content = UInt8[Tensor, "B H W"]
 """What each pixel shows: 0 and 1 the objects, 2 the upper stuff, 3 the lower stuff."""
 _NUM_CONTENTS = 4
 
@@ -106,8 +106,8 @@ def stack_contents(examples: Sequence[Example]) -> Content:
     return torch.stack([_content(example) for example in examples])
 
 
-def _content(example: Example) -> Int[Tensor, "96 96"]:
-    content = torch.where(torch.from_numpy(example.is_top), 2, 3)
+def _content(example: Example) -> UInt8[Tensor, "96 96"]:
+    content = torch.where(torch.from_numpy(example.is_top), 2, 3).to(torch.uint8)
     for number, item in enumerate(example.objects):
         content[torch.from_numpy(item.visible)] = number
     return content
@@ -116,7 +116,7 @@ def _content(example: Example) -> Int[Tensor, "96 96"]:
 def draw_regions(content: Content) -> Regions:
     """One random soft region for each image."""
     num = len(content)
-    shows = F.one_hot(content, _NUM_CONTENTS).movedim(-1, 1).float()
+    shows = F.one_hot(content.long(), _NUM_CONTENTS).movedim(-1, 1).float()
     shapes = _draw_shapes(shows)
     odds = torch.tensor([0.25, 0.10, 0.25, 0.10, 0.10, 0.08, 0.07, 0.05])
     soft = shapes[torch.arange(num), torch.multinomial(odds, num, replacement=True)]
@@ -236,7 +236,7 @@ def _nearest(
 ) -> list[str]:
     """The text most similar to each region."""
     scores = clip.encode_regions(views, masks) @ clip.encode_texts(texts).T
-    return [texts[best] for best in scores.argmax(dim=1).tolist()]
+    return [str(texts[best]) for best in scores.argmax(dim=1).tolist()]
 
 
 def _accuracy(found: Sequence[str], truth: Sequence[str]) -> float:

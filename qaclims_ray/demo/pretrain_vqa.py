@@ -66,7 +66,8 @@ def new_tokenizer() -> BertTokenizer:
 
 def new_blip(tokenizer: BertTokenizer) -> Blip:
     """A randomly initialised BLIP of about one million parameters."""
-    start, pad, end = tokenizer.convert_tokens_to_ids(["[DEC]", "[PAD]", "[SEP]"])
+    vocabulary = tokenizer.get_vocab()
+    start, pad, end = (vocabulary[token] for token in ("[DEC]", "[PAD]", "[SEP]"))
     tokens = {"bos_token_id": start, "pad_token_id": pad, "sep_token_id": end, "eos_token_id": end}
     text = {**_TEXT, **tokens, "vocab_size": len(tokenizer)}
     return BlipForQuestionAnswering(BlipConfig(text_config=text, vision_config=_VISION))
@@ -75,8 +76,10 @@ def new_blip(tokenizer: BertTokenizer) -> Blip:
 def pretrain_vqa(
     examples: Sequence[Example], *, num_steps: int, seed: int, batch_size: int = 64
 ) -> Blip:
-    """A BLIP trained to generate the true answer to two foreground and four background questions
-    about one random class of each image of a batch."""
+    """A BLIP that generates the answers to the published questions.
+
+    A step asks two foreground and four background questions about a class of each of its images.
+    """
     torch.manual_seed(seed)
     rng = random.Random(seed)
     tokenizer = new_tokenizer()
@@ -142,7 +145,7 @@ def _encode(tokenizer: BertTokenizer, start: str, texts: Sequence[str]) -> Tenso
     """Token ids of texts of one length, from the start token to [SEP]."""
     tokens = tokenizer(list(texts), return_tensors="pt")["input_ids"]
     assert isinstance(tokens, Tensor)
-    tokens[:, 0] = tokenizer.convert_tokens_to_ids(start)
+    tokens[:, 0] = tokenizer.get_vocab()[start]
     return tokens
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 Rng = np.random.Generator
 Grey = Float[np.ndarray, "H W"]
 Texture = Float[np.ndarray, "H W 3"]
-Colour = tuple[float, float, float]
+Colour = tuple[int, int, int]
 
 
 def draw_texture(rng: Rng, stuff: str, height: int, width: int) -> Texture:

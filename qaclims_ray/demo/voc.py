@@ -5,11 +5,12 @@ from xml.etree import ElementTree
 from zlib import crc32
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 from PIL import Image as PilImage
 from tqdm import tqdm
 
 from qaclims_ray.demo.world import SIZE, Example, make_example
+from qaclims_ray.palette import voc_palette
 from qaclims_ray.types import LabelMap
 
 
@@ -35,14 +36,6 @@ def write_voc(root: Path, *, split: str, num_images: int, seed: int, biased: boo
 def split_seed(seed: int, split: str) -> int:
     """The world's seed of one split, so that two splits of one seed differ."""
     return crc32(f"{seed}/{split}".encode())
-
-
-def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """The colours of VOC's masks: bit k of r, g, b is bit 3k, 3k + 1, 3k + 2 of the index."""
-    index = np.arange(256)[:, None]
-    channel = np.arange(3)
-    bits = ((index >> (3 * bit + channel) & 1) << (7 - bit) for bit in range(8))
-    return sum(bits, np.zeros((256, 3), int)).astype(np.uint8)
 
 
 def _paletted(label_map: LabelMap) -> PilImage.Image:

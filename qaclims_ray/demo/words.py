@@ -1,4 +1,4 @@
-"""The words of the demo world: classes, kinds, scenes, stuffs, and the questions that it can answer.
+"""The words of the demo world: classes, kinds, scenes, stuffs, and the questions it can answer.
 
 All words are single nouns in the singular, so that lemmatising an answer changes nothing.
 """

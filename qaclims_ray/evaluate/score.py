@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 
+from qaclims_ray.config import Experiment
 from qaclims_ray.data.images import decode_mask
 from qaclims_ray.evaluate.confusion import (
     best_threshold,
@@ -21,6 +22,8 @@ from qaclims_ray.evaluate.confusion import (
     sweep,
 )
 from qaclims_ray.types import CamRow
+
+SCORES = "scores.json"
 
 Counts = Int[np.ndarray, "T K K"]
 
@@ -72,28 +75,51 @@ def count(
     return total
 
 
-def scores(
+def report_scores(
     counts: Counts,
-    thresholds: Sequence[float],
-    *,
-    fixed_threshold: float,
+    experiment: Experiment,
     class_names: Sequence[str],
     num_images: int,
-    settings: Mapping[str, Any],
+    *,
+    scored: str,
 ) -> Scores:
-    """What is reported of the summed counts of all images."""
+    """What is reported of the summed counts of all images.
+
+    Args:
+        counts: At `experiment.evaluate.thresholds`.
+        experiment: The run.
+        class_names: Background excluded.
+        num_images: That were counted.
+        scored: What the counts are of, such as `cams`.
+    """
+    thresholds = experiment.evaluate.thresholds
     best, _ = best_threshold(counts, thresholds)
-    nearest = min(thresholds, key=lambda threshold: abs(threshold - fixed_threshold))
+    wanted = experiment.evaluate.threshold
+    nearest = min(thresholds, key=lambda threshold: abs(threshold - wanted))
     at = {threshold: counts[index] for index, threshold in enumerate(thresholds)}
     return Scores(
         num_images=num_images,
-        settings=dict(settings),
+        settings=_settings(experiment, scored),
         class_names=["background", *class_names],
         thresholds=list(thresholds),
         miou=[round(float(value), 6) for value in mean_iou(counts)],
         best=_figures(best, at[best]),
         fixed=_figures(nearest, at[nearest]),
     )
+
+
+def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
+    return {
+        "data": experiment.data.kind,
+        "split": getattr(experiment.data, "split", None),
+        "scored": scored,
+        "scales": list(experiment.cams.scales),
+        "flips": True,
+        "activation": experiment.cams.activation,
+        "resolution": experiment.cams.resolution,
+        "refinement": "none",
+        "crf": False,
+    }
 
 
 def _figures(threshold: float, confusion: Int[np.ndarray, "K K"]) -> dict[str, Any]:

@@ -5,7 +5,6 @@ Reads `images` and `cams` (or `baseline_cams`); writes `scores` (or `baseline_sc
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,12 +14,10 @@ from qaclims_ray.artifacts import Artifact, Built, artifact, make
 from qaclims_ray.compute import actor_pool, start
 from qaclims_ray.config import Experiment
 from qaclims_ray.data.stage import class_names
-from qaclims_ray.evaluate.score import Counts, count, scores
+from qaclims_ray.evaluate.score import SCORES, Counts, Scores, count, report_scores
 from qaclims_ray.progress import watch
-from qaclims_ray.storage import write_json
+from qaclims_ray.storage import read_json, write_json
 from qaclims_ray.tables import look_up, read_table
-
-SCORES = "scores.json"
 
 
 class Scorer:
@@ -56,14 +53,7 @@ def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
     counts, num_images = _sum(experiment, images, cams, num_cams, len(names))
     if num_images == 0:
         raise ValueError(f"{images.uri} holds no ground truth, so there is nothing to score with")
-    result = scores(
-        counts,
-        experiment.evaluate.thresholds,
-        fixed_threshold=experiment.evaluate.threshold,
-        class_names=names,
-        num_images=num_images,
-        settings=_settings(experiment, cams_name),
-    )
+    result = report_scores(counts, experiment, names, num_images, scored=cams_name)
     write_json(f"{target.uri}/{SCORES}", result)
     return Built(num_images, num_cams - num_images, {"miou": result["best"]["miou"]})
 
@@ -100,16 +90,21 @@ def _check_names(images: Artifact, cams: Artifact) -> None:
         )
 
 
-def _settings(experiment: Experiment, cams_name: str) -> dict[str, Any]:
-    data = experiment.data
-    return {
-        "data": data.kind,
-        "split": getattr(data, "split", None),
-        "scored": cams_name,
-        "scales": list(experiment.cams.scales),
-        "flips": True,
-        "activation": experiment.cams.activation,
-        "resolution": experiment.cams.resolution,
-        "refinement": "none",
-        "crf": False,
-    }
+def table(experiment: Experiment) -> str:
+    """The scores of a run as text: baseline and QA-CLIMS, where they are complete."""
+    settings, lines = "", []
+    for name, label in (("baseline_scores", "baseline CAM"), ("scores", "QA-CLIMS")):
+        found: Scores | None = read_json(f"{artifact(experiment, name).uri}/{SCORES}")
+        if found is not None:
+            best, fixed = found["best"], found["fixed"]
+            lines.append(
+                f"{label:<14}{100 * best['miou']:6.1f} @ {best['threshold']:.2f}"
+                f"{100 * fixed['miou']:12.1f} @ {fixed['threshold']:.2f}"
+                f"{100 * best['false_foreground']:12.1f}"
+            )
+            settings = ", ".join(
+                f"{key} {value}" for key, value in found["settings"].items() if key != "scored"
+            )
+            settings = f"{found['num_images']} images, {settings}"
+    head = f"{'mIoU in %':<14}{'best @ threshold':>13}{'fixed @ threshold':>19}{'false fg.':>12}"
+    return "\n".join([head, *lines, settings])

@@ -1,5 +1,6 @@
 """Weights files: published layouts <-> ours."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,14 +20,19 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     of data-parallel training. Only tensors and plain containers are unpickled.
 
     Raises:
-        ValueError: no such file, or no tensors in it.
+        ValueError: no such file, no tensors in it, or more than plain tensors.
     """
     path = Path(path)
     if not path.is_file():
         raise ValueError(f"no weights file {str(path)!r}: give the path of an existing file")
     if path.suffix == ".safetensors":
         return load_file(path)
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise ValueError(
+            f"{str(path)!r} is damaged or no file of plain tensors; nothing of it was run: {error}"
+        ) from error
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded)
     state = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}

@@ -93,6 +93,8 @@ class MaskPromptedClip(nn.Module):
                 by the mask embeddings; without (depth 0), the view is multiplied by its mask.
                 None: the whole view.
         """
+        if len(views) == 0:  # open_clip's reshape refuses an empty batch
+            return views.new_zeros(0, self.config["embed_dim"])
         if masks is None:
             return self.clip.encode_image(views, normalize=False)
         if self.mask_embeddings is None:

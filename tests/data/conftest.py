@@ -41,9 +41,7 @@ def put(path: Path, content: bytes | str) -> None:
 
 @pytest.fixture
 def make() -> SimpleNamespace:
-    return SimpleNamespace(
-        encode=encode, photo=photo, exif=exif, annotation=annotation, put=put
-    )
+    return SimpleNamespace(encode=encode, photo=photo, exif=exif, annotation=annotation, put=put)
 
 
 @pytest.fixture

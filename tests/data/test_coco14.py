@@ -11,6 +11,7 @@ from qaclims_ray.data.rasterise import rasterise
 from qaclims_ray.data.sources import load
 
 SIZE = {"height": 20, "width": 30}
+LARGE = coco_mask.encode(np.ones((40, 60), np.uint8, order="F"))
 
 
 def box(left, top, right, bottom):
@@ -127,6 +128,10 @@ def test_a_polygon_of_two_corners_is_no_region():
         ({"size": [30, 20], "counts": [600]}, "pixels in size"),
         ({"size": [20, 30], "counts": [599]}, "do not fill"),
         ({"size": [20, 30], "counts": [-1, 601]}, "do not fill"),
+        ({"size": [20, 30], "counts": LARGE["counts"].decode()}, "Invalid RLE"),
+        ({"size": [20, 30]}, "neither polygons nor run lengths"),
+        (None, "neither polygons nor run lengths"),
+        ([[None] * 6], "neither polygons nor run lengths"),
     ],
 )
 def test_segmentations_that_do_not_fit_are_refused(segmentation, reason):

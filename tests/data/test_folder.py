@@ -103,7 +103,9 @@ def test_equal_names_of_two_files_are_recorded(root, make):
     assert [name for name, _ in listing.errors] == ["a (image 2)", "sub__c (image 4)"]
 
 
-@pytest.mark.parametrize("name", ["../secret.jpg", "/etc/passwd", "file:///etc/passwd", "sub/../a.jpg"])
+@pytest.mark.parametrize(
+    "name", ["../secret.jpg", "/etc/passwd", "file:///etc/passwd", "sub/../a.jpg"]
+)
 def test_no_name_leaves_the_folder(root, make, name):
     make.put(root / "secret.jpg", b"")
     listing = read(root, make, f"a.jpg,x\n{name},x\n")

@@ -18,8 +18,8 @@ from qaclims_ray.data.images import (
     resize,
     resize_long,
     view_rng,
-    voc_palette,
 )
+from qaclims_ray.palette import voc_palette
 from qaclims_ray.types import IGNORE
 
 sides = st.integers(1, 40)
@@ -120,9 +120,7 @@ def test_crop_holds_one_window_and_fill_elsewhere(height, width, size, seed):
     window = out[0, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
     top, left = divmod(window[0, 0] - 1, width)
     height_in, width_in = window.shape
-    np.testing.assert_array_equal(
-        window, array[0, top : top + height_in, left : left + width_in]
-    )
+    np.testing.assert_array_equal(window, array[0, top : top + height_in, left : left + width_in])
 
 
 def test_crop_reaches_every_place():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.data.images import decode_mask
+from qaclims_ray.data.images import decode, decode_mask
 from qaclims_ray.data.sources import Source, first_of_each_name, load
 from qaclims_ray.data.voc12 import read_voc
 
@@ -60,7 +60,7 @@ def test_a_missing_image_and_things_that_are_no_files(tmp_path):
         load(source(tmp_path / "pipe"), num_classes=1)
     with pytest.raises(ValueError, match="too long"):
         load(source(tmp_path / ("x" * 300)), num_classes=1)
-    with pytest.raises(ValueError, match="not found|No such file"):
+    with pytest.raises(ValueError, match=r"not found|No such file"):
         load(source("memory://no/such.jpg"), num_classes=1)
 
 
@@ -110,8 +110,6 @@ def test_a_mask_of_the_stored_pixels_is_turned_with_its_image(tmp_path, make, or
     make.put(tmp_path / "a.jpg", make.encode(picture, "PNG", exif=make.exif(orientation)))
     row = load(source(tmp_path / "a.jpg", put_mask(tmp_path, stored, make)), num_classes=1)
     assert (row["height"], row["width"]) == (30, 20)
-    from qaclims_ray.data.images import decode
-
     np.testing.assert_array_equal(decode_mask(row["mask"]), decode(row["image"])[..., 0] // 200)
 
 

@@ -1,0 +1,19 @@
+"""One HTML page of a run (`report.html`): scores, curves, CAMs, answers, losses, times.
+
+Reads whatever the run has; needs no Ray.
+
+    python jobs/report.py --config configs/demo.yaml
+"""
+
+from qaclims_ray import report
+from qaclims_ray.cli import parse, run_job
+
+
+def main() -> None:
+    """Run the job."""
+    experiment, _ = parse(__doc__)
+    print(report.run(experiment))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,47 @@
+"""From CAMs to seeds: where an image is surely foreground, surely background, or neither."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from qaclims_ray.types import BACKGROUND, IGNORE, Image, LabelMap
+
+Refine = Callable[[Image, LabelMap, int], LabelMap]
+"""Image, labels and number of labels to better labels: `crf.dense_crf`."""
+
+
+def make_seeds(
+    image: Image,
+    cams: Float[np.ndarray, "N H W"],
+    classes: Sequence[int],
+    *,
+    foreground: float = 0.3,
+    background: float = 0.1,
+    refine: Refine | None = None,
+) -> LabelMap:
+    """Class index + 1 where a CAM is surely high, 0 where all are surely low, else 255.
+
+    `cams` are normalised to [0, 1], one per entry of `classes` (class indices). They are labelled
+    twice: background where no CAM exceeds `foreground`, and where none exceeds `background`. Both
+    labellings go through `refine`, and must agree for a pixel to be background (published
+    `step/cam_to_ir_label.py`).
+    """
+    labels = [label_cams(cams, threshold) for threshold in (foreground, background)]
+    if refine is not None:
+        labels = [refine(image, each, len(classes) + 1) for each in labels]
+    values = np.array([BACKGROUND, *(index + 1 for index in classes)], dtype=np.uint8)
+    strict, lenient = (values[each] for each in labels)
+    return merge_labels(strict, lenient)
+
+
+def label_cams(cams: Float[np.ndarray, "N H W"], threshold: float) -> LabelMap:
+    """1 + the place of the largest CAM where it exceeds the threshold, else 0."""
+    floor = np.full((1, *cams.shape[1:]), threshold, dtype=cams.dtype)
+    return np.concatenate([floor, cams]).argmax(0).astype(np.uint8)
+
+
+def merge_labels(strict: LabelMap, lenient: LabelMap) -> LabelMap:
+    """The foreground of `strict`, background where both say so, 255 where only `strict` does."""
+    unsure = (strict == BACKGROUND) & (lenient != BACKGROUND)
+    return np.where(unsure, np.uint8(IGNORE), strict)

@@ -1,0 +1,64 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qaclims_ray.corpus.questions import (
+    ask,
+    background_texts,
+    expected_names,
+    foreground_text,
+    lemma,
+)
+
+
+def test_ask_fills_the_class_into_every_template():
+    assert ask(["what is above the {}?", "what {season} is it?"], "boat") == [
+        "what is above the boat?",
+        "what {season} is it?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "noun"),
+    [
+        ("dogs", "dog"),
+        ("children", "child"),
+        ("leaves", "leaf"),
+        ("glasses", "glass"),
+        ("bus", "bus"),
+        ("grass", "grass"),
+        ("indoors", "indoors"),
+        ("wine glasses", "wine glasses"),
+        ("quxes", "quxes"),
+        ("", ""),
+    ],
+)
+def test_lemma_of_the_whole_answer_as_a_noun(answer, noun):
+    assert lemma(answer) == noun
+
+
+@pytest.mark.parametrize(
+    ("answer", "class_name", "text"),
+    [
+        ("metro", "train", "metro train"),
+        ("passenger train", "train", "passenger train"),
+        ("cattle", "cat", "cattle"),
+        ("Cat", "cat", "Cat cat"),
+        ("", "cat", " cat"),
+        ("coffee table", "dining table", "coffee table"),
+        ("tv", "tv monitor", "tv tv monitor"),
+    ],
+)
+def test_foreground_text_names_the_class(answer, class_name, text):
+    assert foreground_text(answer, class_name, expected_names(class_name)) == text
+
+
+def test_background_texts_keep_order_and_empty_answers():
+    assert background_texts(["sky", "", "boat", "sky", "dock"], "boat") == ["sky", "", "dock"]
+
+
+@given(st.lists(st.sampled_from(["sky", "sea", "boat", ""])))
+def test_background_texts_are_the_set_without_the_class(answers):
+    texts = background_texts(answers, "boat")
+    assert len(texts) == len(set(texts))
+    assert set(texts) == set(answers) - {"boat"}
