@@ -56,6 +56,8 @@ def run_job(main: Callable[[], Any]) -> None:
         main()
     except ValueError as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: the same command goes on from here")
 
 
 def describe(section: BaseModel, indent: str = "") -> Iterator[str]:

@@ -26,6 +26,8 @@ ENVIRONMENT = {
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
     # Progress is ours (progress.py), on the user's screen only.
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    # A stage's own error, not what Ray wraps around it.
+    "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "1",
     # What the C++ core reports to the screen besides its log files concerns Ray's developers.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
