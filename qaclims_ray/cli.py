@@ -44,7 +44,7 @@ def parse(
     for flag in flags:
         parser.add_argument(flag, action="store_true")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
-    arguments = parser.parse_args(argv)
+    arguments = parser.parse_intermixed_args(argv)
     experiment = load(arguments.config, parse_overrides(arguments.overrides))
     return experiment, arguments
 

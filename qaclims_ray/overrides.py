@@ -86,18 +86,19 @@ def validate(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
     try:
         return TypeAdapter(model).validate_python(tree)
     except ValidationError as error:
-        legal = _legal_keys(model.model_json_schema())
-        lines = [_explain(dict(problem), legal) for problem in error.errors()]
+        schema = model.model_json_schema()
+        legal, tags = _legal_keys(schema), set(_tags(schema))
+        lines = [_explain(dict(problem), legal, tags) for problem in error.errors()]
         raise ValueError(f"{source}:\n  " + "\n  ".join(lines)) from None
 
 
-def _explain(problem: Tree, legal: set[str]) -> str:
-    # Paths of unions end in the alternative that was tried, such as "literal['answers']".
-    parts = [str(part) for part in problem["loc"] if "[" not in str(part)]
-    path = ".".join(parts) or "(top level)"
+def _explain(problem: Tree, legal: set[str], tags: set[str]) -> str:
+    # Pydantic puts the alternative of a union that it tried into the path: its tag, such as
+    # "demo" in data.demo.split, or a type, such as "literal['answers']".
+    *sections, field = [str(part) for part in problem["loc"] if "[" not in str(part)] or ["(all)"]
+    path = ".".join([*(part for part in sections if part not in tags), field])
     if problem["type"] == "extra_forbidden":
-        plain = _without_tags(path, legal)
-        nearest = difflib.get_close_matches(plain, sorted(legal - {plain}), 1, 0.5)
+        nearest = difflib.get_close_matches(path, sorted(legal - {path}), 1, 0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         return f"{path}: unknown key{hint}"
     if problem["type"] == "missing":
@@ -105,11 +106,11 @@ def _explain(problem: Tree, legal: set[str]) -> str:
     return f"{path}: {problem['msg']} (got {problem['input']!r})"
 
 
-def _without_tags(path: str, legal: set[str]) -> str:
-    """Drop the tags that pydantic puts into the paths of unions: `data.demo.x` → `data.x`."""
-    words = {word for key in legal for word in key.split(".")}
-    *sections, field = path.split(".")
-    return ".".join([*(part for part in sections if part in words), field])
+def _tags(schema: Tree) -> Iterator[str]:
+    """Tags of the unions in the sections of a JSON schema."""
+    for section in (schema, *schema.get("$defs", {}).values()):
+        for field in section.get("properties", {}).values():
+            yield from field.get("discriminator", {}).get("mapping", {})
 
 
 def _legal_keys(schema: Tree) -> set[str]:

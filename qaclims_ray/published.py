@@ -12,7 +12,6 @@ from qaclims_ray.artifacts import Artifact, Built, artifact, make
 from qaclims_ray.config import Experiment
 from qaclims_ray.config import load as load_config
 from qaclims_ray.corpus.published import convert, read_published
-from qaclims_ray.data.stage import class_names, publish_all
 from qaclims_ray.model import checkpoints
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.clip import load_clip, save_clip
@@ -20,13 +19,12 @@ from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
 from qaclims_ray.overrides import parse_overrides
 from qaclims_ray.storage import atomic_open, read_bytes, write_bytes
-from qaclims_ray.tables import Attempt, dataset
+from qaclims_ray.tables import Attempt, dataset, publish
 from qaclims_ray.train.networks import MODEL
 from qaclims_ray.types import CorpusRow, ImageRow
 
 OVSEG_MODEL, OVSEG_DEPTH = "ViT-L-14-quickgelu", 3
 """What OVSeg's published checkpoint is a CLIP of, and its number of mask embeddings."""
-
 
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "corpus": (("FG.npy", "BG.npy"), "published VQA answers as the artifact corpus"),
@@ -77,20 +75,23 @@ def import_corpus(experiment: Experiment, files: Sequence[str], overwrite: bool)
 
 def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> Built:
     images = artifact(experiment, "images")
-    num_images, names = images.require()["rows"], class_names(images)
+    num_images, names = images.require()["rows"], _class_names(images)
     foreground, background = (read_published(file) for file in files)
 
-    def rows_of(images: Sequence[ImageRow]) -> list[CorpusRow]:
-        return [
-            convert(foreground, background, row["name"], row["labels"], names) for row in images
-        ]
+    def rows_of(rows: Sequence[ImageRow]) -> list[CorpusRow]:
+        return [convert(foreground, background, row["name"], row["labels"], names) for row in rows]
 
     attempt = Attempt("corpus", experiment.data.max_errors)
     for number, fragment in enumerate(dataset(images).get_fragments()):
         rows = fragment.to_table(columns=["name", "labels"]).to_pylist()
         with atomic_open(f"{target.work}/rows/{number:05d}.parquet") as file:
             pq.write_table(attempt(rows, rows_of), file)
-    rows, errors = publish_all(experiment, target, num_images)
+    rows, errors = publish(
+        target,
+        shard_megabytes=experiment.data.shard_megabytes,
+        max_errors=experiment.data.max_errors,
+        expected=num_images,
+    )
     return Built(rows, errors, {"imported": list(files)})
 
 
@@ -100,12 +101,16 @@ def import_net(experiment: Experiment, network: str, checkpoint: str, overwrite:
 
 
 def _net(experiment: Experiment, checkpoint: str, target: Artifact) -> Built:
-    names = class_names(artifact(experiment, "images"))
+    names = _class_names(artifact(experiment, "images"))
     net = build_cam_net(experiment.model.backbone, len(names))
     state = checkpoints.from_published_cam(checkpoints.read_state(checkpoint))
     checkpoints.load_exactly(net, state, checkpoint)
     write_bytes(f"{target.uri}/{MODEL}", save(net.state_dict()))
     return Built(0, 0, {"class_names": list(names), "imported": [checkpoint]})
+
+
+def _class_names(images: Artifact) -> tuple[str, ...]:
+    return tuple(images.require()["facts"]["class_names"])
 
 
 def export_net(experiment: Experiment, network: str, checkpoint: str) -> str:
@@ -121,7 +126,7 @@ def convert_clip(checkpoint: str, directory: str) -> str:
     """Make OVSeg's checkpoint a CLIP directory for `model.clip.model`."""
     clip = load_clip(OVSEG_MODEL, checkpoint, mask_prompt_depth=OVSEG_DEPTH)
     save_clip(clip, directory)
-    return f"clip: {sum(1 for _ in clip.state_dict())} tensors · {directory}"
+    return f"clip: {len(clip.state_dict())} tensors · {directory}"
 
 
 def convert_irn(checkpoint: str, file: str) -> str:

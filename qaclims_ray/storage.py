@@ -1,8 +1,10 @@
 """Files at a URI, on local disk or in cloud storage: paths, atomic writes, removal."""
 
 import json
+import re
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -29,18 +31,20 @@ def remove(uri: str) -> None:
 
 
 def find(pattern: str) -> list[str]:
-    """URIs that match a glob pattern, sorted."""
+    """URIs that match a pattern, sorted; `*` is the one wildcard, as folders may be called [1]."""
     fs, path = fsspec.url_to_fs(pattern)
-    return sorted(fs.unstrip_protocol(str(found)) for found in fs.glob(path))
+    literal = re.sub(r"[\[?]", r"[\g<0>]", path)
+    return sorted(fs.unstrip_protocol(str(found)) for found in fs.glob(literal))
 
 
 @contextmanager
 def atomic_open(uri: str) -> Generator[IO[bytes]]:
     """Open a file for writing that appears whole under its name, or not at all."""
     fs, path = fsspec.url_to_fs(uri)
-    if not isinstance(fs, LocalFileSystem):  # object stores publish a file when it is closed
-        with fs.open(path, "wb") as file:
-            yield file
+    if not isinstance(fs, LocalFileSystem):  # a store's own file would appear on errors too
+        buffer = BytesIO()
+        yield buffer
+        fs.pipe_file(path, buffer.getvalue())
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(f"{path}.{uuid4().hex}.tmp")

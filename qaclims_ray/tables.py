@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
+from jaxtyping import Int
 
 from qaclims_ray.artifacts import ERRORS, Artifact
 from qaclims_ray.storage import atomic_open, find
@@ -123,11 +125,26 @@ def _index(table: pa.Table, key: str, file: int) -> tuple[list[_Row], list[_Row]
     good: list[_Row] = []
     failed: list[_Row] = []
     errors = table["error"].to_pylist()
+    columns = table.drop_columns("error").columns
+    sizes = np.sum([_sizes(column.combine_chunks()) for column in columns], axis=0)
     for row, name in enumerate(table[key].to_pylist()):
         error = errors[row]
-        size = table.slice(row, 1).nbytes
+        size = int(sizes[row])
         (good if error is None else failed).append((name, file, row, size, error or ""))
     return good, failed
+
+
+def _sizes(values: Any) -> Int[np.ndarray, "rows"]:
+    """Bytes of each value; Arrow's own count depends on what else its block holds."""
+    if pa.types.is_struct(values.type):
+        return np.sum([_sizes(field) for field in values.flatten()], axis=0)
+    if pa.types.is_list(values.type):
+        lengths = values.value_lengths().fill_null(0).to_numpy()
+        parents = np.repeat(np.arange(len(values)), lengths)
+        return np.bincount(parents, _sizes(values.flatten()), len(values)).astype(np.int64)
+    if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
+        return pc.call_function("binary_length", [values]).fill_null(0).to_numpy().astype(np.int64)
+    return np.full(len(values), values.type.bit_width // 8)
 
 
 def _check_errors(artifact: Artifact, failed: Sequence[_Row], max_errors: int) -> None:
@@ -183,5 +200,5 @@ def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.T
 
 def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:
     """The rows called `names`, sorted by name; others are left out without being read."""
-    wanted = pads.field("name").isin(list(names))
+    wanted = pads.field("name").isin(pa.array(names, pa.string()))
     return dataset(artifact).to_table(columns=list(columns), filter=wanted)

@@ -15,8 +15,8 @@ import numpy as np
 from qaclims_ray.corpus.questions import ask
 from qaclims_ray.types import Answer, CorpusRow, Kind
 
-PublishedCorpus = Mapping[str, Mapping[str, Mapping[str, Sequence[Any]]]]
-"""Image name -> class name -> `vqa` and `answers`."""
+PublishedCorpus = Mapping[str, Any]
+"""Image name -> class name -> `vqa` and `answers`; what lies below the names is checked on use."""
 
 _ARRAYS = {("numpy", "ndarray"), ("numpy", "dtype")} | {
     (module, name)
@@ -103,14 +103,9 @@ def _answers(
         entry = corpus[name][class_name]
         told = list(zip(entry["vqa"], entry["answers"], strict=True))
         return [
-            Answer(
-                label=label,
-                kind=kind,
-                question=ask([str(template)], class_name)[0],
-                answer=str(answer),
-                lemma=str(lemma),
-            )
+            Answer(label=label, kind=kind, question=question, answer=str(answer), lemma=str(lemma))
             for (template, answer), lemma in told
+            for question in ask([str(template)], class_name)
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(

@@ -62,7 +62,7 @@ def _save_backbone(net: CamNet, out: Path) -> Callable[[Sequence[Example]], Accu
 
 RECIPES: dict[str, Recipe] = {
     "clip": Recipe(2000, pretrain_clip, _save_clip),
-    "blip": Recipe(2000, pretrain_vqa, _save_blip),
+    "blip": Recipe(1200, pretrain_vqa, _save_blip),
     "cam_backbone": Recipe(600, pretrain_backbone, _save_backbone),
 }
 """The models by name, in the order in which they are trained."""

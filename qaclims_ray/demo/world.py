@@ -90,13 +90,8 @@ def answers(example: Example, class_name: str) -> dict[str, str]:
     alias = OBJECTS[class_name].alias
     foreground = (kind.name, kind.name, kind.alias, kind.alias, alias, alias)
     background = (*_surroundings(example, position), *SCENES[example.scene][:3])
-    return dict(
-        zip(
-            FOREGROUND_QUESTIONS + BACKGROUND_QUESTIONS,
-            foreground + background,
-            strict=True,
-        )
-    )
+    templates = FOREGROUND_QUESTIONS + BACKGROUND_QUESTIONS
+    return dict(zip(templates, foreground + background, strict=True))
 
 
 def _surroundings(example: Example, position: int) -> tuple[str, ...]:
@@ -109,14 +104,15 @@ def _surroundings(example: Example, position: int) -> tuple[str, ...]:
     neighbours = [item for place, item in enumerate(example.objects) if place != position]
     left = [item.class_name for item in neighbours if _centre(item) < columns.mean()]
     right = [item.class_name for item in neighbours if _centre(item) >= columns.mean()]
+    beside = _majority(stuff[y0:y1])
     return (
         _majority(stuff[:y0, x0:x1]) or example.top,
         _majority(stuff[y1:, x0:x1]) or example.bottom,
         _majority(stuff[y0:y1, x0:x1]),
         _majority(around),
-        (left + right or [_majority(stuff[y0:y1])])[0],
-        (left or [_majority(stuff[y0:y1, :x0] if x0 else stuff[y0:y1])])[0],
-        (right or [_majority(stuff[y0:y1, x1:] if x1 < SIZE else stuff[y0:y1])])[0],
+        (left + right or [beside])[0],
+        (left or [_majority(stuff[y0:y1, :x0]) or beside])[0],
+        (right or [_majority(stuff[y0:y1, x1:]) or beside])[0],
     )
 
 
@@ -145,8 +141,8 @@ def _draw_example(rng: Rng, biased: bool) -> Example:
     scene = OBJECTS[names[0]].home if at_home else str(rng.choice(list(SCENES)))
     top, bottom = (str(rng.choice(stuffs)) for stuffs in SCENES[scene][3:])
     horizon = int(rng.uniform(0.30, 0.55) * SIZE)
-    highest = 0 if scene == "air" else horizon
-    placed = [_draw_placed(rng, name, place, highest) for name, place in _places(rng, names)]
+    ground = 0 if scene == "air" else horizon
+    placed = [_draw_placed(rng, name, side, ground) for name, side in _sides(rng, names)]
     objects = _visible_objects(placed)
     stuff_map = np.full((SIZE, SIZE), STUFFS.index(bottom), np.uint8)
     stuff_map[:horizon] = STUFFS.index(top)
@@ -166,7 +162,7 @@ def _draw_class_names(rng: Rng, biased: bool) -> list[str]:
     return names
 
 
-def _places(rng: Rng, names: list[str]) -> list[tuple[str, str]]:
+def _sides(rng: Rng, names: list[str]) -> list[tuple[str, str]]:
     """Each name with its side: one object goes anywhere, two go left and right."""
     if len(names) == 1:
         return [(names[0], "any")]
@@ -174,7 +170,8 @@ def _places(rng: Rng, names: list[str]) -> list[tuple[str, str]]:
     return list(zip(names, sides, strict=True))
 
 
-def _draw_placed(rng: Rng, class_name: str, side: str, horizon: int) -> _Placed:
+def _draw_placed(rng: Rng, class_name: str, side: str, ground: int) -> _Placed:
+    """An object that stands below the row `ground`, as far as its size lets it."""
     kind = int(rng.integers(len(OBJECTS[class_name].kinds)))
     size = int(rng.integers(46, 76) if side == "any" else rng.integers(40, 54))
     drawing = draw_object(rng, class_name, kind, size * _FINE)
@@ -185,9 +182,9 @@ def _draw_placed(rng: Rng, class_name: str, side: str, horizon: int) -> _Placed:
         side
     ]
     lowest = SIZE - int(0.93 * size)
-    highest = min(max(0, horizon + 8 - int(0.9 * size)), lowest - 1)
+    highest = min(max(0, ground + 8 - int(0.9 * size)), lowest - 1)
     x = int(rng.integers(leftmost, max(leftmost, rightmost) + 1))
-    y = int(rng.integers(highest if horizon else 0, lowest))
+    y = int(rng.integers(highest, lowest))
     return _Placed(class_name, kind, drawing, (x * _FINE, y * _FINE))
 
 

@@ -15,8 +15,10 @@ from qaclims_ray.types import BACKGROUND, IGNORE
 _SIGNED_IGNORE = -1
 
 Confusion = Int[np.ndarray, "*T K K"]
-Truth = Integer[np.ndarray, "H W"]
-"""A label map of any integer type; 255 (or -1, its signed spelling) is ignored."""
+Truth = Integer[np.ndarray, "_ _"]
+"""A label map of any integer type; 255 (or -1, its signed spelling) is ignored.
+
+Its size is checked against the prediction's: files may disagree."""
 
 
 def count(
@@ -55,7 +57,7 @@ def sweep(
     """
     size = num_classes + 1
     kept, true = _known(truth, cams.shape[1:], num_classes)
-    predicted, value = _largest(cams[:, kept], classes)
+    predicted, value = (pixels[kept] for pixels in _largest(cams, classes))
     _check_values("class of a CAM", predicted, num_classes)
     levels = np.asarray(thresholds, dtype=cams.dtype)
     order = np.argsort(levels)
@@ -141,7 +143,7 @@ def _ratio(part: ArrayLike, whole: ArrayLike) -> Float[np.ndarray, "..."]:
 
 def _known(
     truth: Truth, shape: tuple[int, ...], num_classes: int
-) -> tuple[Bool[np.ndarray, "H W"], Int[np.ndarray, "pixels"]]:
+) -> tuple[Bool[np.ndarray, "_ _"], Int[np.ndarray, "pixels"]]:
     """Where the truth is no 255, and its values there."""
     if truth.shape != shape:
         raise ValueError(
@@ -164,11 +166,11 @@ def _check_values(what: str, values: Int[np.ndarray, "pixels"], num_classes: int
 
 
 def _largest(
-    cams: Float[np.ndarray, "N pixels"], classes: Sequence[int]
-) -> tuple[Int[np.ndarray, "pixels"], Float[np.ndarray, "pixels"]]:
+    cams: Float[np.ndarray, "N H W"], classes: Sequence[int]
+) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
     """Class index + 1 and value of the largest CAM; background below everything without CAMs."""
-    predicted = np.full(cams.shape[1], BACKGROUND, dtype=np.int64)
-    value = np.full(cams.shape[1], -np.inf, dtype=cams.dtype)
+    predicted = np.full(cams.shape[1:], BACKGROUND, dtype=np.int64)
+    value = np.full(cams.shape[1:], -np.inf, dtype=cams.dtype)
     for cam, index in zip(cams, classes, strict=True):
         predicted[cam > value] = index + 1
         value = np.maximum(value, cam)

@@ -1,6 +1,7 @@
 """Weights files: published layouts <-> ours."""
 
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -126,12 +127,20 @@ def _published_names(name: str) -> list[str]:
 def from_published_irn(state: State) -> dict[str, Tensor]:
     """A published boundary network's checkpoint in the names of `Irn`.
 
-    Its further names of the same layers (`stage1`, `backbone.0`, `fc_edge1`, `fc_dp1`, …) and its
+    Its further names of the same layers (`stage1`, `backbone.0`, `edge_layers.0`, …) and its
     constants (`path_indices0`, …) are left out.
     """
-    kept = ("resnet50.", "edge_layers.", "dp_layers.")
-    names = {n: n.replace("resnet50.", "backbone.", 1) for n in state if n.startswith(kept)}
-    return {ours: state[theirs] for theirs, ours in names.items()}
+    names = {theirs: _irn_name(theirs) for theirs in state}
+    return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
+
+
+def _irn_name(name: str) -> str | None:
+    layer = re.match(r"fc_(edge|dp)(\d)\.", name)
+    if layer:
+        return f"{layer[1]}_layers.{int(layer[2]) - 1}.{name[layer.end() :]}"
+    if name.startswith("resnet50."):
+        return name.replace("resnet50.", "backbone.", 1)
+    return None
 
 
 OVSEG_PREFIX = "clip_adapter.clip_model."

@@ -6,7 +6,9 @@ The towers and the tokenizer are open_clip's. Mask prompts are those of OVSeg (L
 
 import difflib
 import json
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -195,9 +197,20 @@ def _from_file(model: str, path: Path) -> tuple[nn.Module, dict[str, Any], Tenso
     state, embeddings = clip_state(read_state(path))
     # Mask embeddings are OVSeg's mark, and OVSeg is OpenAI's CLIP trained further: QuickGELU.
     config = _config(model, quick_gelu=embeddings is not None)
-    clip = open_clip.create_model(model, force_quick_gelu=config["quick_gelu"])
+    with _no_warnings():  # open_clip would warn of random weights, which are replaced here
+        clip = open_clip.create_model(model, force_quick_gelu=config["quick_gelu"])
     load_exactly(clip, state, str(path))
     return clip, config, embeddings
+
+
+@contextmanager
+def _no_warnings() -> Generator[None]:
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
 
 
 def _from_tag(model: str, tag: str | None) -> tuple[nn.Module, dict[str, Any]]:

@@ -73,7 +73,7 @@ def epoch_rows(
     return dealt[:, worker]
 
 
-def label_matrix(table: pa.Table, num_classes: int) -> Labels:
+def label_matrix(table: pa.Table, num_classes: int) -> Float32[Tensor, "N C"]:
     """1 where a row's labels name the class."""
     labels = torch.zeros(table.num_rows, num_classes)
     for row, classes in enumerate(table["labels"].to_pylist()):
@@ -82,9 +82,15 @@ def label_matrix(table: pa.Table, num_classes: int) -> Labels:
 
 
 def batches(
-    images: TrainingImages, labels: Labels, rows: Int[np.ndarray, "steps B"], num_processes: int
+    images: TrainingImages,
+    labels: Float32[Tensor, "N C"],
+    rows: Int[np.ndarray, "steps B"],
+    num_processes: int,
 ) -> Iterator[Batch]:
-    """The batches of one epoch, loaded ahead by `num_processes` processes (0: when asked for)."""
+    """The batches of one epoch, loaded ahead by `num_processes` processes (0: when asked for).
+
+    `labels` are those of all N images.
+    """
 
     def collate(items: Sequence[tuple[str, Any, int]]) -> Batch:
         names, pixels, positions = zip(*items, strict=True)
@@ -116,7 +122,9 @@ class PairTable:
     ) -> None:
         flat = [pair for row in pairs for pair in sorted(row["pairs"], key=lambda p: p["label"])]
         texts = PairTexts(
-            label=torch.tensor([rows_of[class_names[pair["label"]]] for pair in flat]),
+            label=torch.tensor(
+                [rows_of[class_names[pair["label"]]] for pair in flat], dtype=torch.long
+            ),
             foreground=_padded([[rows_of[text] for text in pair["foreground"]] for pair in flat]),
             background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
         )
@@ -136,4 +144,5 @@ class PairTable:
 
 def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "P L"]:
     width = max((len(row) for row in rows), default=0)
-    return torch.tensor([[*row, *[-1] * (width - len(row))] for row in rows]).reshape(-1, width)
+    padded = [[*row, *[-1] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), width)

@@ -51,7 +51,7 @@ class Fitter:
         ):
             terms = self._task(self.net(batch.images), batch)
         if not torch.isfinite(terms["total"]):
-            values = {name: value.item() for name, value in terms.items()}
+            values = {name: value.detach().item() for name, value in terms.items()}
             raise FloatingPointError(f"loss is not finite: {values}; images {batch.names}")
         self._optimizer.zero_grad()
         terms["total"].backward()
@@ -61,7 +61,7 @@ class Fitter:
         rate = self._schedule.get_last_lr()[0]
         self._optimizer.step()
         self._schedule.step()
-        scalars = {name: float(value) for name, value in terms.items()}
+        scalars = {name: value.detach().item() for name, value in terms.items()}
         return {**scalars, "learning_rate": float(rate), "grad_norm": norm.item()}
 
     def _placed(self, batch: Batch) -> Batch:

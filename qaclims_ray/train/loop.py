@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
-from qaclims_ray.artifacts import Artifact, artifact
+from qaclims_ray.artifacts import Artifact, own_artifact
 from qaclims_ray.config import Experiment
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.sections import Fit
@@ -81,7 +81,7 @@ def train(
         class_names: Names in the order of their indices.
         place: Of this worker.
     """
-    target = artifact(experiment, network)
+    target = own_artifact(experiment, network)
     fit = section(experiment, network)
     torch.manual_seed(experiment.train.seed)
     net, task = _start(experiment, network, table, class_names, place.device)

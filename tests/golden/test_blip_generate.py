@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BlipConfig, BlipForQuestionAnswering
 
-from qaclims_ray.corpus import vqa
+from qaclims_ray.corpus import blip as packed
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +22,7 @@ def model(blip, filler):
     )
     model = BlipForQuestionAnswering(config).eval()
     assert len(filler.fill_module(model)) == len(blip.meta["hf_names"])
-    vqa.heed_question_mask(model)
-    return model
+    return packed.prepare(model)
 
 
 def _expected(blip, variant, end):
@@ -40,7 +39,7 @@ def test_answers(blip, model, token_budget):
     pixels = torch.tensor(blip.arrays["images"])
     for variant, end in enumerate(blip.meta["eos_variants"]):
         model.config.text_config.sep_token_id = end
-        answers = vqa.generate(
+        answers = packed.generate(
             model, pixels, [blip.meta["questions"]] * 2, token_budget=token_budget
         )
         assert answers == _expected(blip, variant, end)
@@ -50,7 +49,7 @@ def test_states_of_packed_questions(blip, model):
     questions = blip.meta["questions"]
     with torch.inference_mode():
         images = model.vision_model(torch.tensor(blip.arrays["images"])).last_hidden_state
-        states, mask = vqa.encode_questions(model, images, [questions, questions])
+        states, mask = packed.encode_questions(model, images, [questions, questions])
     for row, (image, question) in enumerate(np.ndindex(2, len(questions))):
         np.testing.assert_allclose(
             states[row][mask[row]],
@@ -68,11 +67,11 @@ def test_next_token_logits_of_padded_questions(blip, model):
     questions = blip.meta["questions"]
     with torch.inference_mode():
         images = model.vision_model(torch.tensor(blip.arrays["images"])).last_hidden_state
-        states, mask = vqa.encode_questions(model, images, [questions, questions])
+        states, mask = packed.encode_questions(model, images, [questions, questions])
         logits = model.text_decoder(
             torch.full((len(states), 1), blip.meta["bos_token_id"]),
             encoder_hidden_states=states,
-            encoder_attention_mask=vqa.additive_mask(mask[:, None, None, :], states.dtype),
+            encoder_attention_mask=packed.additive_mask(mask[:, None, None, :], states.dtype),
             is_decoder=True,
         ).logits[:, 0]
     for row, (image, question) in enumerate(np.ndindex(2, len(questions))):

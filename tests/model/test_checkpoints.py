@@ -66,15 +66,14 @@ def test_another_number_of_classes_is_an_error(published):
 
 def test_a_published_irn_checkpoint_is_loaded(tmp_path):
     names = json.loads((GOLDEN / "irn.json").read_text())["state_dict"]
-    state = filled(names["canonical"])
-    aliases = names["aliases"]
-    state |= {alias: state[name] for alias, name in aliases.items()}
+    state = filled(names["canonical"]) | {alias: torch.zeros(1) for alias in names["aliases"]}
     torch.save({f"module.{name}": value for name, value in state.items()}, tmp_path / "irn.pth")
     ours = checkpoints.from_published_irn(checkpoints.read_state(tmp_path / "irn.pth"))
     net = Irn(resnet50())
     checkpoints.load_exactly(net, ours, "irn.pth")
     assert torch.equal(net.backbone.conv1.weight, state["resnet50.conv1.weight"])
     assert torch.equal(net.edge_layers[5].bias, state["fc_edge6.bias"])
+    assert torch.equal(net.dp_layers[6][3].weight, state["fc_dp7.3.weight"])
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

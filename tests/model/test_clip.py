@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from qaclims_ray.model.checkpoints import OVSEG_PREFIX
-from qaclims_ray.model.clip import load_clip, save_clip
+from qaclims_ray.model.clip import MaskPromptedClip, load_clip, save_clip
 
 
 @pytest.fixture
@@ -148,13 +148,15 @@ def listed(monkeypatch, tmp_path, make_clip):
     return open_clip.create_model("tiny-clip", force_quick_gelu=True).eval()
 
 
-def test_a_weights_file_of_openai_names_is_loaded(listed, tmp_path):
+def test_a_weights_file_of_openai_names_is_loaded_without_a_warning(listed, tmp_path, caplog):
     state = {**listed.state_dict(), "input_resolution": torch.tensor(28)}
     torch.save({"state_dict": state}, tmp_path / "weights.pt")
+    caplog.clear()
     clip = load_clip("tiny-clip", str(tmp_path / "weights.pt"), mask_prompt_depth=2)
     assert torch.equal(clip.clip.visual.proj, listed.visual.proj)
     assert clip.mask_embeddings.shape == (2, 16, 32)
     assert not clip.config["quick_gelu"]
+    assert not caplog.records
 
 
 def test_an_ovseg_checkpoint_is_loaded_with_its_embeddings_and_quick_gelu(listed, views, tmp_path):
@@ -174,3 +176,15 @@ def test_a_file_without_clip_weights_is_an_error_not_a_random_model(listed, tmp_
     save_file(state, tmp_path / "other.safetensors")
     with pytest.raises(ValueError, match=r"do not fit: 0 of \d+ tensors"):
         load_clip("tiny-clip", str(tmp_path / "other.safetensors"))
+
+
+@pytest.mark.parametrize("model", ["ViT-S-32-alt", "ViT-L-14-336-quickgelu", "coca_ViT-B-32"])
+def test_vision_transformers_that_open_clip_lists_take_mask_prompts(model):
+    config = open_clip.get_model_config(model)
+    make = open_clip.CoCa if "multimodal_cfg" in config else open_clip.CLIP
+    settings = {name: value for name, value in config.items() if name != "custom_text"}
+    with torch.device("meta"):
+        clip = MaskPromptedClip(make(**settings), list, config, mask_prompt_depth=2)
+        side = clip.clip.visual.image_size[0]
+        features = clip.encode_regions(torch.zeros(2, 3, side, side), torch.ones(2, 1, side, side))
+    assert features.shape == (2, config["embed_dim"])

@@ -1,13 +1,12 @@
 """Questions, answers and texts of a report, as HTML."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from qaclims_ray.types import Answer, CorpusRow, TextPair
+from qaclims_ray.types import Answer, TextPair
 
 _NUM_COMMON = 6
 
@@ -16,7 +15,12 @@ Common = dict[int, list[tuple[str, float]]]
 
 
 def pair_card(
-    answers: Sequence[Answer], texts: TextPair | None, class_name: str, picture: str, *, opened: bool
+    answers: Sequence[Answer],
+    texts: TextPair | None,
+    class_name: str,
+    picture: str,
+    *,
+    opened: bool,
 ) -> str:
     """One pair (image, class): its texts, and below them the questions and answers.
 
@@ -36,17 +40,22 @@ def pair_card(
     )
 
 
-def common_backgrounds(corpus: Iterable[pa.RecordBatch]) -> Common:
-    """What is most often named as background of each class (batches of the column `answers`)."""
+def common_backgrounds(corpus: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Common:
+    """What is most often named as background of each class, other than the class itself.
+
+    Args:
+        corpus: Batches of the column `answers`.
+        class_names: Names in the order of their indices.
+    """
     pairs: Counter[int] = Counter()
     named: Counter[tuple[int, str]] = Counter()
     for batch in corpus:
-        for _, label, lemma in _unique(batch["answers"]):
-            named[label, lemma] += 1
-        pairs.update(label for _, label in {row[:2] for row in _unique(batch["answers"])})
+        said = _unique(batch["answers"])
+        named.update((label, lemma) for _, label, lemma in said)
+        pairs.update(label for _, label in {(row, label) for row, label, _ in said})
     common: Common = {label: [] for label in sorted(pairs)}
     for (label, lemma), count in sorted(named.items(), key=lambda item: (-item[1], item[0])):
-        if len(common[label]) < _NUM_COMMON:
+        if lemma != class_names[label] and len(common[label]) < _NUM_COMMON:
             common[label].append((lemma, count / pairs[label]))
     return common
 
@@ -65,10 +74,9 @@ def common_table(common: Common, class_names: Sequence[str]) -> str:
 def _unique(answers: pa.ListArray) -> set[tuple[int, int, str]]:
     """(row, class index, lemma) of the background answers."""
     flat = answers.flatten()
-    columns = [answers.value_parent_indices(), flat.field("label"), flat.field("lemma")]
-    table = pa.table(columns, names=["row", "label", "lemma"])
-    kept = table.filter(pc.equal(flat.field("kind"), "bg"))
-    return set(zip(*(kept[name].to_pylist() for name in kept.column_names), strict=True))
+    columns = (flat.field(name).to_pylist() for name in ("kind", "label", "lemma"))
+    rows = zip(answers.value_parent_indices().to_pylist(), *columns, strict=True)
+    return {(row, label, lemma) for row, kind, label, lemma in rows if kind == "bg"}
 
 
 def _questions(answers: Sequence[Answer], kind: str) -> str:
@@ -90,12 +98,11 @@ def _texts(answers: Sequence[Answer], texts: TextPair | None) -> str:
         foreground, background = lemmas["fg"], dict.fromkeys(lemmas["bg"], True)
     else:
         foreground = Counter(texts["foreground"])
-        background = {text: True for text in texts["background"]}
+        background = dict.fromkeys(texts["background"], True)
         background |= {text: False for text in lemmas["bg"] if text not in background}
-    return (
-        _chips("foreground", [_chip(text, count) for text, count in foreground.items()])
-        + _chips("background", [_chip(text, kept=kept) for text, kept in background.items()])
-    )
+    return _chips(
+        "foreground", [_chip(text, count) for text, count in foreground.items()]
+    ) + _chips("background", [_chip(text, kept=kept) for text, kept in background.items()])
 
 
 def _chips(title: str, chips: Sequence[str]) -> str:
@@ -104,12 +111,12 @@ def _chips(title: str, chips: Sequence[str]) -> str:
 
 def _chip(text: str, count: int = 1, *, kept: bool = True) -> str:
     word = escape(text) or "(empty)"
-    times = f" <small>×{count}</small>" if count > 1 else ""
+    times = f" <small>&times;{count}</small>" if count > 1 else ""
     return f"<em>{word}{times}</em>" if kept else f"<em><s>{word}</s></em>"
 
 
 def _share_chip(text: str, share: float) -> str:
     return (
         f'<em style="--share:{100 * share:.0f}%">{escape(text) or "(empty)"} '
-        f"<small>{100 * share:.0f} %</small></em>"
+        f"<small>{100 * share:.0f}%</small></em>"
     )

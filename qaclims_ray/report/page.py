@@ -4,7 +4,6 @@ The page is one file without scripts that asks nothing of the network. It shows 
 and says of what it has not which job makes it.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from html import escape
@@ -14,29 +13,35 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qaclims_ray.artifacts import ERRORS, RECIPES, Artifact, Manifest, artifact
+from qaclims_ray.artifacts import RECIPES, Artifact, Manifest, artifact
 from qaclims_ray.config import Experiment, dump
 from qaclims_ray.evaluate.score import SCORES, Scores
-from qaclims_ray.report_answers import common_backgrounds, common_table, pair_card
-from qaclims_ray.report_pictures import (
-    Panel,
+from qaclims_ray.report.answers import common_backgrounds, common_table, pair_card
+from qaclims_ray.report.pictures import (
     choose_images,
-    colour_scale,
     data_uri,
     panels,
+    picture_grid,
     thumbnails,
 )
-from qaclims_ray.report_scores import (
+from qaclims_ray.report.scores import (
     STYLES,
     class_bars,
     legend,
     loss_charts,
     score_table,
     threshold_chart,
+    training_log,
 )
-from qaclims_ray.report_stages import error_list, stage_table, total_seconds, versions
-from qaclims_ray.storage import absolute, find, read_bytes, read_json, write_bytes
-from qaclims_ray.tables import dataset, look_up, read_table
+from qaclims_ray.report.stages import (
+    error_list,
+    failed_rows,
+    stage_table,
+    total_seconds,
+    versions,
+)
+from qaclims_ray.storage import absolute, read_json, write_bytes
+from qaclims_ray.tables import dataset, look_up
 from qaclims_ray.types import TextPair
 
 _NUM_PANELS = 12
@@ -82,19 +87,26 @@ def run(experiment: Experiment) -> str:
 
 def page(run: Run) -> str:
     """The whole page."""
-    template = Template(files("qaclims_ray").joinpath("report.html").read_text(encoding="utf-8"))
+    template = Template(files("qaclims_ray.report").joinpath("page.html").read_text(encoding="utf-8"))
     body = _header(run) + "".join(_section(run, section) for section in _SECTIONS)
     return template.substitute(title=escape(run.experiment.name), body=body)
 
 
 def _look(experiment: Experiment) -> Run:
-    found = Run(experiment, {}, {})
-    for name in RECIPES:
-        try:
-            found.manifests[name] = artifact(experiment, name).require()
-        except ValueError as reason:
-            found.missing[name] = str(reason)
-    return found
+    found = {name: _require(artifact(experiment, name)) for name in RECIPES}
+    return Run(
+        experiment,
+        {name: manifest for name, manifest in found.items() if not isinstance(manifest, str)},
+        {name: reason for name, reason in found.items() if isinstance(reason, str)},
+    )
+
+
+def _require(target: Artifact) -> Manifest | str:
+    """What the artifact's completion marker says, or why it cannot be used."""
+    try:
+        return target.require()
+    except ValueError as reason:
+        return str(reason)
 
 
 def _section(run: Run, section: Section) -> str:
@@ -115,11 +127,13 @@ def _header(run: Run) -> str:
     parts = [
         f"{datetime.now(timezone.utc):%d %B %Y, %H:%M} UTC",
         f"{data.kind}, split {split}" if split else data.kind,
-        f"{facts['num_images']:,} images, {facts['num_pairs']:,} image-class pairs" if facts else "",
+        f"{facts['num_images']:,} images, {facts['num_pairs']:,} image-class pairs"
+        if facts
+        else "",
         f"code {', '.join(revisions)}" if revisions else "code outside a checkout",
         absolute(run.experiment.run),
     ]
-    meta = " · ".join(escape(part) for part in parts if part)
+    meta = " · ".join(f"<span>{escape(part)}</span>" for part in parts if part)
     return (
         f'<header><h1>{escape(run.experiment.name)}</h1><p class="meta">{meta}</p>'
         '<p class="lead">Class activation maps (CAMs) learnt from image-level labels: QA-CLIMS, '
@@ -146,25 +160,7 @@ def _scores(run: Run) -> str:
 
 
 def _pictures(run: Run) -> str:
-    shown = panels(run.experiment, _NUM_PANELS)
-    titles = list(dict.fromkeys(title for panel in shown for title in panel.pictures))
-    scale = f'<i class="scale" style="background:linear-gradient(90deg,{",".join(colour_scale())})">'
-    return (
-        f'<p class="lead">CAM of the strongest class, 0 {scale}</i> 1. White line: the background '
-        "threshold, the best one where the CAMs are scored.</p>"
-        f'<div class="panels" style="--pictures:{len(titles)}">'
-        f"{''.join(_panel(panel) for panel in shown)}</div>"
-    )
-
-
-def _panel(panel: Panel) -> str:
-    figures = "".join(
-        f'<figure><img src="{data_uri(picture)}" alt="{title}" loading="lazy">'
-        f"<figcaption>{title}</figcaption></figure>"
-        for title, picture in panel.pictures.items()
-    )
-    heading = f"{escape(', '.join(panel.classes))} <small>{escape(panel.name)}</small>"
-    return f'<div class="panel"><h3>{heading}</h3>{figures}</div>'
+    return picture_grid(panels(run.experiment, _NUM_PANELS))
 
 
 def _answers(run: Run) -> str:
@@ -201,7 +197,7 @@ def _common(run: Run) -> str:
     return (
         '<p class="lead">Background answers that the most images of each class share: what comes '
         "with the class, and so what its CAMs are in danger of including.</p>"
-        f"{common_table(common_backgrounds(batches), class_names)}"
+        f"{common_table(common_backgrounds(batches, class_names), class_names)}"
     )
 
 
@@ -209,7 +205,7 @@ def _losses(run: Run) -> str:
     parts: list[str] = []
     for name, style in {"classifier": "baseline", "cam_net": "ours"}.items():
         if name in run.manifests:
-            rows = _log(run.artifact(name))
+            rows = training_log(run.artifact(name))
             speed = float(np.median([row["images_per_second"] for row in rows]))
             title = {"baseline": "Classifier, the baseline", "ours": "QA-CLIMS"}[style]
             parts.append(
@@ -217,12 +213,6 @@ def _losses(run: Run) -> str:
                 f"{loss_charts(rows, style)}"
             )
     return "".join(parts)
-
-
-def _log(network: Artifact) -> list[dict[str, float]]:
-    """A training's log, one row per step."""
-    epochs = find(f"{network.uri}/metrics/epoch-*.jsonl")
-    return [json.loads(line) for epoch in epochs for line in read_bytes(epoch).splitlines()]
 
 
 def _stages(run: Run) -> str:
@@ -233,20 +223,11 @@ def _stages(run: Run) -> str:
 
 def _errors(run: Run) -> str:
     lists = [
-        error_list(name, found, _ERRORS_SHOWN)
+        error_list(name, errors, _ERRORS_SHOWN)
         for name in run.manifests
-        if (found := _failed(run.artifact(name)))
+        if (errors := failed_rows(run.artifact(name)))
     ]
     return "".join(lists) or '<p class="lead">No row failed.</p>'
-
-
-def _failed(target: Artifact) -> list[tuple[str, str]]:
-    """Keys and reasons of an artifact's failed rows."""
-    errors = Artifact(target.name, f"{target.uri}/{ERRORS}", target.recipe)
-    if not errors.shards():
-        return []
-    table = read_table(errors)
-    return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def _configuration(run: Run) -> str:

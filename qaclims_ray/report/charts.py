@@ -1,4 +1,4 @@
-"""Charts of a report as inline SVG: the page's style sheet colours them, in light and dark alike."""
+"""Charts of a report as inline SVG, coloured by the page's style sheet, in light and in dark."""
 
 import math
 from collections.abc import Sequence
@@ -12,7 +12,9 @@ from matplotlib.ticker import MaxNLocator
 Values = Float[np.ndarray, "N"]
 Range = tuple[float, float]
 
-_WIDTH, _HEIGHT = 460, 250
+LARGE = (460, 250)
+SMALL = (320, 190)
+"""Width and height of a chart in units of which a letter is 12 high."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 14, 36
 _MAX_BINS = 100
 
@@ -42,17 +44,19 @@ class _Axes(NamedTuple):
 
     x: Range
     y: Range
+    size: tuple[int, int]
 
     def at(self, x: float, y: float) -> tuple[float, float]:
-        across = _WIDTH - _LEFT - _RIGHT
-        down = _HEIGHT - _TOP - _BOTTOM
+        width, height = self.size
+        across, down = width - _LEFT - _RIGHT, height - _TOP - _BOTTOM
         return (
             _LEFT + across * _share(x, self.x),
-            _HEIGHT - _BOTTOM - down * _share(y, self.y),
+            height - _BOTTOM - down * _share(y, self.y),
         )
 
     def path(self, x: Values, y: Values) -> str:
-        points = (self.at(float(a), float(b)) for a, b in zip(x, y, strict=True))
+        known = np.isfinite(y)
+        points = (self.at(float(a), float(b)) for a, b in zip(x[known], y[known], strict=True))
         return " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
 
 
@@ -61,6 +65,7 @@ def line_chart(
     *,
     title: str,
     x_label: str,
+    size: tuple[int, int] = LARGE,
     marks: Sequence[Mark] = (),
     guide: float | None = None,
     from_zero: bool = False,
@@ -71,21 +76,23 @@ def line_chart(
         lines: The curves; the last lies on top.
         title: What the drawing shows, for those who hear it.
         x_label: Words below the axis.
+        size: `LARGE` or `SMALL`.
         marks: Points with words.
         guide: Where to draw an upright line, if anywhere.
         from_zero: The vertical axis begins at 0, whatever the values are.
     """
-    axes = _axes(lines, from_zero)
+    axes = _axes(lines, size, from_zero)
+    width, height = size
     parts = [
         *_ticks(axes),
-        f'<text class="label" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 4}" text-anchor="end">'
+        f'<text class="label" x="{width - _RIGHT}" y="{height - 4}" text-anchor="end">'
         f"{escape(x_label)}</text>",
         *([_upright(axes, guide)] if guide is not None else []),
         *(_curve(axes, line) for line in lines),
         *(_point(axes, mark) for mark in marks),
     ]
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
+        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{escape(title)}">{"".join(parts)}</svg>'
     )
 
@@ -103,25 +110,22 @@ def binned(style: str, x: Values, y: Values) -> Line:
     )
 
 
-def _axes(lines: Sequence[Line], from_zero: bool) -> _Axes:
+def _axes(lines: Sequence[Line], size: tuple[int, int], from_zero: bool) -> _Axes:
     x = np.concatenate([line.x for line in lines])
-    y = np.concatenate([_finite(values) for line in lines for values in _heights(line)])
+    y = np.concatenate([values for line in lines for values in _heights(line)])
+    y = y[np.isfinite(y)]
     low = min(0.0, float(y.min())) if from_zero else float(y.min())
     ticks = _nice((low, float(y.max())))
-    return _Axes((float(x.min()), float(x.max())), (ticks[0], ticks[-1]))
+    return _Axes((float(x.min()), float(x.max())), (ticks[0], ticks[-1]), size)
 
 
 def _heights(line: Line) -> list[Values]:
     return [values for values in (line.y, line.low, line.high) if values is not None]
 
 
-def _finite(values: Values) -> Values:
-    return values[np.isfinite(values)]
-
-
 def _nice(limits: Range) -> list[float]:
     """Round numbers that enclose a range."""
-    return MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits).tolist()
+    return list(MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(*limits))
 
 
 def _share(value: float, limits: Range) -> float:
@@ -131,9 +135,10 @@ def _share(value: float, limits: Range) -> float:
 
 def _ticks(axes: _Axes) -> list[str]:
     parts: list[str] = []
+    right = axes.size[0] - _RIGHT
     for value in _nice(axes.y):
         x, y = axes.at(axes.x[0], value)
-        parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{_WIDTH - _RIGHT}"/>')
+        parts.append(f'<path class="grid" d="M{x:.1f} {y:.1f}H{right}"/>')
         parts.append(f'<text x="{x - 7:.1f}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
     for value in _nice(axes.x):
         if axes.x[0] <= value <= axes.x[1]:
@@ -160,7 +165,7 @@ def _curve(axes: _Axes, line: Line) -> str:
 def _point(axes: _Axes, mark: Mark) -> str:
     """A dot, with its words on the side where there is room."""
     x, y = axes.at(mark.x, mark.y)
-    anchor, shift = ("end", -9) if x > _WIDTH * 0.65 else ("start", 9)
+    anchor, shift = ("end", -9) if x > axes.size[0] * 0.65 else ("start", 9)
     return (
         f'<circle class="{mark.style}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>'
         f'<text class="mark" x="{x + shift:.1f}" y="{y - 7:.1f}" text-anchor="{anchor}">'

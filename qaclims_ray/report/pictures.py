@@ -3,11 +3,13 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, NamedTuple
 
-import matplotlib as mpl
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image as pil
 
@@ -18,7 +20,7 @@ from qaclims_ray.evaluate.score import SCORES, full_size
 from qaclims_ray.palette import voc_palette
 from qaclims_ray.storage import read_json
 from qaclims_ray.tables import look_up, read_table
-from qaclims_ray.types import SCHEMAS, CamRow, Image, ImageRow
+from qaclims_ray.types import BACKGROUND, SCHEMAS, CamRow, Image, ImageRow
 
 COLOUR_MAP = "inferno"
 """Perceptually uniform: equal steps of a CAM look equal."""
@@ -52,16 +54,15 @@ def panels(experiment: Experiment, num_images: int) -> list[Panel]:
     cams = {
         name: (_rows(found, names), _outline_at(experiment, name))
         for name in CAM_NAMES
-        if (found := artifact(experiment, name)).manifest() is not None
+        if _is_made(found := artifact(experiment, name))
     }
-    return [
-        Panel(
-            row["name"],
-            tuple(class_names[label] for label in row["labels"]),
-            _pictures(row, {key: (rows.get(row["name"]), at) for key, (rows, at) in cams.items()}),
-        )
-        for row in _rows(images, names).values()
-    ]
+    limit = experiment.data.max_pixels
+    shown: list[Panel] = []
+    for name, row in _rows(images, names).items():
+        own = {key: (rows.get(name), threshold) for key, (rows, threshold) in cams.items()}
+        classes = tuple(class_names[label] for label in row["labels"])
+        shown.append(Panel(name, classes, _pictures(row, own, limit)))
+    return shown
 
 
 def grid_picture(experiment: Experiment, num_images: int = 8) -> bytes:
@@ -79,7 +80,7 @@ def grid_picture(experiment: Experiment, num_images: int = 8) -> bytes:
     for row, title in enumerate(titles):
         axes[row, 0].set_ylabel(title, fontsize=10)
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=110)
+    figure.savefig(out, format="png", dpi=90)
     return out.getvalue()
 
 
@@ -105,30 +106,48 @@ def choose(names: Sequence[str], labels: Sequence[Sequence[int]], num_images: in
 
 def thumbnails(experiment: Experiment, names: Sequence[str]) -> dict[str, Image]:
     """The images called `names`, at the size of a picture."""
+    limit = experiment.data.max_pixels
     rows = look_up(artifact(experiment, "images"), names, ["name", "image"]).to_pylist()
-    return {row["name"]: _fit(decode(row["image"])) for row in rows}
+    return {row["name"]: _fit(decode(row["image"], max_pixels=limit)) for row in rows}
 
 
 def data_uri(picture: Image) -> str:
     """The picture inside a URL, as a JPEG."""
     out = io.BytesIO()
-    pil.fromarray(picture).save(out, format="JPEG", quality=86)
+    pil.fromarray(picture).save(out, format="JPEG", quality=86, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(out.getvalue()).decode()}"
 
 
-def colour_scale(num_colours: int = 9) -> list[str]:
-    """The colour map from 0 to 1 as hexadecimal colours."""
-    colours = mpl.colormaps[COLOUR_MAP](np.linspace(0, 1, num_colours))
-    return [mpl.colors.to_hex(colour) for colour in colours]
+def picture_grid(shown: Sequence[Panel]) -> str:
+    """The panels as HTML."""
+    num_pictures = max((len(panel.pictures) for panel in shown), default=1)
+    colours = (to_hex(colour) for colour in colormaps[COLOUR_MAP](np.linspace(0, 1, 9)))
+    return (
+        '<p class="lead">CAM of the strongest class, from 0 <i class="scale" style="background:'
+        f'linear-gradient(90deg,{",".join(colours)})"></i> to 1. White line: the background '
+        "threshold, which is the best one where the CAMs are scored.</p>"
+        f'<div class="panels" style="--pictures:{num_pictures}">'
+        f"{''.join(_figures(panel) for panel in shown)}</div>"
+    )
 
 
 def overlay(image: Image, cam: Float[np.ndarray, "H W"], threshold: float) -> Image:
     """The image in grey below the colours of a CAM in [0, 1], white where it passes `threshold`."""
     grey = image.mean(axis=2, keepdims=True)
-    heat = 255 * mpl.colormaps[COLOUR_MAP](cam)[..., :3]
+    heat = 255 * colormaps[COLOUR_MAP](cam)[..., :3]
     mixed = (1 - _HEAT_WEIGHT) * grey + _HEAT_WEIGHT * heat
     mixed[_outline(cam > threshold)] = 255
     return mixed.round().astype(np.uint8)
+
+
+def _figures(panel: Panel) -> str:
+    figures = "".join(
+        f'<figure><img src="{data_uri(picture)}" alt="{title}" loading="lazy">'
+        f"<figcaption>{title}</figcaption></figure>"
+        for title, picture in panel.pictures.items()
+    )
+    heading = f"{escape(', '.join(panel.classes))} <small>{escape(panel.name)}</small>"
+    return f'<div class="panel"><h3>{heading}</h3>{figures}</div>'
 
 
 def _outline(region: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
@@ -136,16 +155,26 @@ def _outline(region: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return down | np.diff(region, axis=1, prepend=region[:, :1])
 
 
-def _pictures(row: ImageRow, cams: Mapping[str, tuple[CamRow | None, float]]) -> dict[str, Image]:
-    image = _fit(decode(row["image"]))
+def _pictures(
+    row: ImageRow, cams: Mapping[str, tuple[CamRow | None, float]], max_pixels: int
+) -> dict[str, Image]:
+    """The image, its ground truth, and its CAMs, each outlined at its threshold."""
+    image = _fit(decode(row["image"], max_pixels=max_pixels))
     pictures = {"Image": image}
     if row["mask"] is not None:
-        truth = _fit(voc_palette()[decode_mask(row["mask"])], pil.Resampling.NEAREST)
-        pictures["Ground truth"] = truth
+        truth = _palette()[decode_mask(row["mask"], max_pixels=max_pixels)]
+        pictures["Ground truth"] = _fit(truth, pil.Resampling.NEAREST)
     for name, (cam, threshold) in cams.items():
         if cam is not None:
             pictures[CAM_NAMES[name]] = overlay(image, _largest(cam, image.shape), threshold)
     return pictures
+
+
+def _palette() -> UInt8[np.ndarray, "256 3"]:
+    """VOC's colours on light grey: on VOC's black its darkest classes cannot be seen."""
+    palette = voc_palette()
+    palette[BACKGROUND] = 238
+    return palette
 
 
 def _largest(row: CamRow, shape: tuple[int, ...]) -> Float[np.ndarray, "_ _"]:
@@ -155,7 +184,9 @@ def _largest(row: CamRow, shape: tuple[int, ...]) -> Float[np.ndarray, "_ _"]:
     return np.array(pil.fromarray(cam).resize((width, height), pil.Resampling.BILINEAR))
 
 
-def _fit(picture: Image, filter_: pil.Resampling = pil.Resampling.BICUBIC) -> Image:
+def _fit(
+    picture: Image, filter_: pil.Resampling = pil.Resampling.BICUBIC
+) -> UInt8[np.ndarray, "_ _ 3"]:
     height, width = picture.shape[:2]
     scale = _SIDE / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -169,5 +200,13 @@ def _rows(found: Artifact, names: Sequence[str]) -> dict[str, Any]:
 
 def _outline_at(experiment: Experiment, name: str) -> float:
     """The best threshold of some CAMs where they are scored, else the fixed one."""
-    scores = read_json(f"{artifact(experiment, _SCORES[name]).uri}/{SCORES}")
-    return experiment.evaluate.threshold if scores is None else scores["best"]["threshold"]
+    scores = artifact(experiment, _SCORES[name])
+    if not _is_made(scores):
+        return experiment.evaluate.threshold
+    return read_json(f"{scores.uri}/{SCORES}")["best"]["threshold"]
+
+
+def _is_made(found: Artifact) -> bool:
+    """Whether the artifact is complete, and of this very configuration."""
+    manifest = found.manifest()
+    return manifest is not None and manifest["digest"] == found.digest

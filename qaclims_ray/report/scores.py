@@ -1,22 +1,30 @@
 """Scores and losses of a report, as HTML."""
 
+import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 import numpy as np
 
+from qaclims_ray.artifacts import Artifact
 from qaclims_ray.evaluate.score import Scores
-from qaclims_ray.report_charts import Line, Mark, binned, line_chart
+from qaclims_ray.report.charts import SMALL, Line, Mark, binned, line_chart
+from qaclims_ray.storage import find, read_bytes
 
 STYLES = {"baseline_scores": "baseline", "scores": "ours"}
 """Class of the style sheet of each artifact's curves."""
 TITLES = {"baseline": "Baseline CAM", "ours": "QA-CLIMS"}
 
-_Figure = Callable[[Scores], float | None]
+_Figure = Callable[[Scores], float]
 _FIGURES: tuple[tuple[str, str, _Figure], ...] = (
     ("Best mIoU", "threshold chosen by the ground truth", lambda s: s["best"]["miou"]),
-    ("mIoU, fixed threshold", "evaluate.threshold, chosen beforehand", lambda s: s["fixed"]["miou"]),
+    (
+        "mIoU, fixed threshold",
+        "threshold chosen beforehand",
+        lambda s: s["fixed"]["miou"],
+    ),
     ("Precision", "mean over the object classes", lambda s: _mean(s["best"]["precision"][1:])),
     ("Recall", "mean over the object classes", lambda s: _mean(s["best"]["recall"][1:])),
     (
@@ -32,7 +40,6 @@ _TERMS = {
     "area": "Mean CAM value (REG)",
     "max_logit": "Largest logit",
     "grad_norm": "Norm of the gradient",
-    "learning_rate": "Learning rate of the backbone",
 }
 
 
@@ -49,7 +56,7 @@ def score_table(scores: Mapping[str, Scores]) -> str:
 
 
 def threshold_chart(scores: Mapping[str, Scores]) -> str:
-    """mIoU over the background threshold, the best one marked."""
+    """Curves of mIoU over the background threshold, the best one marked."""
     lines = [
         Line(style, np.array(score["thresholds"]), 100 * np.array(score["miou"]))
         for style, score in scores.items()
@@ -87,7 +94,13 @@ def legend(styles: Sequence[str]) -> str:
     return f'<p class="legend">{items}</p>'
 
 
-def loss_charts(rows: Sequence[Mapping[str, float]], style: str) -> str:
+def training_log(network: Artifact) -> list[dict[str, Any]]:
+    """What a training logged, one row per step."""
+    epochs = find(f"{network.uri}/metrics/epoch-*.jsonl")
+    return [json.loads(line) for epoch in epochs for line in read_bytes(epoch).splitlines()]
+
+
+def loss_charts(rows: Sequence[Mapping[str, Any]], style: str) -> str:
     """A chart for each scalar of a training's log, one row per step."""
     steps = np.array([row["step"] for row in rows], float)
     charts = [
@@ -98,8 +111,8 @@ def loss_charts(rows: Sequence[Mapping[str, float]], style: str) -> str:
     return f'<div class="charts">{"".join(charts)}</div>'
 
 
-def _figure(title: str, rows: Sequence[Mapping[str, float]], line: Line) -> str:
-    chart = line_chart([line], title=title, x_label=f"step of {len(rows):,}")
+def _figure(title: str, rows: Sequence[Mapping[str, Any]], line: Line) -> str:
+    chart = line_chart([line], title=title, x_label=f"{len(rows):,} steps", size=SMALL)
     ends = f"{line.y[0]:.3g} → {line.y[-1]:.3g}"
     return f"<figure><figcaption>{title} <small>{ends}</small></figcaption>{chart}</figure>"
 
@@ -108,7 +121,7 @@ def _score_row(scores: Mapping[str, Scores], name: str, meaning: str, figure: _F
     fixed = "fixed" in name
     cells = "".join(
         f'<td class="{style}"><b>{_percent(figure(score))}</b>'
-        f"<small>at {score['fixed' if fixed else 'best']['threshold']:g}</small></td>"
+        f"<small>threshold {score['fixed' if fixed else 'best']['threshold']:g}</small></td>"
         for style, score in scores.items()
     )
     values = [figure(score) for score in scores.values()]
@@ -136,27 +149,23 @@ def _conditions(score: Scores) -> str:
 
 
 def _bar(style: str, value: float | None) -> str:
-    width = 0 if value is None else 100 * value
+    value = math.nan if value is None else value
+    width = 0 if math.isnan(value) else 100 * value
     return (
         f'<div class="bar {style}"><i style="width:{width:.1f}%"></i>'
         f"<b>{_percent(value, unit='')}</b></div>"
     )
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _mean(values: Sequence[float | None]) -> float:
     there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else None
+    return sum(there) / len(there) if there else math.nan
 
 
-def _percent(value: float | None, unit: str = " %") -> str:
-    return "–" if _absent(value) else f"{100 * value:.1f}{unit}"
+def _percent(value: float, unit: str = "%") -> str:
+    return "n/a" if math.isnan(value) else f"{100 * value:.1f}{unit}"
 
 
-def _points(baseline: float | None, ours: float | None) -> str:
-    if _absent(baseline) or _absent(ours):
-        return "–"
-    return f"{100 * (ours - baseline):+.1f}".replace("-", "−")
-
-
-def _absent(value: Any) -> bool:
-    return value is None or np.isnan(value)
+def _points(baseline: float, ours: float) -> str:
+    difference = 100 * (ours - baseline)
+    return "n/a" if math.isnan(difference) else f"{difference:+.1f} <small>points</small>"

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from qaclims_ray.artifacts import Manifest
+from qaclims_ray.artifacts import ERRORS, Artifact, Manifest
+from qaclims_ray.tables import read_table
 
 _NUMBERS = ("rows", "errors", "seconds", "rows/s")
 
@@ -37,6 +38,14 @@ def total_seconds(manifests: Mapping[str, Manifest]) -> str:
     )
 
 
+def failed_rows(target: Artifact) -> list[tuple[str, str]]:
+    """Keys and reasons of the rows of an artifact that failed."""
+    errors = Artifact(target.name, f"{target.uri}/{ERRORS}", target.recipe)
+    if not errors.shards():
+        return []
+    return list(zip(*(column.to_pylist() for column in read_table(errors).columns), strict=True))
+
+
 def error_list(name: str, errors: Sequence[tuple[str, str]], num_shown: int) -> str:
     """The rows of an artifact that failed, with their reasons, the first `num_shown` of them."""
     rows = "".join(
@@ -44,7 +53,8 @@ def error_list(name: str, errors: Sequence[tuple[str, str]], num_shown: int) -> 
         for key, reason in errors[:num_shown]
     )
     rest = f"<p>and {len(errors) - num_shown:,} more</p>" if len(errors) > num_shown else ""
-    return f"<h3>{escape(name)}</h3><table><tbody>{rows}</tbody></table>{rest}"
+    table = f'<table class="failed"><tbody>{rows}</tbody></table>'
+    return f"<h3>{escape(name)}</h3>{table}{rest}"
 
 
 def versions(manifests: Mapping[str, Manifest]) -> str:

@@ -1,0 +1,1 @@
+"""9. One HTML page of a run."""

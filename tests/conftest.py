@@ -1,0 +1,111 @@
+"""One local Ray for the whole test session, and one small demo run that stage tests share."""
+
+import io
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as pil
+
+from qaclims_ray.config import Experiment, load
+
+ROOT = Path(__file__).parents[1]
+
+for _key, _value in {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}.items():
+    os.environ[_key] = _value
+
+SMALL = {
+    "data.num_images": 8,
+    "data.shard_megabytes": 0.02,
+    "train.classifier.epochs": 1,
+    "train.ritc.epochs": 1,
+    "cams.scales": [1.0],
+    "evaluate.thresholds": [0.1, 0.3, 0.5, 0.7, 0.9],
+    "compute.train.num_workers": 0,
+    "compute.corpus.num_actors": 1,
+    "compute.cams.num_actors": 1,
+}
+"""What makes the demo take seconds."""
+
+MakeExperiment = Callable[..., Experiment]
+
+
+@pytest.fixture(scope="session")
+def png() -> Callable[[np.ndarray], bytes]:
+    """The file of an image or label map, without loss."""
+
+    def encode(pixels: np.ndarray) -> bytes:
+        file = io.BytesIO()
+        pil.fromarray(pixels).save(file, "PNG")
+        return file.getvalue()
+
+    return encode
+
+
+@pytest.fixture(scope="session")
+def demo_config() -> Path:
+    return ROOT / "configs" / "demo.yaml"
+
+
+@pytest.fixture(scope="session")
+def small() -> dict[str, Any]:
+    """Overrides that make the demo take seconds."""
+    return dict(SMALL)
+
+
+@pytest.fixture(scope="session")
+def make_experiment(demo_config: Path) -> MakeExperiment:
+    """A small demo experiment in the folder given, with further overrides."""
+
+    def make(run: str | Path, overrides: dict[str, Any] | None = None) -> Experiment:
+        return load(demo_config, {**SMALL, "run": str(run), **(overrides or {})})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """A Ray of this session's own; more logical CPUs than cores, as waiting actors hold some."""
+    import ray
+
+    from qaclims_ray.compute import start
+    from qaclims_ray.sections import Compute
+
+    # Below a short folder of its own: socket paths are limited to 107 characters.
+    with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        os.environ["RAY_TMPDIR"] = folder
+        start(Compute(num_cpus=4, object_store_megabytes=200))
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def demo_run(
+    local_ray: None, make_experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory
+) -> Experiment:
+    """A demo run with all artifacts complete; read only."""
+    from qaclims_ray.cams import stage as cams
+    from qaclims_ray.corpus import stage as corpus
+    from qaclims_ray.data import stage as data
+    from qaclims_ray.evaluate import stage as evaluate
+    from qaclims_ray.train import stage as train
+
+    experiment = make_experiment(tmp_path_factory.mktemp("demo"))
+    data.run(experiment)
+    corpus.run(experiment)
+    corpus.run_texts(experiment)
+    train.run(experiment, "classifier")
+    train.run(experiment, "cam_net")
+    for baseline in (True, False):
+        cams.run(experiment, baseline=baseline)
+        evaluate.run(experiment, baseline=baseline)
+    return experiment

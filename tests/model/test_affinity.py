@@ -1,0 +1,116 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from qaclims_ray.model.affinity import (
+    affinities,
+    random_walk,
+    search_paths,
+    shifted,
+    weights,
+)
+
+
+def _dense_transition(edge, radius, beta):
+    """The published form: padded map, dense symmetric matrix, power, column normalisation."""
+    height, width = edge.shape
+    padded = F.pad(edge, (radius, radius, 0, radius), value=1.0)
+    cells = torch.arange(padded.numel()).view(padded.shape)
+    source = shifted(cells, [(0, 0)], radius).flatten()
+    target = shifted(cells, [path[0] for path in search_paths(radius)], radius).flatten(1)
+    values = affinities(padded, radius).flatten(1)
+    dense = torch.eye(padded.numel(), dtype=edge.dtype)
+    dense[source.expand_as(target), target] = values
+    dense[target, source.expand_as(target)] = values
+    kept = cells[:height, radius : radius + width].flatten()
+    powered = dense[kept][:, kept] ** beta
+    return powered / powered.sum(0)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    radius=st.integers(2, 6),
+    exp_times=st.integers(0, 8),
+    beta=st.floats(0.5, 12),
+    seed=st.integers(0, 99),
+)
+def test_sparse_walk_is_the_dense_published_one(height, width, radius, exp_times, beta, seed):
+    torch.manual_seed(seed)
+    edge, cams = torch.rand(height, width).double(), torch.rand(2, height, width).double()
+    matrix = _dense_transition(edge, radius, beta)
+    for _ in range(exp_times):
+        matrix = matrix @ matrix
+    expected = (cams * (1 - edge)).flatten(1) @ matrix
+    actual = random_walk(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
+    torch.testing.assert_close(actual.flatten(1), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_paths_of_the_smallest_radius_lead_right_and_down():
+    assert search_paths(2) == (
+        ((0, 1), (0, 0)),
+        ((1, 0), (0, 0)),
+        ((1, -1), (0, -1), (1, 0), (0, 0)),
+        ((1, 1), (0, 1), (1, 0), (0, 0)),
+    )
+
+
+@pytest.mark.parametrize("radius", [2, 3, 5, 10])
+def test_every_pair_closer_than_the_radius_has_one_path(radius):
+    ends = {path[0] for path in search_paths(radius)}
+    assert len(ends) == len(search_paths(radius))
+    both = ends | {(-y, -x) for y, x in ends}
+    side = range(-radius, radius + 1)
+    assert both == {(y, x) for y in side for x in side if 0 < y * y + x * x < radius**2}
+    assert len(both) == 2 * len(ends)
+
+
+def test_affinity_is_cut_by_the_strongest_boundary_on_the_path():
+    edge = torch.zeros(1, 5)
+    edge[0, 2] = 0.7
+    dense = weights(edge, radius=3, beta=1.0).to_dense()
+    torch.testing.assert_close(dense[1], torch.tensor([1, 1, 0.3, 0.3, 0]))
+    assert torch.equal(weights(edge, radius=3, beta=2.0).to_dense(), dense**2)
+
+
+def test_nothing_crosses_a_closed_boundary():
+    cams, edge = torch.zeros(1, 7, 7), torch.zeros(7, 7)
+    cams[0, 0, 0] = 1
+    edge[:, 3] = 1
+    walked = random_walk(cams, edge)
+    assert (walked[0, :, :3] > 0).all()
+    assert (walked[0, :, 3:] == 0).all()
+
+
+def test_a_flat_map_without_boundaries_stays_where_all_cells_are_alike():
+    cams = torch.ones(1, 1, 1)
+    torch.testing.assert_close(random_walk(cams, torch.zeros(1, 1)), cams)
+
+
+def test_walk_keeps_type_and_inputs():
+    cams, edge = torch.rand(2, 4, 5), torch.rand(4, 5)
+    before = cams.clone(), edge.clone()
+    assert random_walk(cams, edge).dtype == torch.float32
+    assert torch.equal(cams, before[0])
+    assert torch.equal(edge, before[1])
+
+
+def test_classes_walk_independently():
+    cams, edge = torch.rand(3, 6, 5), torch.rand(6, 5)
+    together = random_walk(cams, edge)
+    alone = torch.cat([random_walk(cam[None], edge) for cam in cams])
+    torch.testing.assert_close(together, alone)
+
+
+def test_memory_is_linear_in_cells():
+    small, large = (weights(torch.rand(side, 20), radius=5, beta=10.0) for side in (20, 80))
+    assert large.values().numel() < 4.5 * small.values().numel()
+
+
+@pytest.mark.gpu
+def test_walk_on_a_gpu():
+    cams, edge = torch.rand(2, 30, 40), torch.rand(30, 40)
+    torch.testing.assert_close(random_walk(cams.cuda(), edge.cuda()).cpu(), random_walk(cams, edge))

@@ -1,0 +1,62 @@
+"""Every file of configs/ loads, and says in its opening comment what it is and how it is run."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qaclims_ray.config import Experiment, dump, load
+from qaclims_ray.study import Study, load_study, trials
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
+STUDIES = [path for path in FILES if "variants" in yaml.safe_load((ROOT / path).read_text())]
+EXPERIMENTS = [path for path in FILES if path not in STUDIES]
+
+
+def _opening(path: str) -> str:
+    """The comment before the first key."""
+    text = (ROOT / path).read_text()
+    return "\n".join(re.match(r"((?:#.*)?\n)*", text)[0].splitlines())
+
+
+def test_the_demo_is_there():
+    assert "configs/demo.yaml" in EXPERIMENTS
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS)
+def test_an_experiment_loads_and_its_resolved_tree_is_equal(path, tmp_path):
+    experiment = load(ROOT / path)
+    assert experiment.plain()["data"] == {**experiment.data.model_dump(mode="json")}
+    saved = tmp_path / "config.yaml"
+    saved.write_text(dump(experiment), encoding="utf-8")
+    assert load(saved) == experiment
+    assert Experiment.model_validate(experiment.plain()) == experiment
+
+
+@pytest.mark.parametrize("path", STUDIES)
+def test_every_trial_of_a_study_loads(path):
+    study = load_study(ROOT / path)
+    assert isinstance(study, Study)
+    for split, seeds in (("tuning", study.tuning_seeds), ("reporting", study.reporting_seeds)):
+        found = list(trials(study, split))
+        assert len(found) == len(study.variants) * len(seeds)
+        assert len({trial.experiment.run for trial in found}) == len(found)
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_a_file_opens_with_its_setting_hardware_and_command(path):
+    opening = _opening(path)
+    for word in ("Setting", "Hardware", "Command"):
+        assert re.search(rf"^# {word}\s+\S", opening, re.MULTILINE), f"no line {word!r}"
+    command = re.search(r"^# Command\s+python (jobs/\w+\.py) --config (\S+)", opening, re.MULTILINE)
+    assert command is not None
+    assert (ROOT / command[1]).is_file()
+    assert command[2] == path
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS)
+def test_two_experiments_never_share_a_run(path):
+    others = [load(ROOT / other).run for other in EXPERIMENTS if other != path]
+    assert load(ROOT / path).run not in others

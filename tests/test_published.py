@@ -1,0 +1,142 @@
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qaclims_ray import published
+from qaclims_ray.artifacts import Built, artifact, make
+from qaclims_ray.config import load
+from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.checkpoints import from_published_cam, to_published_cam
+from qaclims_ray.model.irn import Irn
+from qaclims_ray.model.resnet import resnet50
+from qaclims_ray.storage import atomic_open
+from qaclims_ray.tables import read_table
+from qaclims_ray.types import SCHEMAS
+
+ROOT = Path(__file__).parents[1]
+CLASSES = ["boat", "cow"]
+IMAGES = {"a": [0], "b": [0, 1], "c": [1]}
+
+
+@pytest.fixture
+def options(demo_config, tmp_path):
+    """Options of a run with ResNet-50 and three images, into which nothing is imported yet."""
+    overrides = [
+        f"run={tmp_path / 'run'}",
+        "model.backbone=resnet50",
+        "model.backbone_weights=null",
+        "data.max_errors=1",
+        "data.shard_megabytes=1.0",
+    ]
+    return {
+        **dict.fromkeys(published.KINDS),
+        "config": str(demo_config),
+        "overrides": overrides,
+        "overwrite": False,
+    }
+
+
+@pytest.fixture
+def experiment(options):
+    experiment = load(options["config"], published.parse_overrides(options["overrides"]))
+    make(experiment, "images", _write_images, overwrite=False)
+    return experiment
+
+
+def _write_images(target):
+    rows = [
+        {"name": name, "image": b"", "height": 1, "width": 1, "labels": labels, "mask": None}
+        for name, labels in IMAGES.items()
+    ]
+    with atomic_open(f"{target.uri}/part-00000.parquet") as file:
+        pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMAS["images"]), file)
+    return Built(len(rows), 0, {"class_names": CLASSES})
+
+
+def save_corpus(path, names, *answers):
+    entry = {"vqa": [("What {}?", answer) for answer in answers], "answers": list(answers)}
+    labels = {name: [CLASSES[label] for label in IMAGES[name]] for name in names}
+    np.save(path, {name: dict.fromkeys(labels[name], entry) for name in names})
+    return str(path)
+
+
+def save_checkpoint(path, num_classes=2):
+    net = build_cam_net("resnet50", num_classes)
+    torch.save(to_published_cam(net.state_dict()), path)
+    return net
+
+
+def test_a_corpus_becomes_an_artifact_and_lacking_images_errors(options, experiment, tmp_path):
+    files = [
+        save_corpus(tmp_path / "fg.npy", "abc", "ship", "yacht"),
+        save_corpus(tmp_path / "bg.npy", "ab", "water"),
+    ]
+    (line,) = published.run({**options, "corpus": files})
+    assert line.startswith("corpus: 2 rows, 1 errors")
+    target = artifact(experiment, "corpus")
+    rows = read_table(target).to_pylist()
+    assert [row["name"] for row in rows] == ["a", "b"]
+    assert [a["lemma"] for a in rows[0]["answers"]] == ["ship", "yacht", "water"]
+    assert rows[1]["answers"][3]["question"] == "What cow?"
+    assert target.require()["facts"] == {"imported": files}
+
+
+def test_more_lacking_images_than_allowed_stop_the_import(options, experiment, tmp_path):
+    path = save_corpus(tmp_path / "fg.npy", "a", "ship")
+    with pytest.raises((ValueError, RuntimeError), match="no sound entry for 'c'"):
+        list(published.run({**options, "corpus": [path, path]}))
+
+
+def test_a_cam_checkpoint_goes_in_and_out_unchanged(options, experiment, tmp_path):
+    network = "classifier"
+    net = save_checkpoint(tmp_path / "res50.pth")
+    list(published.run({**options, network: [str(tmp_path / "res50.pth")]}))
+    uri = artifact(experiment, network).uri
+    ours = load_file(f"{uri}/model.safetensors")
+    assert all(torch.equal(ours[name], value) for name, value in net.state_dict().items())
+    list(published.run({**options, "export": [network, str(tmp_path / "back.pth")]}))
+    back = torch.load(tmp_path / "back.pth", weights_only=True)
+    assert back.keys() == torch.load(tmp_path / "res50.pth", weights_only=True).keys()
+    assert torch.equal(from_published_cam(back)["classifier.weight"], net.classifier.weight)
+
+
+def test_a_checkpoint_for_other_classes_is_an_error(options, experiment, tmp_path):
+    save_checkpoint(tmp_path / "res50.pth", num_classes=20)
+    with pytest.raises(ValueError, match=r"other shape \['classifier.weight'\]"):
+        list(published.run({**options, "cam_net": [str(tmp_path / "res50.pth")]}))
+
+
+def test_a_run_needs_a_config(options):
+    with pytest.raises(ValueError, match=r"\['cam_net'\] need --config FILE"):
+        list(published.run({**options, "config": None, "cam_net": ["res50.pth"]}))
+
+
+def test_a_boundary_network_becomes_a_file_in_our_names(options, tmp_path):
+    with torch.device("meta"):
+        net = Irn(resnet50())
+    names = json.loads((ROOT / "tests/golden/data/irn.json").read_text())["state_dict"]["canonical"]
+    state = {name: torch.rand(shape) for name, shape in names.items()}
+    torch.save(state, tmp_path / "irn.pth")
+    files = [str(tmp_path / "irn.pth"), str(tmp_path / "irn.safetensors")]
+    (line,) = published.run({**options, "config": None, "irn": files})
+    ours = load_file(files[1])
+    assert ours.keys() == net.state_dict().keys()
+    assert torch.equal(ours["edge_layers.5.weight"], state["fc_edge6.weight"])
+    assert line.startswith("irn: 358 tensors")
+
+
+def test_the_job_takes_the_files_of_each_kind(monkeypatch, capsys, experiment, options, tmp_path):
+    save_checkpoint(tmp_path / "res50.pth")
+    arguments = ["--config", options["config"], "--cam_net", str(tmp_path / "res50.pth")]
+    monkeypatch.setattr(sys, "argv", ["import_published.py", *options["overrides"], *arguments])
+    runpy.run_path(str(ROOT / "jobs" / "import_published.py"))["main"]()
+    assert capsys.readouterr().out.startswith("cam_net: 0 rows, 0 errors")
+    assert artifact(experiment, "cam_net").is_complete()

@@ -1,0 +1,96 @@
+import os
+from pathlib import Path
+from uuid import uuid4
+
+import fsspec
+import pytest
+
+from qaclims_ray import storage
+
+
+@pytest.fixture(params=["local", "memory"])
+def folder(request, tmp_path):
+    """A folder on disk, and one in a store that knows no rename."""
+    return str(tmp_path) if request.param == "local" else f"memory://{uuid4().hex}"
+
+
+def _names(folder):
+    fs, path = fsspec.url_to_fs(folder)
+    return sorted(name.rpartition("/")[2] for name in fs.find(path)) if fs.exists(path) else []
+
+
+def test_local_paths_become_absolute_and_urls_stay(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert storage.absolute("runs/a/") == str(tmp_path / "runs" / "a")
+    assert storage.absolute("s3://bucket/a/") == "s3://bucket/a"
+    assert storage.is_local("runs/a")
+    assert not storage.is_local("memory://a")
+
+
+def test_what_was_written_is_read(folder):
+    storage.write_json(f"{folder}/deep/er.json", {"a": [1, "ß"]})
+    assert storage.read_json(f"{folder}/deep/er.json") == {"a": [1, "ß"]}
+    storage.write_bytes(f"{folder}/deep/er.bin", b"\0\1")
+    storage.write_bytes(f"{folder}/deep/er.bin", b"\2")
+    assert storage.read_bytes(f"{folder}/deep/er.bin") == b"\2"
+    assert _names(folder) == ["er.bin", "er.json"]
+
+
+def test_no_file_reads_as_none(folder):
+    assert storage.read_json(f"{folder}/absent.json") is None
+
+
+def test_nothing_is_found_under_the_name_before_the_end(folder):
+    uri = f"{folder}/part.bin"
+    with storage.atomic_open(uri) as file:
+        file.write(b"first")
+        file.flush()
+        assert storage.find(f"{folder}/*.bin") == []
+        file.write(b" second")
+    assert storage.read_bytes(uri) == b"first second"
+
+
+def test_an_exception_leaves_nothing_behind(folder):
+    with pytest.raises(KeyError), storage.atomic_open(f"{folder}/part.bin") as file:
+        file.write(b"half")
+        raise KeyError
+    assert _names(folder) == []
+
+
+def test_an_exception_leaves_the_former_file_whole(folder):
+    storage.write_bytes(f"{folder}/part.bin", b"whole")
+    with pytest.raises(KeyError), storage.atomic_open(f"{folder}/part.bin") as file:
+        file.write(b"half")
+        raise KeyError
+    assert storage.read_bytes(f"{folder}/part.bin") == b"whole"
+    assert _names(folder) == ["part.bin"]
+
+
+def test_found_files_are_sorted_and_can_be_read(folder):
+    for name in ("b-2", "a-10", "b-10", "c"):
+        storage.write_bytes(f"{folder}/{name}.bin", name.encode())
+    found = storage.find(f"{folder}/b-*.bin")
+    assert [storage.read_bytes(uri) for uri in found] == [b"b-10", b"b-2"]
+    assert storage.find(f"{folder}/nowhere/*.bin") == []
+
+
+@pytest.mark.parametrize("name", ["run [1]", "run?", "a b", "größe"])
+def test_only_the_star_is_a_wildcard(tmp_path, name):
+    folder = tmp_path / name
+    storage.write_bytes(f"{folder}/part-1.bin", b"x")
+    assert [os.path.basename(uri) for uri in storage.find(f"{folder}/part-*.bin")] == ["part-1.bin"]
+
+
+def test_removal_takes_files_and_folders_and_does_not_mind_nothing(folder):
+    storage.write_bytes(f"{folder}/a/b/c.bin", b"x")
+    storage.write_bytes(f"{folder}/d.bin", b"x")
+    storage.remove(f"{folder}/a")
+    assert _names(folder) == ["d.bin"]
+    storage.remove(f"{folder}/d.bin")
+    storage.remove(f"{folder}/d.bin")
+    assert _names(folder) == []
+
+
+def test_writing_makes_missing_folders(tmp_path: Path):
+    storage.write_bytes(str(tmp_path / "x" / "y" / "z"), b"1")
+    assert (tmp_path / "x" / "y" / "z").read_bytes() == b"1"

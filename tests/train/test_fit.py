@@ -1,0 +1,157 @@
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.sections import Fit, Optimiser
+from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.fit import Fitter, unwrapped
+from qaclims_ray.train.tasks import classifier_task
+
+
+def _batch(seed=0, num_images=4):
+    rng = torch.Generator().manual_seed(seed)
+    return Batch(
+        names=[f"i{number}" for number in range(num_images)],
+        images=torch.randn(num_images, 3, 32, 32, generator=rng),
+        labels=torch.eye(3)[torch.arange(num_images) % 3],
+        rows=torch.arange(num_images),
+    )
+
+
+def _net(seed=0):
+    torch.manual_seed(seed)
+    return build_cam_net("small_resnet", 3)
+
+
+def _fit(**changes):
+    return Fit(optimiser=Optimiser(kind="adamw", learning_rate=1e-3), **changes)
+
+
+def _weights(net):
+    return {name: value.clone() for name, value in net.state_dict().items()}
+
+
+def test_steps_lower_the_loss():
+    fitter = Fitter(_net(), classifier_task, _fit(), num_steps=20)
+    losses = [fitter.step(_batch())["total"] for _ in range(12)]
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_scalars_are_the_terms_the_rate_and_the_norm_of_the_gradient():
+    fitter = Fitter(_net(), classifier_task, _fit(), num_steps=4)
+    rows = [fitter.step(_batch()) for _ in range(4)]
+    assert set(rows[0]) == {"total", "learning_rate", "grad_norm"}
+    assert [row["learning_rate"] for row in rows] == pytest.approx(
+        [1e-3 * (1 - step / 4) ** 0.9 for step in range(4)]
+    )
+    assert all(type(value) is float for value in rows[0].values())
+    assert rows[0]["grad_norm"] > 0
+
+
+def test_a_batch_is_not_changed():
+    batch = _batch()
+    before = copy.deepcopy(batch)
+    Fitter(_net(), classifier_task, _fit(), num_steps=2).step(batch)
+    assert batch.names == before.names
+    for one, other in zip(batch[1:], before[1:], strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def test_a_loss_that_is_not_finite_stops_it_and_names_the_images():
+    def task(logits, batch):
+        return {"total": logits.sum() * float("nan"), "area": logits.mean()}
+
+    net = _net()
+    before = _weights(net)
+    fitter = Fitter(net, task, _fit(fix_batch_norm=True), num_steps=2)
+    with pytest.raises(FloatingPointError, match=r"'total': nan, 'area': .*images \['i0', 'i1'"):
+        fitter.step(_batch())
+    for name, value in _weights(net).items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_gradients_are_clipped_to_the_norm_asked_for():
+    """One step of plain gradient descent moves no further than rate times norm."""
+
+    def moved(max_grad_norm):
+        net = _net()
+        before = torch.cat([value.detach().flatten() for value in net.parameters()])
+        optimiser = Optimiser(
+            learning_rate=1.0,
+            head_factor=1.0,
+            momentum=0,
+            weight_decay=0,
+            max_grad_norm=max_grad_norm,
+        )
+        norm = Fitter(net, classifier_task, Fit(optimiser=optimiser), 1).step(_batch())["grad_norm"]
+        after = torch.cat([value.detach().flatten() for value in net.parameters()])
+        return (after - before).norm().item(), norm
+
+    distance, norm = moved(None)
+    assert distance == pytest.approx(norm, rel=1e-3)
+    assert moved(norm / 4) == pytest.approx((norm / 4, norm), rel=1e-3)
+
+
+@pytest.mark.parametrize("fix", [True, False])
+def test_statistics_of_batch_normalisation_move_unless_fixed(fix):
+    net = _net()
+    before = net.backbone.bn1.running_mean.clone()
+    scale = net.backbone.bn1.weight.detach().clone()
+    Fitter(net, classifier_task, _fit(fix_batch_norm=fix), num_steps=2).step(_batch())
+    assert torch.equal(net.backbone.bn1.running_mean, before) == fix
+    assert not torch.equal(net.backbone.bn1.weight, scale)
+
+
+def test_going_on_from_a_state_is_going_on():
+    straight = Fitter(_net(), classifier_task, _fit(), num_steps=6)
+    rows = [straight.step(_batch(seed)) for seed in range(6)]
+    first = Fitter(_net(), classifier_task, _fit(), num_steps=6)
+    for seed in range(3):
+        first.step(_batch(seed))
+    resumed = Fitter(_net(seed=9), classifier_task, _fit(), num_steps=6)
+    resumed.load_state(copy.deepcopy(first.state()))
+    assert [resumed.step(_batch(seed)) for seed in range(3, 6)] == rows[3:]
+    for name, value in resumed.net.state_dict().items():
+        torch.testing.assert_close(value, straight.net.state_dict()[name], rtol=0, atol=0)
+
+
+def test_a_state_survives_a_file_without_pickled_code(tmp_path):
+    fitter = Fitter(_net(), classifier_task, _fit(), num_steps=6)
+    fitter.step(_batch())
+    torch.save(fitter.state(), tmp_path / "state.pt")
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    other = Fitter(_net(seed=9), classifier_task, _fit(), num_steps=6)
+    other.load_state(state)
+    assert other.step(_batch(1)) == fitter.step(_batch(1))
+
+
+def test_a_wrapped_network_is_saved_without_its_wrapper():
+    class Wrapper(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = module
+
+        def forward(self, images):
+            return self.module(images)
+
+    net = _net()
+    fitter = Fitter(Wrapper(net), classifier_task, _fit(), num_steps=2)
+    fitter.step(_batch())
+    assert unwrapped(fitter.net) is net
+    assert fitter.state()["model"].keys() == net.state_dict().keys()
+
+
+def test_bfloat16_keeps_weights_and_loss_in_float32():
+    net = _net()
+    seen = []
+
+    def task(logits, batch):
+        seen.append(logits.dtype)
+        return classifier_task(logits, batch)
+
+    Fitter(net, task, _fit(precision="bfloat16"), num_steps=2).step(_batch())
+    assert seen == [torch.bfloat16]
+    assert all(value.dtype == torch.float32 for value in net.parameters())
