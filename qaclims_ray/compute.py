@@ -1,7 +1,6 @@
 """The compute section as Ray arguments; the one place where Ray's environment is set."""
 
 import logging
-import math
 import os
 import sys
 import warnings
@@ -107,7 +106,7 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
         ValueError: the pool could never be placed, or would leave no CPU to read with.
     """
     _check_fits(pool.num_actors * pool.num_cpus + 1, "CPU", f"{key}.num_actors or .num_cpus")
-    _check_fits(math.ceil(pool.num_actors * pool.num_gpus), "GPU", f"{key}.num_gpus")
+    _check_fits(pool.num_actors * pool.num_gpus, "GPU", f"{key}.num_gpus")
     return {
         "compute": ray.data.ActorPoolStrategy(size=pool.num_actors),
         "num_cpus": pool.num_cpus,
@@ -156,7 +155,7 @@ def scaling(workers: Workers) -> ray.train.ScalingConfig:
         ValueError: the cluster lacks the GPUs.
     """
     if workers.use_gpu:
-        _check_fits(workers.num_workers, "GPU", "compute.train.num_workers")
+        _check_fits(float(workers.num_workers), "GPU", "compute.train.num_workers")
     _check_fits(workers.num_workers * workers.num_cpus, "CPU", "compute.train.num_workers")
     return ray.train.ScalingConfig(
         num_workers=workers.num_workers,

@@ -36,7 +36,7 @@ class Dataset(Section):
     own limit is 178,956,970."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
-    shard_megabytes: PositiveFloat = 64
+    shard_megabytes: PositiveFloat = 64.0
     """Size that the Parquet shards of every artifact aim at, in MB."""
 
 
@@ -86,12 +86,31 @@ class Demo(Dataset):
 class Blip(Section):
     """BLIP visual question answering by transformers."""
 
-    kind: Literal["blip"] = "blip"
+    kind: Literal["blip"]
     model: str = "Salesforce/blip-vqa-capfilt-large"
     """Hub id or local directory; `package:` points into this package."""
     num_beams: PositiveInt = 3
     max_length: PositiveInt = 10
     """Longest answer in tokens, the start token included."""
+
+
+class Chat(Section):
+    """Any vision-language model that chats, by transformers: SmolVLM, Qwen-VL, LLaVA, …"""
+
+    kind: Literal["chat"]
+    model: str
+    """Hub id or local directory."""
+    instruction: str = "Answer with one or a few words."
+    """Put behind each question."""
+    max_new_tokens: PositiveInt = 10
+
+
+class Table(Section):
+    """Answers written by hand: what a method without a VQA model says."""
+
+    kind: Literal["table"]
+    answers: dict[str, str]
+    """Each question, class name filled in, to its answer."""
 
 
 class Questions(Section):
@@ -115,7 +134,7 @@ class Texts(Section):
 class Corpus(Section):
     """Questions and answers about each (image, class)."""
 
-    engine: Blip = Blip()
+    engine: Annotated[Blip | Chat | Table, Field(discriminator="kind")] = Blip(kind="blip")
     questions: Questions = Questions()
     expected_names: dict[str, tuple[str, ...]] = {}
     """More names of a class that an answer may contain and then needs no class name appended."""

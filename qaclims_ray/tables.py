@@ -51,7 +51,7 @@ class Attempt:
         """An unfinished block: what `compute` makes of the rows, or why it could not.
 
         Raises:
-            RuntimeError: too many rows failed.
+            ValueError: too many rows failed.
         """
         return pa.Table.from_pylist(self._compute(rows, compute), schema=work_schema(self._name))
 
@@ -68,9 +68,9 @@ class Attempt:
         self._num_errors += 1
         reason = f"{type(error).__name__}: {error}"
         if self._num_errors > self._max_errors:
-            raise RuntimeError(
+            raise ValueError(
                 f"more than data.max_errors = {self._max_errors} rows of {self._name} failed; "
-                f"the last: {row[self._key]}: {reason}"
+                f"the last: {row[self._key]}: {reason}\nMend the input, or raise data.max_errors."
             )
         return {self._key: row[self._key], "error": reason}
 

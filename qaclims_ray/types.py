@@ -25,6 +25,10 @@ BACKGROUND = 0
 IGNORE = 255
 """Value of label-map pixels that no score and no loss counts."""
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Per channel, for pixels in [0, 1]: how the images of all networks are normalised."""
+
 Image = UInt8[np.ndarray, "H W 3"]
 """RGB pixels, 0 to 255."""
 LabelMap = UInt8[np.ndarray, "H W"]

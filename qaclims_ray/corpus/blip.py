@@ -67,14 +67,13 @@ def generate(
     questions: Sequence[Sequence[Tokens]],
     *,
     token_budget: int,
-    num_beams: int = 3,
-    min_length: int = 1,
-    max_length: int = 10,
+    **beams: int,
 ) -> list[list[Tokens]]:
     """Answer all questions about all images, just as `model.generate` answers each alone.
 
-    `model` must have gone through `prepare`. Questions start with [ENC] and end with
-    [SEP]; answers come without their start and end token.
+    `model` must have gone through `prepare`. Questions start with [ENC] and end with [SEP]; answers
+    come without their start and end token. At most `token_budget` padded question tokens are in
+    work at once. `beams` are transformers' `num_beams`, `min_length` and `max_length`.
     """
     image_states = model.vision_model(pixels).last_hidden_state
     packs = [
@@ -87,16 +86,7 @@ def generate(
         images = [packs[index][0] for index in batch]
         asked = [packs[index][1] for index in batch]
         states, mask = encode_questions(model, image_states[images], asked)
-        decoded = iter(
-            decode_answers(
-                model,
-                states,
-                mask,
-                num_beams=num_beams,
-                min_length=min_length,
-                max_length=max_length,
-            )
-        )
+        decoded = iter(decode_answers(model, states, mask, **beams))
         for image, pack in zip(images, asked, strict=True):
             answers[image] += [next(decoded) for _ in pack]
     return answers
@@ -151,12 +141,9 @@ def decode_answers(
     model: Blip,
     states: Float[Tensor, "questions tokens width"],
     mask: Bool[Tensor, "questions tokens"],
-    *,
-    num_beams: int,
-    min_length: int,
-    max_length: int,
+    **beams: int,
 ) -> list[Tokens]:
-    """Beam search of all answers at once, without their start and end tokens."""
+    """Beam search of all answers at once, without their start and end tokens; see `generate`."""
     config = model.config.text_config
     start = torch.full((len(states), 1), config.bos_token_id, device=states.device)
     sequences: Tensor = model.text_decoder.generate(
@@ -167,9 +154,7 @@ def decode_answers(
         eos_token_id=config.sep_token_id,
         pad_token_id=config.pad_token_id,
         do_sample=False,
-        num_beams=num_beams,
-        min_length=min_length,
-        max_length=max_length,
+        **beams,
     )
     return [list(takewhile(config.sep_token_id.__ne__, row)) for row in sequences[:, 1:].tolist()]
 

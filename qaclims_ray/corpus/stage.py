@@ -15,12 +15,12 @@ from qaclims_ray.artifacts import Artifact, Built, artifact, make
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all
+from qaclims_ray.corpus.engines import build_engine
 from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.corpus.vqa import BlipEngine
 from qaclims_ray.data.stage import class_names, map_rows, publish_all
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.sections import Blip, Questions
+from qaclims_ray.sections import Questions
 from qaclims_ray.storage import atomic_open
 from qaclims_ray.tables import Attempt, dataset
 from qaclims_ray.types import SCHEMAS, TextRow
@@ -41,7 +41,7 @@ class Answerer:
         self._attempt = Attempt("corpus", max_errors)
         self._answer = partial(
             answer_all,
-            engine=_engine(Blip.model_validate(engine), precision),
+            engine=build_engine(engine, precision, _device()),
             class_names=class_names,
             templates=Questions.model_validate(questions),
             max_pixels=max_pixels,
@@ -154,16 +154,6 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
     )
     rows, errors = publish_all(experiment, target, len(texts))
     return Built(rows, errors, {})
-
-
-def _engine(engine: Blip, precision: str) -> BlipEngine:
-    return BlipEngine(
-        resolve(engine.model),
-        device=_device(),
-        dtype=getattr(torch, precision),
-        num_beams=engine.num_beams,
-        max_length=engine.max_length,
-    )
 
 
 def _device() -> str:

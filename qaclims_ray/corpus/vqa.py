@@ -4,7 +4,7 @@ An `Engine` answers many questions about many images in one call. `BlipEngine` i
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ _MAX_QUESTION_TOKENS = 35
 """Published truncation of questions, [ENC] and [SEP] included."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Whatever answers questions about images."""
 
@@ -54,7 +55,7 @@ class BlipEngine:
 
     Published settings are the defaults: 3 beams, answers of at most `max_length` tokens, of which
     the first is the start token. `token_budget` bounds memory: the padded question tokens, and with
-    them the beams, that are in work at once. `compile` runs torch.compile on the image encoder.
+    them the beams, that are in work at once.
     """
 
     def __init__(
@@ -67,12 +68,9 @@ class BlipEngine:
         min_length: int = 1,
         max_length: int = 10,
         token_budget: int = 2048,
-        compile: bool = False,  # noqa: A002
     ) -> None:
         network = cast(Blip, BlipForQuestionAnswering.from_pretrained(model, dtype=dtype))
         self._model = prepare(network.to(device).eval())
-        if compile:
-            self._model.vision_model.compile()
         self._processor = BlipImageProcessorPil.from_pretrained(model)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         config = self._model.config.text_config

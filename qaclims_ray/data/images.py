@@ -27,12 +27,7 @@ from qaclims_ray.data.pictures import (
     upright,
 )
 from qaclims_ray.palette import voc_palette
-from qaclims_ray.types import Image, LabelMap
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-"""Mean of red, green, blue in [0, 1]."""
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Standard deviation of red, green, blue in [0, 1]."""
+from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Image, LabelMap
 
 Pixels = Float32[np.ndarray, "3 _ _"]
 """Normalised RGB, channels first; 0 is the mean colour."""

@@ -32,6 +32,9 @@ MASK_PROMPT_DEPTH = 3
 _MAX_SCALE = 30.0
 """Largest inverse temperature of the image-text contrast."""
 
+_PROB_ABSENT_OBJECT, _PROB_SCENE_WORD = 0.25, 0.1
+"""How often a view of the background is captioned with the image's object or its scene."""
+
 Content = UInt8[Tensor, "B H W"]
 """What each pixel shows: 0 and 1 the objects, 2 the upper stuff, 3 the lower stuff."""
 _NUM_CONTENTS = 4
@@ -59,6 +62,10 @@ def pretrain_clip(
     random blobs; some with light left outside, many dimmed. A caption is drawn with a probability
     that grows with the squared light on its content, so that similarity follows the CAM's values;
     dark views get arbitrary captions, so that darkness itself means nothing.
+
+    Some captions of a background name the object that stood before it. With `examples` of which
+    many show a class in its home scene, "boat" is then a little like water, as for a CLIP that
+    learnt from the web: the reason why backgrounds must be named to be told from the object.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -202,8 +209,11 @@ def _object_caption(rng: random.Random, example: Example, position: int) -> str:
 
 
 def _stuff_caption(rng: random.Random, example: Example, *, upper: bool) -> str:
-    """The stuff, or one time in four a word for the whole scene."""
-    if rng.random() < 0.25:
+    """The stuff, or a word for the scene, or, as on the web, an object that is not in the view."""
+    chance = rng.random()
+    if chance < _PROB_ABSENT_OBJECT:
+        return _object_caption(rng, example, rng.randrange(len(example.objects)))
+    if chance > 1 - _PROB_SCENE_WORD:
         return rng.choice(SCENES[example.scene][:3])
     return example.top if upper else example.bottom
 

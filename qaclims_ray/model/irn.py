@@ -23,7 +23,7 @@ class Relations(NamedTuple):
     edge: Float[Tensor, "B 1 h w"]
     """Boundary logits."""
     displacement: Float[Tensor, "B 2 h w"]
-    """Offset to the centre of the cell's object in cells, horizontally and vertically."""
+    """Offset (y, x) to the centre of the cell's object, in cells."""
 
 
 class MeanShift(nn.Module):
@@ -176,13 +176,16 @@ class IrnLosses(NamedTuple):
 def irn_losses(
     relations: Relations, seeds: Integer[Tensor, "B h w"], radius: int = 10
 ) -> IrnLosses:
-    """The published losses; `seeds` are label maps at the stride of the network's output."""
+    """The published losses; `seeds` are label maps at the stride of the network's output.
+
+    Computed in float32 at least: 1 + 1e-5 is 1 in bfloat16.
+    """
+    edge, field = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in relations)
     labels = pair_labels(seeds, radius)
-    affinity = affinities(relations.edge.squeeze(1).sigmoid(), radius)
+    affinity = affinities(edge.squeeze(1).sigmoid(), radius)
     attract = -torch.log(affinity + _EPSILON)
     repel = -torch.log(1 + _EPSILON - affinity)
     ends = [path[0] for path in search_paths(radius)]
-    field = relations.displacement
     moved = shifted(field, [(0, 0)], radius) - shifted(field, ends, radius)
     target = moved.new_tensor(ends).T[:, :, None, None]
     return IrnLosses(

@@ -8,11 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from qaclims_ray.types import Cams, Images, Indices, Labels, Masks
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Per channel, for pixels in [0, 1]: how the CAM network's images are normalised."""
+from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Cams, Images, Indices, Labels, Masks
 
 
 class Pairs(NamedTuple):

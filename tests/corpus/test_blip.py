@@ -13,9 +13,7 @@ def _one_at_a_time(model, pixels, questions, **beams):
     answers = []
     for image, asked in zip(pixels, questions, strict=True):
         rows = [
-            model.generate(
-                torch.tensor([question]), image[None], min_length=1, max_length=10, **beams
-            )[0].tolist()
+            model.generate(torch.tensor([question]), image[None], **beams)[0].tolist()
             for question in asked
         ]
         answers.append([row[1 : row.index(SEP)] if SEP in row else row[1:] for row in rows])
@@ -41,10 +39,9 @@ def test_answers_are_those_of_one_question_at_a_time(
     packed = copy.deepcopy(alone)
     blip.prepare(packed)
     pixels = torch.randn(len(questions), 3, 32, 32, generator=torch.manual_seed(seed))
-    actual = blip.generate(
-        packed, pixels, questions, token_budget=token_budget, num_beams=num_beams
-    )
-    assert actual == _one_at_a_time(alone, pixels, questions, num_beams=num_beams)
+    beams = {"num_beams": num_beams, "min_length": 1, "max_length": 10}
+    actual = blip.generate(packed, pixels, questions, token_budget=token_budget, **beams)
+    assert actual == _one_at_a_time(alone, pixels, questions, **beams)
 
 
 def test_without_the_mask_padding_would_be_attended(tiny_blip):

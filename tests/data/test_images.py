@@ -5,8 +5,6 @@ from hypothesis import strategies as st
 from PIL import Image as pil
 
 from qaclims_ray.data.images import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     augment,
     crop,
     decode_mask,
@@ -20,7 +18,7 @@ from qaclims_ray.data.images import (
     view_rng,
 )
 from qaclims_ray.palette import voc_palette
-from qaclims_ray.types import IGNORE
+from qaclims_ray.types import IGNORE, IMAGENET_MEAN, IMAGENET_STD
 
 sides = st.integers(1, 40)
 

@@ -7,6 +7,8 @@ from transformers import BlipConfig, BlipForQuestionAnswering
 
 from qaclims_ray.corpus import blip as packed
 
+BEAMS = {"num_beams": 3, "min_length": 1, "max_length": 10}
+
 
 @pytest.fixture(scope="module")
 def blip(golden):
@@ -40,7 +42,7 @@ def test_answers(blip, model, token_budget):
     for variant, end in enumerate(blip.meta["eos_variants"]):
         model.config.text_config.sep_token_id = end
         answers = packed.generate(
-            model, pixels, [blip.meta["questions"]] * 2, token_budget=token_budget
+            model, pixels, [blip.meta["questions"]] * 2, token_budget=token_budget, **BEAMS
         )
         assert answers == _expected(blip, variant, end)
 

@@ -1,8 +1,11 @@
 """The CAM network: names, values of each stage, training and inference outputs, batch norm."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from qaclims_ray.cams.multiscale import flipped_pair
 from qaclims_ray.model.cam_net import build_cam_net
@@ -26,14 +29,12 @@ def names(golden):
     return golden("cam_network_names").meta
 
 
-@pytest.fixture
-def make_net(filler):
-    def make(num_classes=20):
-        net = build_cam_net("resnet50", num_classes).eval()
-        filler.fill_module(net, canonical)
-        return net
-
-    return make
+@pytest.fixture(scope="module")
+def net(filler):
+    """The filled network in evaluation mode; tests leave it as it is."""
+    net = build_cam_net("resnet50", 20).eval()
+    filler.fill_module(net, canonical)
+    return net
 
 
 def check(cam, actual, key):
@@ -59,8 +60,7 @@ def test_names_shapes_and_groups(names):
 
 
 @torch.no_grad()
-def test_evaluation(cam, make_net):
-    net = make_net()
+def test_evaluation(cam, net):
     logits = net(cam["x"])
     check(cam, logits, "raw_logits_eval")
     check(cam, logits.sigmoid(), "sigmoid_cam_eval")
@@ -70,8 +70,7 @@ def test_evaluation(cam, make_net):
 
 
 @torch.no_grad()
-def test_inference_outputs_of_an_image_and_its_mirror_image(cam, make_net):
-    net = make_net()
+def test_inference_outputs_of_an_image_and_its_mirror_image(cam, net):
     image = cam["x_odd"]
     check(cam, net(torch.cat([image, image.flip(-1)])), "cam_separate_odd")
     check(cam, flipped_pair(net, image, "relu")[0], "cam_flip_odd")
@@ -80,20 +79,22 @@ def test_inference_outputs_of_an_image_and_its_mirror_image(cam, make_net):
 
 
 @torch.no_grad()
-def test_eighty_classes(cam, make_net):
-    check(cam, make_net(80)(cam["x"]).sigmoid(), "sigmoid_cam_eval_80")
+def test_eighty_classes(cam, net, filler):
+    head = nn.Conv2d(2048, 80, kernel_size=1, bias=False)
+    filler.fill_module(head, prefix="classifier.")
+    check(cam, head(net.backbone(cam["x"])).sigmoid(), "sigmoid_cam_eval_80")
 
 
 @torch.no_grad()
-def test_fixed_batch_norm_makes_train_mode_equal_evaluation(cam, make_net):
-    net = make_net()
+def test_fixed_batch_norm_makes_train_mode_equal_evaluation(cam, net):
     check(cam, net.classify(cam["x"]), "baseline_logits_evalmode")
-    fix_batch_norm(net.train())
+    net = copy.deepcopy(net).train()
+    fix_batch_norm(net)
     check(cam, net.classify(cam["x"]), "baseline_logits_trainmode")
 
 
-def test_training_in_float64(cam, make_net):
-    net = make_net().double().train()
+def test_training_in_float64(cam, net):
+    net = copy.deepcopy(net).double().train()
     images = F.interpolate(cam["x"].double(), (96, 96), mode="bilinear", align_corners=True)
     cams = net(images).sigmoid()
     (cams**2).sum().backward()

@@ -15,8 +15,7 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "data"
 
 def filled(shapes):
     """A state with a tensor of its own for each name."""
-    names = {name: torch.Generator().manual_seed(i) for i, name in enumerate(shapes)}
-    return {n: torch.rand(shapes[n], generator=generator) for n, generator in names.items()}
+    return {name: torch.full(shape, float(i)) for i, (name, shape) in enumerate(shapes.items())}
 
 
 @pytest.fixture(scope="module")

@@ -84,6 +84,16 @@ def test_seeds_without_certainty_give_zero_loss_and_zero_gradient():
     assert (edge.grad == 0).all()
 
 
+def test_losses_in_bfloat16_are_finite():
+    edge = torch.full((1, 1, 6, 6), -40, dtype=torch.bfloat16, requires_grad=True)
+    seeds = torch.tensor([[[0, 0, 0, 1, 1, 1]] * 6])
+    field = torch.zeros(1, 2, 6, 6, dtype=torch.bfloat16)
+    total = irn.irn_losses(irn.Relations(edge, field), seeds, RADIUS).total()
+    total.backward()
+    assert torch.isfinite(total)
+    assert torch.isfinite(edge.grad).all()
+
+
 def test_ignored_cells_are_in_no_pair():
     seeds = torch.tensor([[[0, 255, 1, 1, 0, 0]] * 3])
     background, foreground, different = irn.pair_labels(seeds, radius=2)

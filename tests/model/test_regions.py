@@ -5,13 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.model.regions import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     region_views,
     renormalise,
     select_pairs,
     threshold_masks,
 )
+from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 
 def test_pairs_are_ordered_by_image_and_then_by_class():

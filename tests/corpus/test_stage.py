@@ -1,0 +1,129 @@
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from qaclims_ray.artifacts import artifact
+from qaclims_ray.config import resolve
+from qaclims_ray.corpus import stage
+from qaclims_ray.corpus.ask import answer_all
+from qaclims_ray.corpus.features import embed_texts
+from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
+from qaclims_ray.corpus.texts import pairs_of, texts_of
+from qaclims_ray.corpus.vqa import BlipEngine
+from qaclims_ray.demo.words import CLASSES
+from qaclims_ray.model.clip import load_clip
+from qaclims_ray.storage import read_bytes
+from qaclims_ray.tables import read_table
+
+
+def _rows(experiment, name):
+    return read_table(artifact(experiment, name)).to_pylist()
+
+
+def _files(experiment, name):
+    return [read_bytes(shard) for shard in artifact(experiment, name).shards()]
+
+
+@pytest.fixture
+def no_ray_data(monkeypatch):
+    """Fails where Ray Data would start."""
+
+    def fail(*_, **__):
+        raise AssertionError("a map was started")
+
+    monkeypatch.setattr(stage, "map_rows", fail)
+
+
+def test_every_image_is_asked_everything_about_its_classes(demo_run):
+    images, corpus = _rows(demo_run, "images"), _rows(demo_run, "corpus")
+    assert [row["name"] for row in corpus] == [row["name"] for row in images]
+    templates = len(FOREGROUND_QUESTIONS) + len(BACKGROUND_QUESTIONS)
+    for image, row in zip(images, corpus, strict=True):
+        asked = [answer["label"] for answer in row["answers"]]
+        assert asked == [label for label in image["labels"] for _ in range(templates)]
+
+
+def test_the_corpus_is_what_the_engine_answers(demo_run):
+    section = demo_run.corpus.engine
+    engine = BlipEngine(
+        resolve(section.model), num_beams=section.num_beams, max_length=section.max_length
+    )
+    images = _rows(demo_run, "images")[:3]
+    expected = answer_all(images, engine, CLASSES, demo_run.corpus.questions, 100_000)
+    assert _rows(demo_run, "corpus")[:3] == expected
+
+
+def test_two_actors_and_other_blocks_make_the_same_bytes(demo_run, tmp_path):
+    pool = {"num_actors": 2, "num_cpus": 0.5, "block_rows": 1, "batch_size": 3}
+    other = demo_run.with_overrides(
+        {"run": str(tmp_path), "base": [demo_run.run], "compute.corpus": pool}
+    )
+    stage.run(other, overwrite=True)
+    assert artifact(other, "corpus").uri != artifact(demo_run, "corpus").uri
+    assert _files(other, "corpus") == _files(demo_run, "corpus")
+    assert len(_files(other, "corpus")) > 1
+
+
+def test_pairs_follow_from_the_corpus(demo_run):
+    corpus = _rows(demo_run, "corpus")
+    expected = [pairs_of(row, CLASSES, demo_run.corpus) for row in corpus]
+    assert _rows(demo_run, "pairs") == expected
+    assert any(pair["background"] for row in expected for pair in row["pairs"])
+
+
+def test_texts_are_those_of_pairs_and_classes_once_and_sorted(demo_run):
+    texts = [row["text"] for row in _rows(demo_run, "texts")]
+    assert texts == sorted({*CLASSES, *texts_of(_rows(demo_run, "pairs"))})
+
+
+def test_features_are_clips_and_of_length_1(demo_run):
+    rows = _rows(demo_run, "texts")
+    section = demo_run.model.clip
+    clip = load_clip(resolve(section.model), section.pretrained)
+    expected = embed_texts(clip, [row["text"] for row in rows])
+    features = np.array([row["feature"] for row in rows])
+    np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+
+
+def test_class_name_and_fixed_list_need_no_answers(demo_run, tmp_path):
+    """As CLIMS: only the texts are made anew, from the same corpus."""
+    clims_like = demo_run.with_overrides(
+        {
+            "run": str(tmp_path),
+            "base": [demo_run.run],
+            "corpus.texts": {"foreground": "class_name", "backgrounds": ["sky", "grass"]},
+        }
+    )
+    stage.run_texts(clims_like)
+    pairs = [pair for row in _rows(clims_like, "pairs") for pair in row["pairs"]]
+    assert all(pair["foreground"] == [] for pair in pairs)
+    assert all(pair["background"] == ["sky", "grass"] for pair in pairs)
+    texts = [row["text"] for row in _rows(clims_like, "texts")]
+    assert texts == sorted({*CLASSES, "sky", "grass"})
+
+
+def test_a_second_run_does_nothing(demo_run, no_ray_data):
+    assert "corpus: complete already, 8 rows" in stage.run(demo_run)
+    assert stage.run_texts(demo_run).count("complete already") == 2
+
+
+def test_a_stage_names_the_job_that_must_come_first(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path)
+    with pytest.raises(ValueError, match=r"run jobs/ingest\.py first"):
+        stage.run(experiment)
+    with pytest.raises(ValueError, match=r"run jobs/build_corpus\.py first"):
+        stage.run_texts(experiment)
+
+
+def test_an_image_that_cannot_be_read_costs_no_other_its_answers(demo_run, png):
+    answerer = stage.Answerer(
+        demo_run.corpus.engine.model_dump(), {}, "float32", CLASSES, 100_000, max_errors=1
+    )
+    whole = {"name": "a", "image": png(np.zeros((96, 96, 3), np.uint8)), "labels": [0]}
+    torn = {**whole, "name": "b", "image": whole["image"][:40]}
+    rows = answerer(pa.Table.from_pylist([whole, torn, {**whole, "name": "c"}])).to_pylist()
+    assert [row["name"] for row in rows] == ["a", "b", "c"]
+    assert [row["answers"] is None for row in rows] == [False, True, False]
+    assert rows[1]["error"].startswith("ValueError: ")
+    assert rows[0]["answers"] == rows[2]["answers"]
