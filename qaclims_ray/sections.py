@@ -95,7 +95,7 @@ class Blip(Section):
 
 
 class Chat(Section):
-    """Any vision-language model that chats, by transformers: SmolVLM, Qwen-VL, LLaVA, …"""
+    """Any vision-language model that chats, by transformers: SmolVLM, Qwen-VL, LLaVA and so on."""
 
     kind: Literal["chat"]
     model: str

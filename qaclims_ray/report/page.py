@@ -87,7 +87,8 @@ def run(experiment: Experiment) -> str:
 
 def page(run: Run) -> str:
     """The whole page."""
-    template = Template(files("qaclims_ray.report").joinpath("page.html").read_text(encoding="utf-8"))
+    html = files("qaclims_ray.report").joinpath("page.html").read_text(encoding="utf-8")
+    template = Template(html)
     body = _header(run) + "".join(_section(run, section) for section in _SECTIONS)
     return template.substitute(title=escape(run.experiment.name), body=body)
 
