@@ -200,6 +200,11 @@ def own_artifact(experiment: Experiment, name: str) -> Artifact:
     return Artifact(name, f"{absolute(experiment.run)}/{name}", recipe(experiment, name))
 
 
+def class_names(images: Artifact) -> tuple[str, ...]:
+    """The class names of a complete artifact `images`, in the order of their indices."""
+    return tuple(images.require()["facts"]["class_names"])
+
+
 def make(
     experiment: Experiment,
     name: str,

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load, save, save_file
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.config import Experiment
 from qaclims_ray.config import load as load_config
 from qaclims_ray.corpus.published import convert, read_published
@@ -75,7 +75,7 @@ def import_corpus(experiment: Experiment, files: Sequence[str], overwrite: bool)
 
 def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> Built:
     images = artifact(experiment, "images")
-    num_images, names = images.require()["rows"], _class_names(images)
+    num_images, names = images.require()["rows"], class_names(images)
     foreground, background = (read_published(file) for file in files)
 
     def rows_of(rows: Sequence[ImageRow]) -> list[CorpusRow]:
@@ -101,16 +101,12 @@ def import_net(experiment: Experiment, network: str, checkpoint: str, overwrite:
 
 
 def _net(experiment: Experiment, checkpoint: str, target: Artifact) -> Built:
-    names = _class_names(artifact(experiment, "images"))
+    names = class_names(artifact(experiment, "images"))
     net = build_cam_net(experiment.model.backbone, len(names))
     state = checkpoints.from_published_cam(checkpoints.read_state(checkpoint))
     checkpoints.load_exactly(net, state, checkpoint)
     write_bytes(f"{target.uri}/{MODEL}", save(net.state_dict()))
     return Built(0, 0, {"class_names": list(names), "imported": [checkpoint]})
-
-
-def _class_names(images: Artifact) -> tuple[str, ...]:
-    return tuple(images.require()["facts"]["class_names"])
 
 
 def export_net(experiment: Experiment, network: str, checkpoint: str) -> str:

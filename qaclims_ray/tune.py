@@ -12,7 +12,7 @@ import numpy as np
 import ray
 from tqdm import tqdm
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
@@ -136,7 +136,7 @@ def _scores_name(network: Network) -> str:
 def _score(experiment: Experiment, network: Network, target: Artifact) -> Built:
     """The scores of a network's CAMs on all images with ground truth, CAMs kept nowhere."""
     images, net = artifact(experiment, "images"), artifact(experiment, network)
-    names = data_stage.class_names(images)
+    names = class_names(images)
     predict = partial(
         predict_cams,
         net=load_net(f"{net.uri}/model.safetensors", experiment.model.backbone, len(names)),

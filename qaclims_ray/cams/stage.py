@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
-from qaclims_ray.data.stage import class_names, map_rows, publish_all
+from qaclims_ray.data.stage import map_rows, publish_all
 from qaclims_ray.sections import Cams
 from qaclims_ray.tables import Attempt
 

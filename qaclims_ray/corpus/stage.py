@@ -11,14 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all
 from qaclims_ray.corpus.engines import build_engine
 from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.data.stage import class_names, map_rows, publish_all
+from qaclims_ray.data.stage import map_rows, publish_all
 from qaclims_ray.model.clip import load_clip
 from qaclims_ray.sections import Questions
 from qaclims_ray.storage import atomic_open

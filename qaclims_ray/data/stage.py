@@ -156,8 +156,3 @@ def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tupl
         max_errors=data.max_errors,
         expected=expected,
     )
-
-
-def class_names(images: Artifact) -> tuple[str, ...]:
-    """The class names of a complete artifact `images`."""
-    return tuple(images.require()["facts"]["class_names"])

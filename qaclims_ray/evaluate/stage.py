@@ -10,10 +10,9 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.compute import actor_pool, start
 from qaclims_ray.config import Experiment
-from qaclims_ray.data.stage import class_names
 from qaclims_ray.evaluate.score import SCORES, Counts, Scores, count, report_scores
 from qaclims_ray.progress import watch
 from qaclims_ray.storage import read_json, write_json

@@ -17,10 +17,9 @@ import ray.train.torch
 import torch
 from torch import nn
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.compute import run_config, scaling, start
 from qaclims_ray.config import Experiment, dump
-from qaclims_ray.data.stage import class_names
 from qaclims_ray.progress import watch
 from qaclims_ray.storage import read_json, write_bytes
 from qaclims_ray.tables import read_table
