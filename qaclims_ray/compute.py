@@ -23,10 +23,6 @@ ENVIRONMENT = {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     # The Parquet reader starts so many actors for each read; the default is 32.
     "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
-    # Progress is ours (progress.py), on the user's screen only.
-    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    # A stage's own error, not what Ray wraps around it.
-    "RAY_DATA_RAISE_ORIGINAL_MAP_EXCEPTION": "1",
     # What the C++ core reports to the screen besides its log files concerns Ray's developers.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
@@ -89,6 +85,10 @@ def _quiet_core() -> Generator[None]:
 
 def _set_data_defaults() -> None:
     context = ray.data.DataContext.get_current()
+    # Progress is ours (progress.py), on the user's screen only.
+    context.enable_progress_bars = False
+    # A stage's own error, not what Ray wraps around it.
+    context.raise_original_map_exception = True
     context.retried_io_errors = _IO_ERRORS
     context.wait_for_min_actors_s = 600
     context.execution_no_progress_timeout_s = 1800

@@ -25,7 +25,7 @@ for _key, _value in {
 
 SMALL = {
     "data.num_images": 8,
-    "data.shard_megabytes": 0.02,
+    "data.shard_megabytes": 0.004,
     "train.classifier.epochs": 1,
     "train.ritc.epochs": 1,
     "cams.scales": [1.0],

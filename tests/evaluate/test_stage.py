@@ -86,7 +86,7 @@ def test_cams_of_images_that_are_not_there_are_an_error(copied):
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
-    monkeypatch.setattr(stage, "_score", None)
+    monkeypatch.setattr(stage, "_sum", None)
     assert stage.run(demo_run).startswith("scores: complete already, 8 rows")
 
 

@@ -1,0 +1,55 @@
+import pytest
+import ray
+import ray.data
+
+from qaclims_ray.artifacts import Artifact
+from qaclims_ray.compute import actor_pool, resuming, scaling, start
+from qaclims_ray.sections import Compute, Pool, Workers
+
+
+def test_ray_data_shows_a_stages_own_errors_and_no_bars_of_its_own(local_ray):
+    context = ray.data.DataContext.get_current()
+    assert context.raise_original_map_exception
+    assert not context.enable_progress_bars
+
+
+def test_a_ray_that_runs_already_is_used(local_ray):
+    before = ray.get_runtime_context().gcs_address
+    start(Compute(num_cpus=1))
+    assert ray.get_runtime_context().gcs_address == before
+    assert ray.cluster_resources()["CPU"] == 4
+
+
+def test_a_pool_becomes_arguments_of_a_map(local_ray):
+    arguments = actor_pool(Pool(num_actors=2, num_cpus=0.5, batch_size=7), "compute.cams")
+    assert (arguments["num_cpus"], arguments["batch_size"]) == (0.5, 7)
+    assert (arguments["compute"].min_size, arguments["compute"].max_size) == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        (Pool(num_actors=9), r"CPUs are needed .*has 4: lower compute\.cams\.num_actors"),
+        (Pool(num_gpus=0.5), r"GPUs are needed .*has 0: lower compute\.cams\.num_gpus"),
+    ],
+)
+def test_a_pool_that_never_fits_is_an_error_at_once(local_ray, pool, message):
+    with pytest.raises(ValueError, match=message):
+        actor_pool(pool, "compute.cams")
+
+
+def test_workers_that_never_fit_are_an_error_at_once(local_ray):
+    assert scaling(Workers(num_workers=2)).num_workers == 2
+    with pytest.raises(ValueError, match=r"lower compute\.train\.num_workers"):
+        scaling(Workers(num_workers=9))
+    with pytest.raises(ValueError, match=r"1 GPUs are needed"):
+        scaling(Workers(num_workers=1, use_gpu=True))
+
+
+def test_only_the_body_resumes(local_ray, tmp_path):
+    context = ray.data.DataContext.get_current()
+    target = Artifact("corpus", str(tmp_path / "corpus"), {})
+    with resuming(target, "name"):
+        assert context.checkpoint_config.id_column == "name"
+        assert context.checkpoint_config.checkpoint_path == f"{target.work}/checkpoint"
+    assert context.checkpoint_config is None
