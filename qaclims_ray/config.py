@@ -27,6 +27,7 @@ from qaclims_ray.sections import (
     Train,
     Voc12,
 )
+from qaclims_ray.storage import absolute
 
 PACKAGE = "package:"
 """Prefix of a location inside the installed package, such as `package:demo/weights/clip`."""
@@ -51,6 +52,11 @@ class Experiment(Section):
     def plain(self) -> Tree:
         """The resolved tree as plain data, for YAML and across processes."""
         return self.model_dump(mode="json")
+
+    def anchored(self) -> "Experiment":
+        """A copy with absolute paths of its runs, for processes that work in other folders."""
+        base = tuple(absolute(run) for run in self.base)
+        return self.model_copy(update={"run": absolute(self.run), "base": base})
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Experiment":
         """A validated copy with dotted keys set."""

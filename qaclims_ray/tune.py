@@ -114,7 +114,9 @@ def _together(
     remote = ray.remote(work).options(
         num_cpus=workers.num_cpus, num_gpus=1 if workers.use_gpu else 0, max_retries=1
     )
-    waiting = [remote.remote(experiment.plain(), network) for experiment, network in arguments]
+    waiting = [
+        remote.remote(experiment.anchored().plain(), network) for experiment, network in arguments
+    ]
     with tqdm(total=len(waiting), desc=label, unit="trial", leave=False) as bar:
         while waiting:
             done, waiting = ray.wait(waiting)

@@ -12,6 +12,7 @@ from qaclims_ray.data.voc12 import read_voc
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.world import CLASSES
 from qaclims_ray.sections import Coco14, Demo, Folder, Voc12
+from qaclims_ray.storage import absolute
 
 
 def read(data: Voc12 | Coco14 | Folder | Demo, run: str) -> Listing:
@@ -31,12 +32,15 @@ def _list(data: Voc12 | Coco14 | Folder | Demo, run: str) -> Listing:
     match data:
         case Voc12():
             return read_voc(
-                data.root, data.split, labels_file=data.labels_file, masks_folder=data.masks
+                absolute(data.root),
+                data.split,
+                labels_file=data.labels_file,
+                masks_folder=data.masks,
             )
         case Coco14():
-            return read_coco(data.root, data.split)
+            return read_coco(absolute(data.root), data.split)
         case Folder():
-            return read_folder(data.root, class_names=data.class_names)
+            return read_folder(absolute(data.root), class_names=data.class_names)
         case Demo():
             return _demo(data, run)
 

@@ -55,7 +55,7 @@ def _train_on_ray(
     start(experiment.compute)
     workers = experiment.compute.train
     arguments = {
-        "experiment": experiment.plain(),
+        "experiment": experiment.anchored().plain(),
         "network": target.name,
         "class_names": names,
         # One copy in each node's object store, which all its workers map.
