@@ -5,8 +5,8 @@ Reads whatever the run has; needs no Ray.
     python jobs/report.py --config configs/demo.yaml
 """
 
-from qaclims_ray.report import page as report
 from qaclims_ray.cli import parse, run_job
+from qaclims_ray.report import page as report
 
 
 def main() -> None:

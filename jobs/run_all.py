@@ -11,8 +11,8 @@ import qaclims_ray.corpus.stage as corpus
 import qaclims_ray.data.stage as data
 import qaclims_ray.evaluate.stage as evaluate
 import qaclims_ray.train.stage as train
-from qaclims_ray.report import page as report
 from qaclims_ray.cli import parse, run_job
+from qaclims_ray.report import page as report
 
 
 def main() -> None:
