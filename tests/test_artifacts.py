@@ -8,6 +8,7 @@ from qaclims_ray.artifacts import (
     Artifact,
     Built,
     artifact,
+    class_names,
     make,
     own_artifact,
     recipe,
@@ -206,3 +207,10 @@ class TestBase:
             b"1",
             b"2",
         ]
+
+
+def test_class_names_are_those_of_the_complete_images(experiment, builder):
+    with pytest.raises(ValueError, match=r"run jobs/ingest\.py first"):
+        class_names(artifact(experiment, "images"))
+    make(experiment, "images", builder, overwrite=False)
+    assert class_names(artifact(experiment, "images")) == ("cat",)

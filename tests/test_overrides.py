@@ -8,7 +8,12 @@ from qaclims_ray.config import Experiment
 from qaclims_ray.overrides import differences, flatten, parse_overrides, validate, with_overrides
 from qaclims_ray.sections import Fit, Optimiser
 
-LEAST = {"name": "n", "run": "r", "data": {"kind": "demo"}}
+LEAST = {
+    "name": "n",
+    "run": "r",
+    "data": {"kind": "demo"},
+    "corpus": {"engine": {"kind": "blip"}},
+}
 
 _keys = st.text("abc", min_size=1, max_size=2)
 _leaves = st.one_of(st.integers(), st.booleans(), st.none(), st.text("xyz", max_size=3))

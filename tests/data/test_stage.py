@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from qaclims_ray.artifacts import Artifact, artifact
+from qaclims_ray.artifacts import Artifact, artifact, class_names
 from qaclims_ray.data import readers, stage
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
@@ -51,7 +51,7 @@ def test_images_arrive_unchanged_sorted_and_with_labels_and_masks(demo_run):
         assert (row["height"], row["width"]) == (96, 96)
         assert row["labels"]
         assert row["mask"] is not None
-    assert stage.class_names(images) == CLASSES
+    assert class_names(images) == CLASSES
     assert len(images.shards()) > 1
     assert images.require()["facts"]["num_images"] == 8
 
