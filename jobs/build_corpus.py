@@ -1,7 +1,7 @@
 """Ask the VQA model about every image and class (artifact `corpus`). Reads `images`.
 
 python jobs/build_corpus.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/build_corpus.py --config configs/voc12.yaml
+ray job submit --working-dir . -- python jobs/build_corpus.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job

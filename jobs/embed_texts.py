@@ -1,7 +1,7 @@
 """Texts of every pair and their CLIP features (artifacts `pairs`, `texts`). Reads `corpus`.
 
 python jobs/embed_texts.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/voc12.yaml
+ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job

@@ -1,7 +1,7 @@
 """mIoU of CAMs at all thresholds (artifact `scores`, or with --baseline `baseline_scores`).
 
 python jobs/evaluate.py --config configs/demo.yaml [--baseline]
-ray job submit --working-dir . -- python jobs/evaluate.py --config configs/voc12.yaml
+ray job submit --working-dir . -- python jobs/evaluate.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job

@@ -1,6 +1,6 @@
 """Published files into a run, instead of making its artifacts; and CAM networks back out.
 
-python jobs/import_published.py --config configs/voc12.yaml --cam_net res50_qa_clims.pth
+    python jobs/import_published.py --config configs/voc12.yaml --cam_net res50_qa_clims.pth
 ImageNet weights (torchvision, timm) need no import: name the file as model.backbone_weights.
 """
 

@@ -1,7 +1,7 @@
 """Ingest: images and image-level labels to Parquet shards (artifact `images`).
 
 python jobs/ingest.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.yaml
+ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job

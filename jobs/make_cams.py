@@ -1,7 +1,7 @@
 """CAMs of every image (artifact `cams`, or with --baseline `baseline_cams` of the classifier).
 
 python jobs/make_cams.py --config configs/demo.yaml [--baseline]
-ray job submit --working-dir . -- python jobs/make_cams.py --config configs/voc12.yaml
+ray job submit --working-dir . -- python jobs/make_cams.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cams import stage

@@ -1,4 +1,4 @@
-"""Make the weights of the demo's tiny models; about 20 minutes on 2 CPU cores.
+"""Make the weights of the demo's tiny models; about 36 minutes on one CPU core.
 
 python jobs/pretrain_demo.py --out qaclims_ray/demo/weights
 """

@@ -1,7 +1,7 @@
 """Train the multi-label classifier, whose CAMs are the baseline. Reads `images`.
 
 python jobs/train_classifier.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/train_classifier.py --config configs/voc12.yaml
+ray job submit --working-dir . -- python jobs/train_classifier.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job

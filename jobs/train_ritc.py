@@ -3,7 +3,7 @@
 Reads `images`, `pairs`, `texts`, `classifier`.
 
     python jobs/train_ritc.py --config configs/demo.yaml
-    ray job submit --working-dir . -- python jobs/train_ritc.py --config configs/voc12.yaml
+    ray job submit --working-dir . -- python jobs/train_ritc.py --config configs/voc12.yaml run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypedDict
+from uuid import uuid4
 
 from qaclims_ray.config import Experiment
 from qaclims_ray.overrides import Tree, differences, flatten
@@ -27,6 +28,8 @@ COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"
 WORK = "_work"
 
+_WORKERS = "compute.train.num_workers"
+"""The one key of `compute` that changes a result: it makes the global batch."""
 _CORPUS = ("data", "corpus.engine", "corpus.questions")
 _PAIRS = (
     *_CORPUS,
@@ -41,6 +44,7 @@ _CLASSIFIER = (
     "model.backbone_weights",
     "train.seed",
     "train.classifier",
+    _WORKERS,
 )
 _CAM_NET = (*_TEXTS, *_CLASSIFIER, "model", "train")
 
@@ -60,11 +64,29 @@ RECIPES: dict[str, tuple[str, ...]] = {
 
 _WITHOUT_EFFECT = ("data.max_errors",)
 
+INPUTS: dict[str, tuple[str, ...]] = {
+    "images": (),
+    "corpus": ("images",),
+    "pairs": ("images", "corpus"),
+    "texts": ("pairs",),
+    "classifier": ("images",),
+    "cam_net": ("images", "pairs", "texts", "classifier"),
+    "baseline_cams": ("images", "classifier"),
+    "cams": ("images", "cam_net"),
+    "baseline_scores": ("images", "baseline_cams"),
+    "scores": ("images", "cams"),
+}
+"""Artifacts that each artifact is made from."""
+
 
 class Manifest(TypedDict):
     """What `_COMPLETE.json` holds."""
 
     artifact: str
+    identity: str
+    """Of this very content: made anew, an artifact has another."""
+    inputs: dict[str, str]
+    """Identities of the artifacts that it was made from."""
     digest: str
     recipe: Tree
     """The keys of the configuration that the artifact depends on."""
@@ -138,16 +160,19 @@ class Artifact:
         remove(f"{self.uri}/{COMPLETE}")
         remove(self.uri)
 
-    def drop_stale_work(self) -> None:
-        """Remove what an interrupted run with another recipe left."""
-        for found in find(f"{self.uri}/{WORK}/*"):
-            if not found.endswith(self.digest):
-                remove(found)
+    def start(self, inputs: dict[str, str]) -> None:
+        """Go on with interrupted work of the same recipe and inputs; remove all other leftovers."""
+        made_from = f"{self.work}/made_from.json"
+        if read_json(made_from) != inputs:
+            self.clear()
+            write_json(made_from, inputs)
 
-    def complete(self, built: "Built", seconds: float) -> Manifest:
+    def complete(self, built: "Built", seconds: float, inputs: dict[str, str]) -> Manifest:
         """Write the completion marker, then remove the unfinished work."""
         manifest = Manifest(
             artifact=self.name,
+            identity=uuid4().hex,
+            inputs=inputs,
             digest=self.digest,
             recipe=self.recipe,
             rows=built.rows,
@@ -228,16 +253,32 @@ def make(
     target = own_artifact(experiment, name) if overwrite else artifact(experiment, name)
     if overwrite:
         target.clear()
+    inputs = _identities(experiment, name)
     if target.is_complete():
         manifest = target.require()
+        _check_inputs(target, manifest["inputs"], inputs)
         return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
-    target.drop_stale_work()
-    write_json(f"{target.work}/recipe.json", target.recipe)
+    target.start(inputs)
     start = time.monotonic()
-    manifest = target.complete(build(target), time.monotonic() - start)
+    built = build(target)
+    manifest = target.complete(built, time.monotonic() - start, inputs)
     speed = manifest["rows"] / max(manifest["seconds"], 0.1)
     seconds = f"{manifest['seconds']:.1f} s, {speed:.1f} rows/s"
     return f"{name}: {_counts(manifest)}, {seconds} · {target.uri}"
+
+
+def _identities(experiment: Experiment, name: str) -> dict[str, str]:
+    manifests = {needed: artifact(experiment, needed).manifest() for needed in INPUTS[name]}
+    return {needed: found["identity"] for needed, found in manifests.items() if found is not None}
+
+
+def _check_inputs(target: Artifact, before: dict[str, str], now: dict[str, str]) -> None:
+    anew = [name for name, identity in now.items() if before.get(name, identity) != identity]
+    if anew:
+        raise ValueError(
+            f"{target.uri} was made from {' and '.join(anew)} that have been made anew since: "
+            "pass --overwrite to make it anew too"
+        )
 
 
 def _counts(manifest: Manifest) -> str:
@@ -248,7 +289,8 @@ def recipe(experiment: Experiment, name: str) -> Tree:
     """Dotted keys and values that the artifact `name` depends on."""
     sections = RECIPES[name]
     return {
-        key: value
+        # No worker but this process is one worker.
+        key: max(1, value) if key == _WORKERS else value
         for key, value in flatten(experiment.plain())
         if key not in _WITHOUT_EFFECT
         and any(key == section or key.startswith(f"{section}.") for section in sections)

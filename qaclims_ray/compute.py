@@ -18,6 +18,8 @@ from qaclims_ray.artifacts import Artifact
 from qaclims_ray.sections import Compute, Pool, Workers
 
 ENVIRONMENT = {
+    # Workers stay in the driver's folder, so that relative paths of weights mean the same there.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray would copy `uv run` into every worker, which then resolves the project anew.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
@@ -55,8 +57,10 @@ def start(compute: Compute) -> None:
 
 
 def _init(compute: Compute, quiet: dict[str, Any]) -> None:
-    if compute.address is not None:
-        ray.init(address=compute.address, **quiet)
+    # `ray job submit` sets RAY_ADDRESS: a job runs on the cluster that it was submitted to.
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, **quiet)
         return
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of one process's own
     megabytes = compute.object_store_megabytes
@@ -105,6 +109,7 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
     Raises:
         ValueError: the pool could never be placed, or would leave no CPU to read with.
     """
+    # One CPU more, for reading.
     _check_fits(pool.num_actors * pool.num_cpus + 1, "CPU", f"{key}.num_actors or .num_cpus")
     _check_fits(pool.num_actors * pool.num_gpus, "GPU", f"{key}.num_gpus")
     return {
@@ -121,7 +126,7 @@ def _check_fits(wanted: float, resource: str, keys: str) -> None:
     has = ray.cluster_resources().get(resource, 0.0)
     if wanted > has and not _autoscales():
         raise ValueError(
-            f"{wanted:g} {resource}s are needed (one CPU is kept for reading), the Ray cluster "
+            f"{wanted:g} {resource}s are needed, the Ray cluster "
             f"has {has:g}: lower {keys}, or give compute.num_cpus or a larger cluster"
         )
 
@@ -149,10 +154,10 @@ def resuming(artifact: Artifact, key: str) -> Generator[None]:
 
 
 def scaling(workers: Workers) -> ray.train.ScalingConfig:
-    """Workers of a training; without GPUs no more of them than the cluster has CPUs for.
+    """Workers of a training.
 
     Raises:
-        ValueError: the cluster lacks the GPUs.
+        ValueError: the cluster lacks the CPUs or GPUs for them.
     """
     if workers.use_gpu:
         _check_fits(float(workers.num_workers), "GPU", "compute.train.num_workers")

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from qaclims_ray.overrides import Tree, validate, with_overrides
+from qaclims_ray.overrides import Tree, parse_yaml, validate, with_overrides
 from qaclims_ray.sections import (
     Cams,
     Coco14,
@@ -80,7 +80,7 @@ def read_yaml(path: str | Path) -> Tree:
     """
     if not Path(path).is_file():
         raise ValueError(f"config {str(path)!r}: no such file; see configs/ for examples")
-    tree = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    tree = parse_yaml(Path(path).read_text(encoding="utf-8"), f"config {str(path)!r}")
     if not isinstance(tree, dict):
         raise ValueError(f"config {str(path)!r}: expected a mapping, got {type(tree).__name__}")
     return tree

@@ -29,8 +29,20 @@ def parse_overrides(items: Sequence[str]) -> Tree:
             raise ValueError(
                 f"override {item!r}: expected key=value with a dotted key, such as train.seed=1"
             )
-        overrides[key] = yaml.safe_load(value)
+        overrides[key] = parse_yaml(value, f"override {item!r}")
     return overrides
+
+
+def parse_yaml(text: str, source: str) -> Any:
+    """Plain data of a YAML text.
+
+    Raises:
+        ValueError: it is no YAML; `source` says which text.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"{source} is no YAML: {error}") from None
 
 
 def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tree:

@@ -18,7 +18,7 @@ from qaclims_ray.model.clip import load_clip, save_clip
 from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
 from qaclims_ray.overrides import parse_overrides
-from qaclims_ray.storage import atomic_open, read_bytes, write_bytes
+from qaclims_ray.storage import atomic_open, read_bytes, remove, write_bytes
 from qaclims_ray.tables import Attempt, dataset, publish
 from qaclims_ray.train.networks import MODEL
 from qaclims_ray.types import CorpusRow, ImageRow
@@ -81,6 +81,7 @@ def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
     def rows_of(rows: Sequence[ImageRow]) -> list[CorpusRow]:
         return [convert(foreground, background, row["name"], row["labels"], names) for row in rows]
 
+    remove(f"{target.work}/rows")
     attempt = Attempt("corpus", experiment.data.max_errors)
     for number, fragment in enumerate(dataset(images).get_fragments()):
         rows = fragment.to_table(columns=["name", "labels"]).to_pylist()

@@ -2,7 +2,8 @@
 
 A string below a field documents it, with its unit; `jobs/show_config.py` prints them.
 What changes a result lives in `data` to `evaluate`. `Compute` alone holds actors, workers and batch
-sizes per actor: another cluster changes nothing else.
+sizes per actor: another cluster changes nothing else. `compute.train.num_workers` alone has an
+effect on results.
 """
 
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from pydantic import (
     PositiveInt,
 )
 
+Precision = Literal["float32", "float16", "bfloat16"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -51,7 +53,7 @@ class Voc12(Dataset):
     labels_file: str | None = None
     """The published cls_labels.npy; null reads the labels from Annotations."""
     masks: str | None = None
-    """Folder of the label maps, used for scores only; null: SegmentationClass, or
+    """Folder of the label maps below root, used for scores only; null: SegmentationClass, or
     SegmentationClassAug for an augmented split."""
 
 
@@ -92,6 +94,8 @@ class Blip(Section):
     num_beams: PositiveInt = 3
     max_length: PositiveInt = 10
     """Longest answer in tokens, the start token included."""
+    precision: Precision = "float32"
+    """Of the weights; float16 and bfloat16 are for GPUs."""
 
 
 class Chat(Section):
@@ -103,6 +107,8 @@ class Chat(Section):
     instruction: str = "Answer with one or a few words."
     """Put behind each question."""
     max_new_tokens: PositiveInt = 10
+    precision: Precision = "float32"
+    """Of the weights; float16 and bfloat16 are for GPUs."""
 
 
 class Table(Section):
@@ -278,15 +284,14 @@ class Pool(Section):
     """Images handed to an actor at a time."""
     block_rows: PositiveInt = 64
     """Images of a written block: what a crash loses at most, for each actor."""
-    precision: Literal["float32", "float16", "bfloat16"] = "float32"
-    """Of the network's weights in this stage."""
 
 
 class Workers(Section):
     """Ray Train workers."""
 
     num_workers: NonNegativeInt = 1
-    """0 trains in the driver's process, without Ray Train's start-up."""
+    """0 trains in the driver's process: without Ray Train's start-up, and without checkpoints to
+    resume from. Part of every training's recipe, as it sets the global batch."""
     use_gpu: bool = False
     num_cpus: PositiveFloat = 1.0
     """CPUs of each worker, its torch threads."""
@@ -297,7 +302,7 @@ class Workers(Section):
 
 
 class Compute(Section):
-    """Where the work runs; changes no result."""
+    """Where the work runs; of all this, `train.num_workers` alone changes a result."""
 
     address: str | None = None
     """Of a running Ray cluster (`auto` finds it); null starts Ray on this machine."""

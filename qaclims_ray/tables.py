@@ -75,6 +75,28 @@ class Attempt:
         return {self._key: row[self._key], "error": reason}
 
 
+def read_parquet(uri: str) -> pa.Table:
+    """One Parquet file, wherever it lies."""
+    with fsspec.open(uri, "rb") as file:
+        return pq.read_table(file)
+
+
+def retry_failed(artifact: Artifact) -> None:
+    """Forget the failed rows of unfinished work, so that they are tried again."""
+    key = SCHEMAS[artifact.name].names[0]
+    failed: set[str] = set()
+    for uri in find(f"{artifact.work}/rows/*.parquet"):
+        rows = read_parquet(uri)
+        good = [error is None for error in rows["error"].to_pylist()]
+        if not all(good):
+            names = rows[key].to_pylist()
+            failed |= {name for name, fine in zip(names, good, strict=True) if not fine}
+            _write(rows.filter(good), uri)
+    for uri in find(f"{artifact.work}/checkpoint/*.parquet") if failed else ():
+        done = read_parquet(uri)
+        _write(done.filter([name not in failed for name in done[key].to_pylist()]), uri)
+
+
 def publish(
     artifact: Artifact, *, shard_megabytes: float, max_errors: int, expected: int | None = None
 ) -> tuple[int, int]:
@@ -90,15 +112,14 @@ def publish(
         Numbers of good and of failed rows.
 
     Raises:
-        ValueError: more than `max_errors` rows failed; the first reasons are shown.
+        ValueError: more than `max_errors` rows failed, or all; the first reasons are shown.
     """
     files = find(f"{artifact.work}/rows/*.parquet")
     schema = work_schema(artifact.name)
 
     @lru_cache(maxsize=8)
     def read(file: int) -> pa.Table:
-        with fsspec.open(files[file], "rb") as opened:
-            return pq.read_table(opened).select(schema.names).cast(schema)
+        return read_parquet(files[file]).select(schema.names).cast(schema)
 
     key = schema.names[0]
     index = [_index(read(number), key, number) for number in range(len(files))]
@@ -107,7 +128,8 @@ def publish(
     names = [row[0] for row in [*good, *failed]]
     assert len(set(names)) == len(names), "a row was computed twice"
     assert expected is None or len(names) == expected, f"{len(names)} rows of {expected}"
-    _check_errors(artifact, failed, max_errors)
+    if failed and (len(failed) > max_errors or not good):
+        raise ValueError(_why(artifact, failed, max_errors))
     for number, rows in enumerate(_cut(good, shard_megabytes * 1e6)):
         table = _gather(read, rows, schema).drop_columns("error")
         _write(table, f"{artifact.uri}/part-{number:05d}.parquet")
@@ -147,13 +169,13 @@ def _sizes(values: Any) -> Int[np.ndarray, "rows"]:
     return np.full(len(values), values.type.bit_width // 8)
 
 
-def _check_errors(artifact: Artifact, failed: Sequence[_Row], max_errors: int) -> None:
-    if len(failed) > max_errors:
-        lines = "\n  ".join(f"{row[0]}: {row[4]}" for row in failed[:_ERRORS_SHOWN])
-        raise ValueError(
-            f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. First:\n"
-            f"  {lines}\nMend the input and run with --overwrite, or raise data.max_errors."
-        )
+def _why(artifact: Artifact, failed: Sequence[_Row], max_errors: int) -> str:
+    lines = "\n  ".join(f"{row[0]}: {row[4]}" for row in failed[:_ERRORS_SHOWN])
+    return (
+        f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. First:\n"
+        f"  {lines}\nMend the input, or raise data.max_errors, and run the same command: what went "
+        "well is kept, what failed is tried again."
+    )
 
 
 def _cut(rows: Sequence[_Row], target: float) -> Iterator[Sequence[_Row]]:

@@ -101,7 +101,9 @@ def _prepare(study: Study, split: Split, base: Experiment, wanted: Iterable[Tria
     for trial in {trial.variant: trial for trial in wanted}.values():
         if trial.network == "cam_net":
             folder = {"run": f"{study.run}/{split}/{trial.variant}", "base": [base.run]}
-            corpus_stage.run_texts(trial.experiment.with_overrides(folder))
+            shared = trial.experiment.with_overrides(folder)
+            corpus_stage.run(shared)
+            corpus_stage.run_texts(shared)
 
 
 def _together(
@@ -127,6 +129,7 @@ def _together(
 def _train_and_score(plain: dict[str, Any], network: Network) -> str:
     """Train a network in this process and score its CAMs."""
     experiment = Experiment.model_validate(plain)
+    train_stage.run(experiment, "classifier")
     train_stage.run(experiment, network)
     return make(experiment, _scores_name(network), partial(_score, experiment, network), False)
 

@@ -68,6 +68,7 @@ def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
             "max_errors": experiment.data.max_errors,
         },
         experiment.compute.cams,
+        "compute.cams",
         expected=num_images,
     )
     rows, errors = publish_all(experiment, target, num_images)

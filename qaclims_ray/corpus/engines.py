@@ -11,22 +11,20 @@ from qaclims_ray.corpus.vqa import BlipEngine, Engine, TableEngine
 from qaclims_ray.sections import Blip, Chat, Corpus, Table
 
 
-def build_engine(section: Mapping[str, Any], precision: str, device: str) -> Engine:
+def build_engine(section: Mapping[str, Any], device: str) -> Engine:
     """The engine of `corpus.engine`.
 
     Args:
         section: It, as plain data.
-        precision: Name of a torch type, of the network's weights.
         device: `cpu` or `cuda`.
     """
     engine: Blip | Chat | Table = Corpus.model_validate({"engine": section}).engine
-    dtype: torch.dtype = getattr(torch, precision)
     match engine:
         case Blip():
             return BlipEngine(
                 resolve(engine.model),
                 device=device,
-                dtype=dtype,
+                dtype=getattr(torch, engine.precision),
                 num_beams=engine.num_beams,
                 max_length=engine.max_length,
             )
@@ -34,7 +32,7 @@ def build_engine(section: Mapping[str, Any], precision: str, device: str) -> Eng
             return ChatEngine(
                 resolve(engine.model),
                 device=device,
-                dtype=dtype,
+                dtype=getattr(torch, engine.precision),
                 instruction=engine.instruction,
                 max_new_tokens=engine.max_new_tokens,
             )

@@ -33,7 +33,6 @@ class Answerer:
         self,
         engine: dict[str, Any],
         questions: dict[str, Any],
-        precision: str,
         class_names: Sequence[str],
         max_pixels: int,
         max_errors: int,
@@ -41,7 +40,7 @@ class Answerer:
         self._attempt = Attempt("corpus", max_errors)
         self._answer = partial(
             answer_all,
-            engine=build_engine(engine, precision, _device()),
+            engine=build_engine(engine, _device()),
             class_names=class_names,
             templates=Questions.model_validate(questions),
             max_pixels=max_pixels,
@@ -104,12 +103,12 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
         {
             "engine": experiment.corpus.engine.model_dump(),
             "questions": experiment.corpus.questions.model_dump(),
-            "precision": experiment.compute.corpus.precision,
             "class_names": class_names(images),
             "max_pixels": experiment.data.max_pixels,
             "max_errors": experiment.data.max_errors,
         },
         experiment.compute.corpus,
+        "compute.corpus",
         expected=num_images,
     )
     rows, errors = publish_all(experiment, target, num_images)
@@ -147,9 +146,10 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
             "pretrained": clip.pretrained,
             "template": experiment.corpus.texts.template,
             "batch_size": experiment.compute.texts.batch_size,
-            "max_errors": 0,
+            "max_errors": experiment.data.max_errors,
         },
         experiment.compute.texts,
+        "compute.texts",
         expected=len(texts),
     )
     rows, errors = publish_all(experiment, target, len(texts))

@@ -20,8 +20,15 @@ from qaclims_ray.data.readers import read
 from qaclims_ray.data.sources import Listing, Source, load
 from qaclims_ray.progress import watch
 from qaclims_ray.sections import Pool
-from qaclims_ray.storage import absolute, atomic_open, find
-from qaclims_ray.tables import Attempt, publish, read_table, work_schema
+from qaclims_ray.storage import absolute, atomic_open, find, remove
+from qaclims_ray.tables import (
+    Attempt,
+    publish,
+    read_parquet,
+    read_table,
+    retry_failed,
+    work_schema,
+)
 from qaclims_ray.types import SCHEMAS, ImageRow
 
 log = logging.getLogger(__name__)
@@ -66,10 +73,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     data = experiment.data
     listing = read(data, absolute(experiment.run))
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
-    listed = f"{target.work}/listing/part-00000.parquet"
-    with atomic_open(listed) as file:
-        pq.write_table(pa.Table.from_pylist(list(sources), schema=_SOURCE), file)
-    _record_errors(target, listing)
+    listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
     map_rows(
         [listed],
         _SOURCE.names,
@@ -81,14 +85,28 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
             "max_errors": data.max_errors,
         },
         experiment.compute.ingest,
+        "compute.ingest",
         expected=len(sources),
     )
+    _record_errors(target, listing)
     rows, errors = publish_all(experiment, target, len(sources) + len(listing.errors))
     facts = facts_of(read_table(target, ["height", "width", "labels", "mask"]), listing)
     if data.limit is None:
         for warning in check_known_set(data.kind, getattr(data, "split", None), facts):
             log.warning(warning)
     return Built(rows, errors, {"class_names": list(listing.class_names), **facts})
+
+
+def _list_sources(target: Artifact, sources: pa.Table) -> str:
+    """Write what is to be loaded; rows loaded from another listing are dropped."""
+    listed = f"{target.work}/listing/part-00000.parquet"
+    found = find(listed)
+    if not found or not read_parquet(listed).equals(sources):
+        for folder in ("rows", "checkpoint"):
+            remove(f"{target.work}/{folder}")
+    with atomic_open(listed) as file:
+        pq.write_table(sources, file)
+    return listed
 
 
 def _record_errors(target: Artifact, listing: Listing) -> None:
@@ -104,6 +122,7 @@ def map_rows(
     actor: type,
     arguments: dict[str, Any],
     pool: Pool,
+    key: str,
     *,
     expected: int,
 ) -> None:
@@ -118,13 +137,14 @@ def map_rows(
         actor: Class whose instances turn a table of rows into an unfinished block (`Attempt`).
         arguments: Of its constructor; plain data.
         pool: Section of the configuration.
+        key: Its dotted name, for errors.
         expected: Number of rows.
     """
+    retry_failed(target)
     committed = _Committed(target)
     if committed() == expected:
         return
-    key = SCHEMAS[target.name].names[0]
-    with resuming(target, key), watch(target.name, committed, expected):
+    with resuming(target, SCHEMAS[target.name].names[0]), watch(target.name, committed, expected):
         rows = ray.data.read_parquet(list(shards)).select_columns(list(columns))
         rows = rows.repartition(target_num_rows_per_block=pool.block_rows)
         key = f"compute.{target.name}"

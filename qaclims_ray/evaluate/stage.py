@@ -43,6 +43,11 @@ def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = Fal
     )
 
 
+def has_truth(experiment: Experiment) -> bool:
+    """Whether any image of the run has ground truth to score with."""
+    return artifact(experiment, "images").require()["facts"]["num_masks"] > 0
+
+
 def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
     images, cams = artifact(experiment, "images"), artifact(experiment, cams_name)
     num_cams = cams.require()["rows"]
@@ -105,5 +110,7 @@ def table(experiment: Experiment) -> str:
                 f"{key} {value}" for key, value in found["settings"].items() if key != "scored"
             )
             settings = f"{found['num_images']} images, {settings}"
+    if not lines:
+        return "no scores: the images have no ground truth, or evaluate.py has not run"
     head = f"{'mIoU in %':<14}{'best @ threshold':>13}{'fixed @ threshold':>19}{'false fg.':>12}"
     return "\n".join([head, *lines, settings])

@@ -152,8 +152,7 @@ def load_clip(
         pretrained: for a model name: a pretrained tag, which is downloaded, or a weights file of
             open_clip's, OpenAI's or OVSeg's names. For a directory: None.
         mask_prompt_depth: how many times masked-out patches are replaced. The mask embeddings
-            come from the directory or from the OVSeg file; other weights have none, and they
-            start at zero.
+            come from the directory or from the OVSeg file; other weights have none.
 
     Raises:
         ValueError: unknown model or tag, weights that don't fit, fewer mask embeddings than asked.
@@ -171,7 +170,12 @@ def load_clip(
         clip, config, embeddings = *_from_tag(model, pretrained), None
         name = model
     result = MaskPromptedClip(clip, open_clip.get_tokenizer(name), config, mask_prompt_depth)
-    if result.mask_embeddings is not None and embeddings is not None:
+    if result.mask_embeddings is not None:
+        if embeddings is None:
+            raise ValueError(
+                f"mask_prompt_depth is {mask_prompt_depth}, but these weights have no mask "
+                "embeddings: set it to 0, or give OVSeg's checkpoint or a directory of save_clip"
+            )
         result.mask_embeddings.data.copy_(_first(embeddings, mask_prompt_depth))
     return result.eval().requires_grad_(False)
 

@@ -207,6 +207,8 @@ def _losses(run: Run) -> str:
     for name, style in {"classifier": "baseline", "cam_net": "ours"}.items():
         if name in run.manifests:
             rows = training_log(run.artifact(name))
+            if not rows:  # imported
+                continue
             speed = float(np.median([row["images_per_second"] for row in rows]))
             title = {"baseline": "Classifier, the baseline", "ours": "QA-CLIMS"}[style]
             parts.append(

@@ -36,6 +36,7 @@ def run(experiment: Experiment, network: Network, *, overwrite: bool = False) ->
 
 def _train(experiment: Experiment, target: Artifact) -> Built:
     table = _training_table(experiment, target.name)
+    _check_sizes(experiment, target.name)
     workers = experiment.compute.train
     steps = num_steps(experiment, target.name, table.num_rows, max(1, workers.num_workers))
     names = class_names(artifact(experiment, "images"))
@@ -124,6 +125,22 @@ def _training_table(experiment: Experiment, network: str) -> pa.Table:
         artifact(experiment, name).require()
     asked = set(read_table(artifact(experiment, "pairs"), ["name"])["name"].to_pylist())
     return table.filter([name in asked for name in table["name"].to_pylist()])
+
+
+def _check_sizes(experiment: Experiment, network: str) -> None:
+    """Without a crop, only images of one size fit into a batch."""
+    if section(experiment, network).augment.crop is not None:
+        return
+    sizes = read_table(artifact(experiment, "images"), ["height", "width"]).group_by(
+        ["height", "width"]
+    )
+    num_sizes = sizes.aggregate([]).num_rows
+    if num_sizes > 1:
+        key = "classifier" if network == "classifier" else "ritc"
+        raise ValueError(
+            f"the images have {num_sizes} sizes, and train.{key}.augment.crop is null: set it to "
+            "the side of a square in pixels, such as 512"
+        )
 
 
 def _steps_done(target: Artifact) -> int:
