@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.storage import write_bytes
-from qaclims_ray.tables import Attempt, look_up, publish, read_table, work_schema
+from qaclims_ray.tables import (
+    Attempt,
+    look_up,
+    publish,
+    read_parquet,
+    read_table,
+    retry_failed,
+    work_schema,
+)
 
 
 def _image(name: str, size: int = 10, mask: bytes | None = None) -> dict:
@@ -107,6 +115,11 @@ class TestPublish:
         assert "data.max_errors" in lines[6]
         assert target.shards() == []
 
+    def test_an_artifact_without_a_good_row_is_none(self, tmp_path):
+        target = _write(_target(tmp_path), [[_failed("a"), _failed("b", "no engine")]])
+        with pytest.raises(ValueError, match="b: no engine"):
+            publish(target, shard_megabytes=1.0, max_errors=8)
+
     @pytest.mark.parametrize("blocks", [[[_image("a")]], [[_image("a")], [_image("a")]]])
     def test_a_missing_row_and_one_computed_twice_are_our_own_mistakes(self, tmp_path, blocks):
         with pytest.raises(AssertionError):
@@ -133,7 +146,7 @@ _answers = st.lists(
 def _two_layouts(draw):
     """The same rows, some failed, some without a mask, in two orders and cuts into blocks."""
     sizes = draw(st.lists(st.integers(0, 40), min_size=1, max_size=20))
-    rows = []
+    rows = [_image("good")]  # of failed rows alone nothing is published
     for number, size in enumerate(sizes):
         if draw(st.integers(0, 9)) == 0:
             rows.append(_failed(f"{number:02d}", f"size {size}"))
@@ -271,3 +284,13 @@ class TestAttempt:
 
         with pytest.raises(KeyboardInterrupt):
             Attempt("texts", 9)(self._rows(2), interrupted)
+
+
+def test_failed_rows_are_forgotten_so_that_they_are_tried_again(tmp_path):
+    target = _write(_target(tmp_path), [[_image("a"), _failed("b")], [_image("c")]])
+    checkpoint = Path(target.work) / "checkpoint" / "1.parquet"
+    checkpoint.parent.mkdir()
+    pq.write_table(pa.table({"name": ["a", "b"]}), checkpoint)
+    retry_failed(target)
+    assert read_parquet(str(checkpoint))["name"].to_pylist() == ["a"]
+    assert publish(target, shard_megabytes=1.0, max_errors=0, expected=2) == (2, 0)

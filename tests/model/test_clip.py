@@ -152,11 +152,17 @@ def test_a_weights_file_of_openai_names_is_loaded_without_a_warning(listed, tmp_
     state = {**listed.state_dict(), "input_resolution": torch.tensor(28)}
     torch.save({"state_dict": state}, tmp_path / "weights.pt")
     caplog.clear()
-    clip = load_clip("tiny-clip", str(tmp_path / "weights.pt"), mask_prompt_depth=2)
+    clip = load_clip("tiny-clip", str(tmp_path / "weights.pt"))
     assert torch.equal(clip.clip.visual.proj, listed.visual.proj)
-    assert clip.mask_embeddings.shape == (2, 16, 32)
+    assert clip.mask_embeddings is None
     assert not clip.config["quick_gelu"]
     assert not caplog.records
+
+
+def test_mask_prompts_without_mask_embeddings_are_an_error(listed, tmp_path):
+    torch.save(listed.state_dict(), tmp_path / "weights.pt")
+    with pytest.raises(ValueError, match="have no mask embeddings: set it to 0"):
+        load_clip("tiny-clip", str(tmp_path / "weights.pt"), mask_prompt_depth=2)
 
 
 def test_an_ovseg_checkpoint_is_loaded_with_its_embeddings_and_quick_gelu(listed, views, tmp_path):

@@ -40,7 +40,7 @@ def write(target: Artifact, rows: list, errors: int = 0, facts: dict | None = No
     schema = SCHEMAS[target.name.removeprefix("baseline_")]
     with atomic_open(f"{target.uri}/part-00000.parquet") as file:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
-    target.complete(Built(len(rows), errors, facts or {}), 2.0)
+    target.complete(Built(len(rows), errors, facts or {}), 2.0, {})
 
 
 def truth(index: int) -> np.ndarray:
@@ -106,7 +106,7 @@ def make_network(experiment: Experiment, name: str) -> None:
         ]
         lines = "".join(f"{json.dumps(row)}\n" for row in rows)
         write_bytes(f"{target.uri}/metrics/epoch-{epoch:03d}.jsonl", lines.encode())
-    target.complete(Built(16, 0, {}), 3.0)
+    target.complete(Built(16, 0, {}), 3.0, {})
 
 
 def make_cams(experiment: Experiment, images: list, prefix: str, outside: float) -> None:
@@ -131,7 +131,7 @@ def make_cams(experiment: Experiment, images: list, prefix: str, outside: float)
     target = artifact(experiment, f"{prefix}scores")
     result = report_scores(counts, experiment, CLASSES, len(rows), scored=f"{prefix}cams")
     write_json(f"{target.uri}/{SCORES}", result)
-    target.complete(Built(len(rows), 0, {}), 1.0)
+    target.complete(Built(len(rows), 0, {}), 1.0, {})
 
 
 @pytest.fixture
