@@ -109,8 +109,8 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
     Raises:
         ValueError: the pool could never be placed, or would leave no CPU to read with.
     """
-    # One CPU more, for reading.
-    _check_fits(pool.num_actors * pool.num_cpus + 1, "CPU", f"{key}.num_actors or .num_cpus")
+    # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
+    _check_fits(pool.num_actors * pool.num_cpus + 2, "CPU", f"{key}.num_actors or .num_cpus")
     _check_fits(pool.num_actors * pool.num_gpus, "GPU", f"{key}.num_gpus")
     return {
         "compute": ray.data.ActorPoolStrategy(size=pool.num_actors),

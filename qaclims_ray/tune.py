@@ -112,6 +112,13 @@ def _together(
     arguments: Sequence[tuple[Experiment, Network]],
 ) -> None:
     """Run trainings as Ray tasks, as many at a time as the cluster has room for."""
+    arguments = [
+        (one, network)
+        for one, network in arguments
+        if not artifact(one, _scores_name(network)).is_complete()
+    ]
+    if not arguments:
+        return
     workers = arguments[0][0].compute.train
     remote = ray.remote(work).options(
         num_cpus=workers.num_cpus, num_gpus=1 if workers.use_gpu else 0, max_retries=1

@@ -16,7 +16,7 @@ from qaclims_ray.storage import absolute
 
 
 def read(data: Voc12 | Coco14 | Folder | Demo, run: str) -> Listing:
-    """List a data set; the demo world is first drawn below `run`, where it isn't yet.
+    """List a data set; the demo world is first drawn below `run`.
 
     Raises:
         ValueError: files that the whole set needs are missing or wrong, or no image is left.

@@ -36,7 +36,7 @@ class Scorer:
 
 
 def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = False) -> str:
-    """Write `scores` (or `baseline_scores`); return the summary line with the best mIoU."""
+    """Write `scores` (or `baseline_scores`); return the summary line."""
     prefix = "baseline_" if baseline else ""
     return make(
         experiment, f"{prefix}scores", partial(_score, experiment, f"{prefix}cams"), overwrite
