@@ -18,17 +18,10 @@ from qaclims_ray.report import page as report
 def main() -> None:
     """Run the job."""
     experiment, arguments = parse(__doc__)
-    again = arguments.overwrite
-    print(data.run(experiment, overwrite=again))
-    print(corpus.run(experiment, overwrite=again))
-    print(corpus.run_texts(experiment, overwrite=again))
-    print(train.run(experiment, "classifier", overwrite=again))
-    print(train.run(experiment, "cam_net", overwrite=again))
-    for baseline in (True, False):
-        print(cams.run(experiment, baseline=baseline, overwrite=again))
+    for run in (data.run, corpus.run, corpus.run_texts, train.run_both, cams.run_both):
+        print(run(experiment, overwrite=arguments.overwrite))
     if evaluate.has_truth(experiment):
-        for baseline in (True, False):
-            print(evaluate.run(experiment, baseline=baseline, overwrite=again))
+        print(evaluate.run_both(experiment, overwrite=arguments.overwrite))
     print(f"\n{evaluate.table(experiment)}\n")
     print(report.run(experiment))
 

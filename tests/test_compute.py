@@ -29,8 +29,8 @@ def test_a_pool_becomes_arguments_of_a_map(local_ray):
 @pytest.mark.parametrize(
     ("pool", "message"),
     [
-        (Pool(num_actors=9), r"CPUs are needed .*has 4: lower compute\.cams\.num_actors"),
-        (Pool(num_gpus=0.5), r"GPUs are needed .*has 0: lower compute\.cams\.num_gpus"),
+        (Pool(num_actors=9), r"CPUs are needed.*has 4: lower compute\.cams\.num_actors"),
+        (Pool(num_gpus=0.5), r"GPUs are needed.*has 0: lower compute\.cams\.num_gpus"),
     ],
 )
 def test_a_pool_that_never_fits_is_an_error_at_once(local_ray, pool, message):

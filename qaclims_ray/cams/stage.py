@@ -49,6 +49,12 @@ def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = Fal
     return make(experiment, name, partial(_predict, experiment, network), overwrite)
 
 
+def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
+    """CAMs of the baseline, then of QA-CLIMS; return both summary lines."""
+    lines = [run(experiment, baseline=one, overwrite=overwrite) for one in (True, False)]
+    return "\n".join(lines)
+
+
 def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
     images, net = artifact(experiment, "images"), artifact(experiment, network)
     num_images = images.require()["rows"]

@@ -43,6 +43,12 @@ def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = Fal
     )
 
 
+def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
+    """Scores of the baseline, then of QA-CLIMS; return both summary lines."""
+    lines = [run(experiment, baseline=one, overwrite=overwrite) for one in (True, False)]
+    return "\n".join(lines)
+
+
 def has_truth(experiment: Experiment) -> bool:
     """Whether any image of the run has ground truth to score with."""
     return artifact(experiment, "images").require()["facts"]["num_masks"] > 0

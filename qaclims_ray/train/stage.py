@@ -34,6 +34,12 @@ def run(experiment: Experiment, network: Network, *, overwrite: bool = False) ->
     return make(experiment, network, partial(_train, experiment), overwrite)
 
 
+def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
+    """Train the classifier, then RITC upon it; return both summary lines."""
+    networks: tuple[Network, ...] = ("classifier", "cam_net")
+    return "\n".join([run(experiment, network, overwrite=overwrite) for network in networks])
+
+
 def _train(experiment: Experiment, target: Artifact) -> Built:
     table = _training_table(experiment, target.name)
     _check_sizes(experiment, target.name)

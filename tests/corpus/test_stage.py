@@ -118,7 +118,7 @@ def test_a_stage_names_the_job_that_must_come_first(make_experiment, tmp_path):
 
 def test_an_image_that_cannot_be_read_costs_no_other_its_answers(demo_run, png):
     answerer = stage.Answerer(
-        demo_run.corpus.engine.model_dump(), {}, "float32", CLASSES, 100_000, max_errors=1
+        demo_run.corpus.engine.model_dump(), {}, CLASSES, 100_000, max_errors=1
     )
     whole = {"name": "a", "image": png(np.zeros((96, 96, 3), np.uint8)), "labels": [0]}
     torn = {**whole, "name": "b", "image": whole["image"][:40]}

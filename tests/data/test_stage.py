@@ -151,7 +151,7 @@ DRIVER = dedent("""\
     start(Compute(address=address))
     pool = Pool(num_actors=1, batch_size=%d, block_rows=%d)
     target = Artifact("corpus", uri, {})
-    map_rows([source], ["name"], target, Slow, {"log": log}, pool, expected=%d)
+    map_rows([source], ["name"], target, Slow, {"log": log}, pool, "compute.corpus", expected=%d)
 """) % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
 
 
