@@ -18,11 +18,6 @@ def absolute(uri: str) -> str:
     return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
 
 
-def is_local(uri: str) -> bool:
-    """Whether the URI lies on this machine's disk."""
-    return isinstance(fsspec.url_to_fs(uri)[0], LocalFileSystem)
-
-
 def remove(uri: str) -> None:
     """Remove a file or a folder with all that it holds; nothing there is fine."""
     fs, path = fsspec.url_to_fs(uri)

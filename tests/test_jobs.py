@@ -145,8 +145,8 @@ def test_one_command_runs_all(tmp_path, small, demo_config):
         "classifier",
         "cam_net",
         "baseline_cams",
-        "baseline_scores",
         "cams",
+        "baseline_scores",
         "scores",
     ]
     assert lines[-1].endswith("report.html")
