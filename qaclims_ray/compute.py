@@ -48,6 +48,8 @@ def start(compute: Compute) -> None:
         os.environ.setdefault(key, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns that its progress bars are off, as we want them.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     # A pool that is larger than a small input needs is no fault.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
