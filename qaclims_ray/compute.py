@@ -4,11 +4,10 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import pyarrow.fs as pafs
 import ray
 import ray.data
 import ray.train
@@ -16,6 +15,7 @@ from ray.data.checkpoint import CheckpointConfig
 
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.sections import Compute, Pool, Workers
+from qaclims_ray.storage import TRANSIENT_ERRORS, arrow_filesystem
 
 ENVIRONMENT = {
     # Workers stay in the driver's folder, so that relative paths of weights mean the same there.
@@ -29,14 +29,6 @@ ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
 }
-_IO_ERRORS = [
-    r"AWS Error (INTERNAL_FAILURE|NETWORK_CONNECTION|SLOW_DOWN|SERVICE_UNAVAILABLE)",
-    r"AWS Error UNKNOWN \(HTTP status 503\)",
-    r"reduce your request rate",
-    r"SlowDown",
-    r"Connection reset",
-    r"IncompleteRead",
-]
 _MIN_CPUS = 4
 
 
@@ -95,10 +87,12 @@ def _set_data_defaults() -> None:
     context.enable_progress_bars = False
     # A stage's own error, not what Ray wraps around it.
     context.raise_original_map_exception = True
-    context.retried_io_errors = _IO_ERRORS
+    context.retried_io_errors = list(TRANSIENT_ERRORS)
     context.wait_for_min_actors_s = 600
     context.execution_no_progress_timeout_s = 1800
     context.actor_init_retry_on_errors = True
+    # A model that always ends its process while it loads stops the stage.
+    context.max_consecutive_actor_init_deaths = 3
 
 
 def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
@@ -111,11 +105,12 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
     Raises:
         ValueError: the pool could never be placed, or would leave no CPU to read with.
     """
+    most = max(pool.num_actors, pool.max_actors or 0)
     # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
     _check_fits(pool.num_actors * pool.num_cpus + 2, "CPU", f"{key}.num_actors or .num_cpus")
     _check_fits(pool.num_actors * pool.num_gpus, "GPU", f"{key}.num_gpus")
     return {
-        "compute": ray.data.ActorPoolStrategy(size=pool.num_actors),
+        "compute": ray.data.ActorPoolStrategy(min_size=pool.num_actors, max_size=most),
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
         "batch_size": pool.batch_size,
@@ -137,6 +132,20 @@ def _autoscales() -> bool:
     return any(node["Resources"].get("CPU", 0) == 0 for node in ray.nodes() if node["Alive"])
 
 
+def read_rows(shards: Sequence[str]) -> ray.data.Dataset:
+    """The rows of Parquet files, wherever they lie."""
+    filesystem, _ = arrow_filesystem(shards[0])
+    return ray.data.read_parquet(
+        [arrow_filesystem(shard)[1] for shard in shards], filesystem=filesystem
+    )
+
+
+def write_rows(rows: ray.data.Dataset, folder: str) -> None:
+    """Carry out a data set's plan and write its blocks as Parquet files."""
+    filesystem, path = arrow_filesystem(folder)
+    rows.write_parquet(path, filesystem=filesystem)
+
+
 @contextmanager
 def resuming(artifact: Artifact, key: str) -> Generator[None]:
     """Datasets made in the body go on from the rows that `artifact.work` holds already.
@@ -145,7 +154,7 @@ def resuming(artifact: Artifact, key: str) -> Generator[None]:
     of the driver.
     """
     context = ray.data.DataContext.get_current()
-    filesystem, path = pafs.FileSystem.from_uri(f"{artifact.work}/checkpoint")
+    filesystem, path = arrow_filesystem(f"{artifact.work}/checkpoint")
     context.checkpoint_config = CheckpointConfig(
         key, path, override_filesystem=filesystem, delete_checkpoint_on_success=False
     )
@@ -173,9 +182,11 @@ def scaling(workers: Workers) -> ray.train.ScalingConfig:
 
 def run_config(workers: Workers, target: Artifact) -> ray.train.RunConfig:
     """Where a training keeps its checkpoints: the same place each time, so that it goes on."""
+    filesystem, path = arrow_filesystem(f"{target.work}/train")
     return ray.train.RunConfig(
         name="fit",
-        storage_path=f"{target.work}/train",
+        storage_path=path,
+        storage_filesystem=filesystem,
         failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
         checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
     )

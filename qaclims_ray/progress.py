@@ -1,31 +1,51 @@
 """Progress of work that goes on in other processes, as a bar on the user's screen."""
 
 import threading
+import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 from tqdm import tqdm
 
+_SHARE_SPENT_COUNTING = 0.1
+
 
 @contextmanager
 def watch(
-    label: str, count: Callable[[], int], total: int, *, unit: str = "image", seconds: float = 1.0
+    label: str,
+    count: Callable[[], int],
+    total: int,
+    *,
+    unit: str = "image",
+    seconds: float = 1.0,
+    detail: Callable[[float], str] | None = None,
 ) -> Generator[None]:
     """Show a bar with rate and remaining time while the body runs, asking `count` how far it is.
 
     Args:
         label: Name of the work.
-        count: Number of units done; asked every `seconds`, from another thread.
+        count: Number of units done; asked from another thread. What it says at first was done
+            before and counts for no rate.
         total: Number of units in all.
         unit: What is counted.
-        seconds: Between two questions.
+        seconds: Least time between two questions; longer where answering takes long.
+        detail: What more to show, given the seconds since the start.
     """
     done = threading.Event()
-    with tqdm(total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True) as bar:
+    first = count()
+    start = time.monotonic()
+    with tqdm(
+        total=total, initial=first, desc=label, unit=unit, leave=False, dynamic_ncols=True
+    ) as bar:
 
         def follow() -> None:
-            while not done.wait(seconds):
+            pause = seconds
+            while not done.wait(pause):
+                asked = time.monotonic()
                 bar.update(count() - bar.n)
+                if detail is not None:
+                    bar.set_postfix_str(detail(asked - start))
+                pause = max(seconds, (time.monotonic() - asked) / _SHARE_SPENT_COUNTING)
 
         thread = threading.Thread(target=follow, daemon=True)
         thread.start()

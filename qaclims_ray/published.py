@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load, save, save_file
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
+from qaclims_ray.attempts import Attempt
 from qaclims_ray.config import Experiment
 from qaclims_ray.config import load as load_config
 from qaclims_ray.corpus.published import convert, read_published
@@ -19,7 +20,7 @@ from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
 from qaclims_ray.overrides import parse_overrides
 from qaclims_ray.storage import atomic_open, read_bytes, remove, write_bytes
-from qaclims_ray.tables import Attempt, dataset, publish
+from qaclims_ray.tables import dataset, publish
 from qaclims_ray.train.networks import MODEL
 from qaclims_ray.types import CorpusRow, ImageRow
 
@@ -82,7 +83,7 @@ def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
         return [convert(foreground, background, row["name"], row["labels"], names) for row in rows]
 
     remove(f"{target.work}/rows")
-    attempt = Attempt("corpus", experiment.data.max_errors)
+    attempt = Attempt(target, experiment.data.max_errors)
     for number, fragment in enumerate(dataset(images).get_fragments()):
         rows = fragment.to_table(columns=["name", "labels"]).to_pylist()
         with atomic_open(f"{target.work}/rows/{number:05d}.parquet") as file:

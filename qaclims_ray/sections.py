@@ -276,6 +276,9 @@ class Pool(Section):
     """Actors (or tasks) of one map stage."""
 
     num_actors: PositiveInt = 1
+    """How many, at least."""
+    max_actors: PositiveInt | None = None
+    """The pool grows to so many while work waits and the cluster has room; null: it never does."""
     num_cpus: NonNegativeFloat = 1.0
     """CPUs of each."""
     num_gpus: NonNegativeFloat = 0.0

@@ -3,12 +3,11 @@
 Whatever was interrupted, retried or finished out of order: the published files are the same.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from qaclims_ray.artifacts import ERRORS, Artifact
-from qaclims_ray.storage import atomic_open, find
+from qaclims_ray.storage import arrow_filesystem, atomic_open, find, patiently
 from qaclims_ray.types import SCHEMAS
 
 ROW_GROUP = 64
@@ -25,7 +24,6 @@ ROW_GROUP = 64
 _ERRORS_SHOWN = 5
 
 Rows = Sequence[Mapping[str, Any]]
-_In = TypeVar("_In", bound=Mapping[str, Any])
 
 
 def work_schema(name: str) -> pa.Schema:
@@ -33,52 +31,11 @@ def work_schema(name: str) -> pa.Schema:
     return SCHEMAS[name].append(pa.field("error", pa.string()))
 
 
-class Attempt:
-    """Computes batches so that a bad row loses no good one.
-
-    A batch that fails is halved until the rows that fail alone are known; this is also what a
-    batch that is too large for the memory needs.
-    """
-
-    def __init__(self, name: str, max_errors: int) -> None:
-        """Rows of the artifact `name`; more than `max_errors` failed ones in a process stop it."""
-        self._name = name
-        self._key = SCHEMAS[name].names[0]
-        self._max_errors = max_errors
-        self._num_errors = 0
-
-    def __call__(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> pa.Table:
-        """An unfinished block: what `compute` makes of the rows, or why it could not.
-
-        Raises:
-            ValueError: too many rows failed.
-        """
-        return pa.Table.from_pylist(self._compute(rows, compute), schema=work_schema(self._name))
-
-    def _compute(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> list[Any]:
-        try:
-            return list(compute(rows))
-        except Exception as error:
-            if len(rows) > 1:
-                half = len(rows) // 2
-                return self._compute(rows[:half], compute) + self._compute(rows[half:], compute)
-            return [self._failed(rows[0], error)]
-
-    def _failed(self, row: Mapping[str, Any], error: Exception) -> dict[str, str]:
-        self._num_errors += 1
-        reason = f"{type(error).__name__}: {error}"
-        if self._num_errors > self._max_errors:
-            raise ValueError(
-                f"more than data.max_errors = {self._max_errors} rows of {self._name} failed; "
-                f"the last: {row[self._key]}: {reason}\nMend the input, or raise data.max_errors."
-            )
-        return {self._key: row[self._key], "error": reason}
-
-
-def read_parquet(uri: str) -> pa.Table:
-    """One Parquet file, wherever it lies."""
-    with fsspec.open(uri, "rb") as file:
-        return pq.read_table(file)
+def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file, or some of its columns, wherever it lies."""
+    fs, path = arrow_filesystem(uri)
+    wanted = None if columns is None else list(columns)
+    return patiently(lambda: pq.read_table(path, columns=wanted, filesystem=fs), uri)
 
 
 def retry_failed(artifact: Artifact) -> None:
@@ -86,9 +43,9 @@ def retry_failed(artifact: Artifact) -> None:
     key = SCHEMAS[artifact.name].names[0]
     failed: set[str] = set()
     for uri in find(f"{artifact.work}/rows/*.parquet"):
-        rows = read_parquet(uri)
-        good = [error is None for error in rows["error"].to_pylist()]
+        good = [error is None for error in read_parquet(uri, ["error"])["error"].to_pylist()]
         if not all(good):
+            rows = read_parquet(uri)
             names = rows[key].to_pylist()
             failed |= {name for name, fine in zip(names, good, strict=True) if not fine}
             _write(rows.filter(good), uri)
@@ -210,8 +167,8 @@ def _write(table: pa.Table, uri: str) -> None:
 
 def dataset(artifact: Artifact) -> pads.Dataset:
     """The shards of a complete artifact as a pyarrow dataset (lazy; filters prune row groups)."""
-    fs, _ = fsspec.url_to_fs(artifact.uri)
-    paths = [fsspec.url_to_fs(shard)[1] for shard in artifact.shards()]
+    fs, _ = arrow_filesystem(artifact.uri)
+    paths = [arrow_filesystem(shard)[1] for shard in artifact.shards()]
     return pads.dataset(paths, format="parquet", filesystem=fs)
 
 

@@ -1,4 +1,5 @@
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -96,3 +97,83 @@ def test_removal_takes_files_and_folders_and_does_not_mind_nothing(folder):
 def test_writing_makes_missing_folders(tmp_path: Path):
     storage.write_bytes(str(tmp_path / "x" / "y" / "z"), b"1")
     assert (tmp_path / "x" / "y" / "z").read_bytes() == b"1"
+
+
+class Flaky:
+    """A call that fails a given number of times."""
+
+    def __init__(self, failures: int, error: Exception) -> None:
+        self.calls, self._failures, self._error = 0, failures, error
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.calls <= self._failures:
+            raise self._error
+        return "done"
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """The pauses that were made, without making them."""
+    made: list[float] = []
+    monkeypatch.setattr(storage.time, "sleep", made.append)
+    return made
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(16, "Please reduce your request rate."),
+        OSError(5, "An error occurred (ServiceUnavailable) when calling the PutObject operation"),
+        OSError("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation"),
+        OSError('Could not connect to the endpoint URL: "https://x"'),
+        ConnectionResetError("peer"),
+        TimeoutError(),
+        OSError("Read timeout on endpoint URL"),
+    ],
+)
+def test_what_time_mends_is_tried_again_with_growing_pauses(pauses, error):
+    call = Flaky(3, error)
+    assert storage.patiently(call, "s3://b/a") == "done"
+    assert pauses == [0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PermissionError("Access Denied"), OSError(28, "No space left"), OSError("NoSuchBucket")],
+)
+def test_what_time_does_not_mend_stops_at_once_with_path_and_cause(pauses, error):
+    call = Flaky(1, error)
+    with pytest.raises(ValueError, match=rf"^s3://b/a: {type(error).__name__}: .*{error.args[-1]}"):
+        storage.patiently(call, "s3://b/a")
+    assert (call.calls, pauses) == (1, [])
+
+
+def test_patience_ends(pauses):
+    with pytest.raises(ValueError, match="s3://b/a: TimeoutError: slow"):
+        storage.patiently(Flaky(99, TimeoutError("slow")), "s3://b/a")
+    assert sum(pauses) == 15.5
+
+
+def test_a_missing_file_stays_one(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes(str(tmp_path / "absent"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [("nosuch://bucket/a", "nosuch"), ("gs://bucket/a", "gcsfs"), ("az://bucket/a", "adlfs")],
+)
+def test_a_store_without_its_driver_names_the_package(uri, message):
+    if message in ("gcsfs", "adlfs") and find_spec(message):
+        pytest.skip("its driver is installed")
+    with pytest.raises(ValueError, match=f"^{uri}: .*{message}"):
+        storage.read_bytes(uri)
+
+
+def test_files_written_by_others_are_seen(folder):
+    assert storage.find(f"{folder}/*.bin") == []
+    fs, path = fsspec.url_to_fs(folder)
+    fs.mkdirs(path, exist_ok=True)
+    fs.pipe_file(f"{path}/new.bin", b"x")
+    assert len(storage.find(f"{folder}/*.bin")) == 1

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.storage import write_bytes
 from qaclims_ray.tables import (
-    Attempt,
     look_up,
     publish,
     read_parquet,
@@ -228,62 +227,6 @@ class TestReading:
     def test_files_beside_the_shards_are_not_read(self, target):
         write_bytes(f"{target.uri}/_errors/part-00000.parquet", b"no rows of this artifact")
         assert read_table(target, ["name"]).num_rows == 150
-
-
-class TestAttempt:
-    @staticmethod
-    def _compute(bad: set[str], seen: list[int] | None = None):
-        def compute(rows):
-            if seen is not None:
-                seen.append(len(rows))
-            for row in rows:
-                if row["name"] in bad:
-                    raise OSError(f"cannot read {row['name']}")
-            return [{"name": row["name"], "feature": [1.0], "text": row["name"]} for row in rows]
-
-        return compute
-
-    @staticmethod
-    def _rows(num_rows: int) -> list[dict]:
-        return [{"name": f"{i:02d}", "text": f"{i:02d}"} for i in range(num_rows)]
-
-    @settings(max_examples=50, deadline=None)
-    @given(st.integers(0, 20).flatmap(lambda n: st.tuples(st.just(n), st.sets(st.integers(0, 19)))))
-    def test_a_bad_row_loses_no_good_one(self, case):
-        num_rows, numbers = case
-        bad = {f"{number:02d}" for number in numbers}
-        block = Attempt("texts", 100)(self._rows(num_rows), self._compute(bad))
-        assert block.schema == work_schema("texts")
-        assert block["text"].to_pylist() == [row["text"] for row in self._rows(num_rows)]
-        for row in block.to_pylist():
-            if row["text"] in bad:
-                assert row["error"] == f"OSError: cannot read {row['text']}"
-                assert row["feature"] is None
-            else:
-                assert (row["error"], row["feature"]) == (None, [1.0])
-
-    def test_the_bad_row_is_found_by_halving(self):
-        seen: list[int] = []
-        Attempt("texts", 1)(self._rows(16), self._compute({"05"}, seen))
-        assert seen == [16, 8, 4, 4, 2, 1, 1, 2, 8]
-
-    def test_a_good_batch_is_computed_once(self):
-        seen: list[int] = []
-        Attempt("texts", 0)(self._rows(16), self._compute(set(), seen))
-        assert seen == [16]
-
-    def test_too_many_failures_in_a_process_stop_it(self):
-        attempt = Attempt("texts", 2)
-        assert attempt(self._rows(4), self._compute({"00", "01"}))["error"].null_count == 2
-        with pytest.raises(ValueError, match=r"data.max_errors = 2 rows of texts.*03: OSError"):
-            attempt(self._rows(4), self._compute({"03"}))
-
-    def test_an_interruption_is_no_bad_row(self):
-        def interrupted(rows):
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            Attempt("texts", 9)(self._rows(2), interrupted)
 
 
 def test_failed_rows_are_forgotten_so_that_they_are_tried_again(tmp_path):

@@ -9,12 +9,12 @@ from typing import Any
 import pyarrow as pa
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
+from qaclims_ray.attempts import Attempt
 from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
 from qaclims_ray.data.stage import map_rows, publish_all
 from qaclims_ray.sections import Cams
-from qaclims_ray.tables import Attempt
 
 
 class CamPredictor:
@@ -27,9 +27,10 @@ class CamPredictor:
         num_classes: int,
         cams: dict[str, Any],
         max_pixels: int,
+        target: Artifact,
         max_errors: int,
     ) -> None:
-        self._attempt = Attempt("cams", max_errors)
+        self._attempt = Attempt(target, max_errors)
         self._predict = partial(
             predict_cams,
             net=load_net(model, backbone, num_classes),
@@ -71,6 +72,7 @@ def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
             "num_classes": len(class_names(images)),
             "cams": experiment.cams.model_dump(),
             "max_pixels": experiment.data.max_pixels,
+            "target": target,
             "max_errors": experiment.data.max_errors,
         },
         experiment.compute.cams,

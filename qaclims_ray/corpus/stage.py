@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import torch
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
+from qaclims_ray.attempts import Attempt
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all
@@ -22,7 +23,7 @@ from qaclims_ray.data.stage import map_rows, publish_all
 from qaclims_ray.model.clip import load_clip
 from qaclims_ray.sections import Questions
 from qaclims_ray.storage import atomic_open
-from qaclims_ray.tables import Attempt, dataset
+from qaclims_ray.tables import dataset
 from qaclims_ray.types import SCHEMAS, TextRow
 
 
@@ -35,9 +36,10 @@ class Answerer:
         questions: dict[str, Any],
         class_names: Sequence[str],
         max_pixels: int,
+        target: Artifact,
         max_errors: int,
     ) -> None:
-        self._attempt = Attempt("corpus", max_errors)
+        self._attempt = Attempt(target, max_errors)
         self._answer = partial(
             answer_all,
             engine=build_engine(engine, _device()),
@@ -55,12 +57,18 @@ class Embedder:
     """Ray Data actor: the text tower of CLIP on one device; texts in, features out."""
 
     def __init__(
-        self, model: str, pretrained: str | None, template: str, batch_size: int, max_errors: int
+        self,
+        model: str,
+        pretrained: str | None,
+        template: str,
+        batch_size: int,
+        target: Artifact,
+        max_errors: int,
     ) -> None:
         self._clip = load_clip(resolve(model), pretrained).to(_device())
         self._template = template
         self._batch_size = batch_size
-        self._attempt = Attempt("texts", max_errors)
+        self._attempt = Attempt(target, max_errors)
 
     def __call__(self, texts: pa.Table) -> pa.Table:
         """Embed a batch of texts."""
@@ -105,6 +113,7 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
             "questions": experiment.corpus.questions.model_dump(),
             "class_names": class_names(images),
             "max_pixels": experiment.data.max_pixels,
+            "target": target,
             "max_errors": experiment.data.max_errors,
         },
         experiment.compute.corpus,
@@ -146,6 +155,7 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
             "pretrained": clip.pretrained,
             "template": experiment.corpus.texts.template,
             "batch_size": experiment.compute.texts.batch_size,
+            "target": target,
             "max_errors": experiment.data.max_errors,
         },
         experiment.compute.texts,

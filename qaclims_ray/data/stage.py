@@ -4,25 +4,24 @@ Reads a data set; writes the artifact `images`.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
-import ray.data
 
 from qaclims_ray.artifacts import Artifact, Built, make
-from qaclims_ray.compute import actor_pool, resuming, start
+from qaclims_ray.attempts import Attempt, forget_deaths
+from qaclims_ray.compute import actor_pool, read_rows, resuming, start, write_rows
 from qaclims_ray.config import Experiment
 from qaclims_ray.data.facts import check_known_set, facts_of
 from qaclims_ray.data.readers import read
 from qaclims_ray.data.sources import Listing, Source, load
+from qaclims_ray.data.written import Written, num_committed
 from qaclims_ray.progress import watch
 from qaclims_ray.sections import Pool
 from qaclims_ray.storage import absolute, atomic_open, find, remove
 from qaclims_ray.tables import (
-    Attempt,
     publish,
     read_parquet,
     read_table,
@@ -47,10 +46,12 @@ _SOURCE = pa.schema(
 class Loader:
     """Ray Data actor: sources in, image rows out."""
 
-    def __init__(self, num_classes: int, max_pixels: int, max_errors: int) -> None:
+    def __init__(
+        self, num_classes: int, max_pixels: int, target: Artifact, max_errors: int
+    ) -> None:
         self._num_classes = num_classes
         self._max_pixels = max_pixels
-        self._attempt = Attempt("images", max_errors)
+        self._attempt = Attempt(target, max_errors)
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
@@ -82,6 +83,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         {
             "num_classes": len(listing.class_names),
             "max_pixels": data.max_pixels,
+            "target": target,
             "max_errors": data.max_errors,
         },
         experiment.compute.ingest,
@@ -125,6 +127,8 @@ def map_rows(
     key: str,
     *,
     expected: int,
+    prepare: Callable[[pa.Table], pa.Table] | None = None,
+    parts: str | None = None,
 ) -> None:
     """Map an actor over rows into blocks of `target.work`, going on where an earlier run stopped.
 
@@ -139,32 +143,24 @@ def map_rows(
         pool: Section of the configuration.
         key: Its dotted name, for errors.
         expected: Number of rows.
+        prepare: What tasks on CPUs do with a batch of rows before an actor gets it.
+        parts: List column whose elements the progress counts too, such as `answers`.
     """
     retry_failed(target)
-    committed = _Committed(target)
-    if committed() == expected:
+    forget_deaths(target)
+    if num_committed(target) == expected:
         return
-    with resuming(target, SCHEMAS[target.name].names[0]), watch(target.name, committed, expected):
-        rows = ray.data.read_parquet(list(shards)).select_columns(list(columns))
+    written = Written(target, parts)
+    bar = watch(target.name, written, expected, detail=written.detail)
+    with resuming(target, SCHEMAS[target.name].names[0]), bar:
+        rows = read_rows(shards).select_columns(list(columns))
         rows = rows.repartition(target_num_rows_per_block=pool.block_rows)
-        key = f"compute.{target.name}"
+        if prepare is not None:
+            rows = rows.map_batches(
+                prepare, batch_size=pool.batch_size, batch_format="pyarrow", num_cpus=1
+            )
         rows = rows.map_batches(actor, fn_constructor_kwargs=arguments, **actor_pool(pool, key))
-        rows.write_parquet(f"{target.work}/rows")
-
-
-class _Committed:
-    """Counts the rows that the checkpoint of an artifact's map says are written."""
-
-    def __init__(self, target: Artifact) -> None:
-        self._pattern = f"{target.work}/checkpoint/*.parquet"
-        self._rows: dict[str, int] = {}
-
-    def __call__(self) -> int:
-        for path in find(self._pattern):
-            if path not in self._rows and not path.endswith(".pending.parquet"):
-                with fsspec.open(path, "rb") as file:
-                    self._rows[path] = pq.read_metadata(file).num_rows
-        return sum(self._rows.values())
+        write_rows(rows, f"{target.work}/rows")
 
 
 def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tuple[int, int]:

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from qaclims_ray.artifacts import artifact
+from qaclims_ray.artifacts import Artifact, artifact
 from qaclims_ray.config import resolve
 from qaclims_ray.corpus import stage
 from qaclims_ray.corpus.ask import answer_all
@@ -116,9 +116,10 @@ def test_a_stage_names_the_job_that_must_come_first(make_experiment, tmp_path):
         stage.run_texts(experiment)
 
 
-def test_an_image_that_cannot_be_read_costs_no_other_its_answers(demo_run, png):
+def test_an_image_that_cannot_be_read_costs_no_other_its_answers(demo_run, png, tmp_path):
+    target = Artifact("corpus", str(tmp_path), {})
     answerer = stage.Answerer(
-        demo_run.corpus.engine.model_dump(), {}, CLASSES, 100_000, max_errors=1
+        demo_run.corpus.engine.model_dump(), {}, CLASSES, 100_000, target, max_errors=1
     )
     whole = {"name": "a", "image": png(np.zeros((96, 96, 3), np.uint8)), "labels": [0]}
     torn = {**whole, "name": "b", "image": whole["image"][:40]}

@@ -12,9 +12,11 @@ import pytest
 import ray
 
 from qaclims_ray.artifacts import Artifact, artifact, class_names
+from qaclims_ray.attempts import Attempt
 from qaclims_ray.data import readers, stage
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
+from qaclims_ray.sections import Pool
 from qaclims_ray.tables import publish, read_table
 
 
@@ -38,7 +40,7 @@ def no_ray_data(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("Ray Data was started")
 
-    monkeypatch.setattr(stage.ray.data, "read_parquet", fail)
+    monkeypatch.setattr(stage, "read_rows", fail)
 
 
 def test_images_arrive_unchanged_sorted_and_with_labels_and_masks(demo_run):
@@ -124,16 +126,16 @@ NUM_ROWS, BLOCK_ROWS, BLOCKS_BEFORE_KILL = 24, 2, 3
 DRIVER = dedent("""\
     import os, sys, time
     from qaclims_ray.artifacts import Artifact
+    from qaclims_ray.attempts import Attempt
     from qaclims_ray.compute import start
     from qaclims_ray.data.stage import map_rows
     from qaclims_ray.sections import Compute, Pool
-    from qaclims_ray.tables import Attempt
 
     source, uri, log, address = sys.argv[1:]
 
     class Slow:
-        def __init__(self, log):
-            self._attempt, self._log = Attempt("corpus", 9), log
+        def __init__(self, target, log):
+            self._attempt, self._log = Attempt(target, 9), log
 
         def __call__(self, table):
             time.sleep(0.25)
@@ -151,7 +153,7 @@ DRIVER = dedent("""\
     start(Compute(address=address))
     pool = Pool(num_actors=1, batch_size=%d, block_rows=%d)
     target = Artifact("corpus", uri, {})
-    map_rows([source], ["name"], target, Slow, {"log": log}, pool, "compute.corpus", expected=%d)
+    map_rows([source], ["name"], target, Slow, {"target": target, "log": log}, pool, "compute.corpus", expected=%d)
 """) % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
 
 
@@ -210,3 +212,32 @@ def test_a_killed_map_goes_on_and_ends_as_an_undisturbed_one(driver):
     assert len(list(Path(target.uri).glob("part-*.parquet"))) > 1
     errors = pq.read_table(f"{target.uri}/_errors/part-00000.parquet").to_pylist()
     assert errors == [{"name": "13", "reason": "ValueError: unlucky"}]
+
+
+def test_a_row_that_kills_its_process_is_recorded_and_harms_no_other(local_ray, tmp_path):
+    source, target = tmp_path / "source.parquet", Artifact("corpus", str(tmp_path / "corpus"), {})
+    pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(12)]}), source)
+
+    class Deadly:
+        def __init__(self, target):
+            self._attempt = Attempt(target, 1)
+
+        def __call__(self, table):
+            return self._attempt(table.to_pylist(), self._compute)
+
+        def _compute(self, rows):
+            if any(row["name"] == "05" for row in rows):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [{"name": row["name"], "answers": []} for row in rows]
+
+    pool = Pool(num_actors=1, batch_size=4, block_rows=4)
+    arguments = {"target": target}
+    stage.map_rows(
+        [str(source)], ["name"], target, Deadly, arguments, pool, "compute.corpus", expected=12
+    )
+    publish(target, shard_megabytes=1.0, max_errors=1, expected=12)
+    names = read_table(target, ["name"])["name"].to_pylist()
+    assert names == [f"{number:02d}" for number in range(12) if number != 5]
+    errors = pq.read_table(f"{target.uri}/_errors/part-00000.parquet").to_pylist()
+    assert [error["name"] for error in errors] == ["05"]
+    assert "ended its process 3 times" in errors[0]["reason"]
