@@ -1,10 +1,11 @@
 """The experiment: every number that a run depends on.
 
-`configs/*.yaml` mirror `Experiment` and its sections (`sections.py`) one to one. A value is
+`configs/*.yaml` mirror `Experiment` and its sections (`sections/`) one to one. A value is
 
     class default  <  YAML file  <  override ("train.ritc.loss.foreground=12")
 """
 
+import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -13,24 +14,25 @@ from typing import Annotated, Any
 import yaml
 from pydantic import Field
 
-from qaclims_ray.overrides import Tree, parse_yaml, validate, with_overrides
-from qaclims_ray.sections import (
-    Cams,
-    Coco14,
-    Compute,
-    Corpus,
-    Demo,
-    Evaluate,
-    Folder,
-    Model,
-    Section,
-    Train,
-    Voc12,
-)
-from qaclims_ray.storage import absolute
+from qaclims_ray.overrides import Tree, flatten, parse_yaml, validate, with_overrides
+from qaclims_ray.sections.base import Section
+from qaclims_ray.sections.compute import Compute
+from qaclims_ray.sections.corpus import Corpus
+from qaclims_ray.sections.data import Coco14, Demo, Folder, Voc12, WebDataset
+from qaclims_ray.sections.model import Model
+from qaclims_ray.sections.scores import Cams, Evaluate
+from qaclims_ray.sections.train import Train
+from qaclims_ray.sections.tune import Tune
+from qaclims_ray.storage import absolute, shown
 
 PACKAGE = "package:"
 """Prefix of a location inside the installed package, such as `package:demo/weights/clip`."""
+
+_CREDENTIALS = re.compile(
+    r"://[^/?#\s]*@|[?&](X-Amz-Signature|X-Amz-Credential|X-Goog-Signature|sig|signature|token)=",
+    re.IGNORECASE,
+)
+"""User and password in a URL, or its signature."""
 
 
 class Experiment(Section):
@@ -41,12 +43,13 @@ class Experiment(Section):
     """Folder or URL that holds the artifacts."""
     base: tuple[str, ...] = ()
     """Other runs whose complete artifacts are used, read-only, where this one has none."""
-    data: Annotated[Voc12 | Coco14 | Folder | Demo, Field(discriminator="kind")]
+    data: Annotated[Voc12 | Coco14 | Folder | WebDataset | Demo, Field(discriminator="kind")]
     corpus: Corpus = Corpus()
     model: Model = Model()
     train: Train = Train()
     cams: Cams = Cams()
     evaluate: Evaluate = Evaluate()
+    tune: Tune = Tune()
     compute: Compute = Compute()
 
     def plain(self) -> Tree:
@@ -60,7 +63,7 @@ class Experiment(Section):
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> "Experiment":
         """A validated copy with dotted keys set."""
-        return validate(Experiment, with_overrides(self.plain(), overrides), "overrides")
+        return _validated(with_overrides(self.plain(), overrides), "overrides")
 
 
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
@@ -68,8 +71,20 @@ def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experi
 
     Raises:
         ValueError: the file is absent or no mapping, or keys or values are wrong; all are listed.
+            Or a value holds credentials: every artifact would keep them.
     """
-    return validate(Experiment, with_overrides(read_yaml(path), overrides or {}), str(path))
+    return _validated(with_overrides(read_yaml(path), overrides or {}), str(path))
+
+
+def _validated(tree: Tree, source: str) -> Experiment:
+    for key, value in flatten(tree):
+        if isinstance(value, str) and _CREDENTIALS.search(value):
+            raise ValueError(
+                f"{source}: {key}: {shown(value)} was given with credentials, which every artifact "
+                "would keep: leave them out; the storage takes them from its environment, such as "
+                "AWS_PROFILE or AWS_ACCESS_KEY_ID"
+            )
+    return validate(Experiment, tree, source)
 
 
 def read_yaml(path: str | Path) -> Tree:

@@ -59,7 +59,7 @@ def with_overrides(tree: Mapping[str, Any], overrides: Mapping[str, Any]) -> Tre
             node = node.setdefault(name, {})
             if not isinstance(node, dict):
                 raise ValueError(f"override {dotted!r}: {name!r} is a value, not a section")
-        node[field] = value
+        node[field] = deepcopy(value)
     return result
 
 

@@ -3,7 +3,8 @@ import yaml
 from pydantic import ValidationError
 
 from qaclims_ray.config import Experiment, dump, load, read_yaml, resolve
-from qaclims_ray.sections import Demo, Folder, Ritc
+from qaclims_ray.sections.data import Demo, Folder
+from qaclims_ray.sections.train import Ritc
 
 CONFIG = """\
 name: demo
@@ -93,3 +94,24 @@ def test_yaml_of_an_experiment_is_plain(config):
     tree = yaml.safe_load(dump(load(config)))
     assert list(tree)[:4] == ["name", "run", "base", "data"]
     assert list(tree)[-1] == "compute"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "s3://marked-key:marked-secret@bucket/run",
+        "https://marked-secret@host/x",
+        "https://host/x?a=1&X-Amz-Signature=marked-secret",
+    ],
+)
+def test_credentials_in_a_value_are_refused_and_not_repeated(config, value):
+    with pytest.raises(ValueError, match=r"run: .* was given with credentials") as caught:
+        load(config, {"run": value})
+    assert "marked" not in str(caught.value)
+    with pytest.raises(ValueError, match="the storage takes them from its environment"):
+        load(config).with_overrides({"run": value})
+
+
+def test_an_address_with_a_port_or_a_query_holds_no_credentials(config):
+    for value in ("https://host:8000/v1", "https://host/list.csv?raw=1", "a@b/run"):
+        assert load(config, {"run": value}).run == value

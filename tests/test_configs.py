@@ -10,7 +10,7 @@ from qaclims_ray.config import Experiment, dump, load
 from qaclims_ray.study import Study, load_study, trials
 
 ROOT = Path(__file__).parents[1]
-FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml"))
+FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").glob("*.yaml"))
 STUDIES = [path for path in FILES if "variants" in yaml.safe_load((ROOT / path).read_text())]
 EXPERIMENTS = [path for path in FILES if path not in STUDIES]
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from qaclims_ray.config import Experiment
 from qaclims_ray.overrides import differences, flatten, parse_overrides, validate, with_overrides
-from qaclims_ray.sections import Fit, Optimiser
+from qaclims_ray.sections.train import Fit, Optimiser
 
 LEAST = {
     "name": "n",
@@ -113,7 +113,7 @@ def test_all_mistakes_are_listed_at_once():
 
 
 def test_an_unknown_kind_of_data_names_the_legal_ones():
-    with pytest.raises(ValueError, match=r"data: .*'voc12', 'coco14', 'folder', 'demo'"):
+    with pytest.raises(ValueError, match=r"data: .*'voc12', .*'webdataset', 'demo'"):
         validate(Experiment, {**LEAST, "data": {"kind": "imagenet"}}, "x")
 
 
@@ -133,3 +133,9 @@ def test_yamls_scientific_notation_becomes_a_float():
     fit = validate(Fit, with_overrides({}, overrides), "x")
     assert math.isclose(fit.optimiser.learning_rate, 1e-4)
     assert fit == Fit(optimiser=Optimiser(learning_rate=1e-4))
+
+
+def test_an_override_stays_what_it_was():
+    pool = {"num_actors": 2}
+    assert with_overrides({}, {"a": pool, "a.num_actors": 3}) == {"a": {"num_actors": 3}}
+    assert pool == {"num_actors": 2}
