@@ -3,14 +3,16 @@
     <run>/<artifact>/part-00000.parquet …   rows, sorted by name
                      _errors/…              rows that failed, with their reason
                      _COMPLETE.json         written last: its existence means that all else is there
-                     _work/…                of a run under way, or interrupted
+                     _work/<digest>/…       of a run under way, or interrupted
+                     _owner.json            the job that works at it, see `owner`
 
-An artifact's recipe is the part of the configuration that it depends on. What another recipe made
-is never used, nor overwritten unless asked.
+An artifact's recipe is the part of the configuration that it depends on. What another recipe made,
+finished or not, is never used, nor removed unless asked.
 """
 
 import hashlib
 import json
+import logging
 import subprocess
 import time
 from collections.abc import Callable
@@ -21,62 +23,22 @@ from typing import NamedTuple, TypedDict
 from uuid import uuid4
 
 from qaclims_ray.config import Experiment
-from qaclims_ray.overrides import Tree, differences, flatten
+from qaclims_ray.overrides import Tree, differences
+from qaclims_ray.owner import OWNER, owning
+from qaclims_ray.recipes import INPUTS, JOBS, recipe
 from qaclims_ray.storage import absolute, find, read_json, remove, write_json
 
 COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"
 WORK = "_work"
 
-_WORKERS = "compute.train.num_workers"
-"""The one key of `compute` that changes a result: it makes the global batch."""
-_CORPUS = ("data", "corpus.engine", "corpus.questions")
-_PAIRS = (
-    *_CORPUS,
-    "corpus.expected_names",
-    "corpus.texts.foreground",
-    "corpus.texts.backgrounds",
-)
-_TEXTS = (*_PAIRS, "corpus.texts.template", "model.clip.model", "model.clip.pretrained")
-_CLASSIFIER = (
-    "data",
-    "model.backbone",
-    "model.backbone_weights",
-    "train.seed",
-    "train.classifier",
-    _WORKERS,
-)
-_CAM_NET = (*_TEXTS, *_CLASSIFIER, "model", "train")
+log = logging.getLogger(__name__)
 
-RECIPES: dict[str, tuple[str, ...]] = {
-    "images": ("data",),
-    "corpus": _CORPUS,
-    "pairs": _PAIRS,
-    "texts": _TEXTS,
-    "classifier": _CLASSIFIER,
-    "cam_net": _CAM_NET,
-    "baseline_cams": (*_CLASSIFIER, "cams"),
-    "cams": (*_CAM_NET, "cams"),
-    "baseline_scores": (*_CLASSIFIER, "cams", "evaluate"),
-    "scores": (*_CAM_NET, "cams", "evaluate"),
-}
-"""Keys of the configuration that each artifact depends on, in the order in which they are made."""
-
-_WITHOUT_EFFECT = ("data.max_errors",)
-
-INPUTS: dict[str, tuple[str, ...]] = {
-    "images": (),
-    "corpus": ("images",),
-    "pairs": ("images", "corpus"),
-    "texts": ("pairs",),
-    "classifier": ("images",),
-    "cam_net": ("images", "pairs", "texts", "classifier"),
-    "baseline_cams": ("images", "classifier"),
-    "cams": ("images", "cam_net"),
-    "baseline_scores": ("images", "baseline_cams"),
-    "scores": ("images", "cams"),
-}
-"""Artifacts that each artifact is made from."""
+_MADE_FROM = "made_from.json"
+_COSTLY = ("rows/*.parquet", "asked/*", "train/*/checkpoint_*", "tune/*")
+"""What stages leave in unfinished work that took long to make."""
+_VERSIONS = ("qaclims_ray", "ray", "torch", "transformers", "open_clip_torch", "pillow")
+"""Packages that can change what an artifact holds."""
 
 
 class Manifest(TypedDict):
@@ -116,7 +78,7 @@ class Artifact:
 
     @property
     def work(self) -> str:
-        """Folder of unfinished work; another recipe's work lies elsewhere."""
+        """Folder of unfinished work; its name is the recipe's digest."""
         return f"{self.uri}/{WORK}/{self.digest}"
 
     def manifest(self) -> Manifest | None:
@@ -133,11 +95,7 @@ class Artifact:
         if manifest is None:
             return False
         if manifest["digest"] != self.digest:
-            lines = "\n  ".join(differences(manifest["recipe"], self.recipe))
-            raise ValueError(
-                f"{self.uri} was made with another configuration:\n  {lines}\n"
-                "Choose another run=…, restore these values, or pass --overwrite to make it anew."
-            )
+            raise ValueError(f"{self.uri} was made {self._otherwise(manifest['recipe'])}")
         return True
 
     def require(self) -> Manifest:
@@ -148,7 +106,7 @@ class Artifact:
         """
         manifest = self.manifest() if self.is_complete() else None
         if manifest is None:
-            raise ValueError(f"{self.uri} is not complete: run jobs/{_JOBS[self.name]} first")
+            raise ValueError(f"{self.uri} is not complete: run jobs/{JOBS[self.name]} first")
         return manifest
 
     def shards(self) -> list[str]:
@@ -156,16 +114,49 @@ class Artifact:
         return find(f"{self.uri}/part-*.parquet")
 
     def clear(self) -> None:
-        """Remove everything, the marker first, so that no reader takes a rest for a whole."""
+        """Remove everything; half removed, it is taken neither for a whole nor for a beginning."""
         remove(f"{self.uri}/{COMPLETE}")
-        remove(self.uri)
+        for made_from in find(f"{self.uri}/{WORK}/*/{_MADE_FROM}"):
+            remove(made_from)
+        for rest in find(f"{self.uri}/*"):
+            if not rest.endswith(f"/{OWNER}"):
+                remove(rest)
 
     def start(self, inputs: dict[str, str]) -> None:
-        """Go on with interrupted work of the same recipe and inputs; remove all other leftovers."""
-        made_from = f"{self.work}/made_from.json"
-        if read_json(made_from) != inputs:
+        """Go on with interrupted work of this recipe and inputs, or begin anew.
+
+        Work on inputs that have been made anew since is of no use: it is removed, with a warning.
+
+        Raises:
+            ValueError: unfinished work of another recipe is there; the differences are listed.
+        """
+        self._check_own_work()
+        before = read_json(f"{self.work}/{_MADE_FROM}")
+        if before is None or before["inputs"] != inputs:
+            if before is not None:
+                log.warning("%s: its inputs were made anew, unfinished work is dropped", self.uri)
             self.clear()
-            write_json(made_from, inputs)
+            self.begin(inputs)
+
+    def begin(self, inputs: dict[str, str]) -> None:
+        """Say what the unfinished work is made from."""
+        write_json(f"{self.work}/{_MADE_FROM}", {"recipe": self.recipe, "inputs": inputs})
+
+    def _check_own_work(self) -> None:
+        root = f"{self.uri}/{WORK}"
+        costly = [uri for pattern in _COSTLY for uri in find(f"{root}/*/{pattern}")]
+        for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
+            made_from = read_json(f"{root}/{digest}/{_MADE_FROM}")
+            if digest != self.digest and made_from is not None:
+                otherwise = self._otherwise(made_from["recipe"])
+                raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
+
+    def _otherwise(self, other: Tree) -> str:
+        lines = "\n  ".join(differences(other, self.recipe))
+        return (
+            f"with another configuration:\n  {lines}\n"
+            "Choose another run=…, restore these values, or pass --overwrite to make it anew."
+        )
 
     def complete(self, built: "Built", seconds: float, inputs: dict[str, str]) -> Manifest:
         """Write the completion marker, then remove the unfinished work."""
@@ -179,26 +170,12 @@ class Artifact:
             errors=built.errors,
             seconds=round(seconds, 1),
             facts=built.facts,
-            versions={name: version(name) for name in ("qaclims_ray", "ray", "torch")},
+            versions={name: version(name) for name in _VERSIONS},
             revision=_revision(),
         )
         write_json(f"{self.uri}/{COMPLETE}", manifest)
         remove(f"{self.uri}/{WORK}")
         return manifest
-
-
-_JOBS = {
-    "images": "ingest.py",
-    "corpus": "build_corpus.py",
-    "pairs": "embed_texts.py",
-    "texts": "embed_texts.py",
-    "classifier": "train_classifier.py",
-    "cam_net": "train_ritc.py",
-    "baseline_cams": "make_cams.py --baseline",
-    "cams": "make_cams.py",
-    "baseline_scores": "evaluate.py --baseline",
-    "scores": "evaluate.py",
-}
 
 
 class Built(NamedTuple):
@@ -207,6 +184,8 @@ class Built(NamedTuple):
     rows: int
     errors: int
     facts: Tree
+    parts: tuple[int, str] | None = None
+    """How many of what else were made, such as (96, "answers"), for the summary line."""
 
 
 def artifact(experiment: Experiment, name: str) -> Artifact:
@@ -235,6 +214,7 @@ def make(
     name: str,
     build: Callable[[Artifact], Built],
     overwrite: bool,
+    reopen: Callable[[Artifact], None] | None = None,
 ) -> str:
     """Make an artifact unless it is complete; the frame of every stage.
 
@@ -243,28 +223,36 @@ def make(
         name: Of the artifact.
         build: Makes all but the completion marker; goes on from what it finds in `Artifact.work`.
         overwrite: Remove what is there first.
+        reopen: Makes a complete artifact of this run unfinished work again, all but the rows that
+            failed, so that these are tried again; None leaves them.
 
     Returns:
         One line for the user: rows, seconds, rows per second, errors, where the result lies.
 
     Raises:
-        ValueError: the artifact is there, made with another configuration.
+        ValueError: the artifact is there, or unfinished work of it, made with another
+            configuration; another job is at it.
     """
     target = own_artifact(experiment, name) if overwrite else artifact(experiment, name)
-    if overwrite:
-        target.clear()
     inputs = _identities(experiment, name)
-    if target.is_complete():
+    if not overwrite and target.is_complete():
         manifest = target.require()
         _check_inputs(target, manifest["inputs"], inputs)
-        return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
-    target.start(inputs)
-    start = time.monotonic()
-    built = build(target)
-    manifest = target.complete(built, time.monotonic() - start, inputs)
-    speed = manifest["rows"] / max(manifest["seconds"], 0.1)
-    seconds = f"{manifest['seconds']:.1f} s, {speed:.1f} rows/s"
-    return f"{name}: {_counts(manifest)}, {seconds} · {target.uri}"
+        own = target == own_artifact(experiment, name)
+        if reopen is None or not manifest["errors"] or not own:
+            return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
+    with owning(target.uri):
+        if overwrite:
+            target.clear()
+        elif reopen is not None and target.is_complete():
+            reopen(target)
+            target.begin(inputs)
+            remove(f"{target.uri}/{COMPLETE}")
+        target.start(inputs)
+        start = time.monotonic()
+        built = build(target)
+        manifest = target.complete(built, time.monotonic() - start, inputs)
+    return f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'])} · {target.uri}"
 
 
 def _identities(experiment: Experiment, name: str) -> dict[str, str]:
@@ -285,16 +273,11 @@ def _counts(manifest: Manifest) -> str:
     return f"{manifest['rows']:,} rows, {manifest['errors']:,} errors"
 
 
-def recipe(experiment: Experiment, name: str) -> Tree:
-    """Dotted keys and values that the artifact `name` depends on."""
-    sections = RECIPES[name]
-    return {
-        # No worker but this process is one worker.
-        key: max(1, value) if key == _WORKERS else value
-        for key, value in flatten(experiment.plain())
-        if key not in _WITHOUT_EFFECT
-        and any(key == section or key.startswith(f"{section}.") for section in sections)
-    }
+def _speed(built: Built, seconds: float) -> str:
+    made = [(built.rows, "rows"), *([built.parts] if built.parts else [])]
+    more = f"{built.parts[0]:,} {built.parts[1]}, " if built.parts else ""
+    rates = ", ".join(f"{number / max(seconds, 0.1):.1f} {unit}/s" for number, unit in made)
+    return f"{more}{seconds:.1f} s, {rates}"
 
 
 def _revision() -> str:

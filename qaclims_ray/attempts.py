@@ -1,9 +1,10 @@
 """Batches computed so that a bad row loses no good one: it fails, or dies, alone.
 
-A batch that raises is halved until the rows that fail alone are known; this is also what a batch
-needs that is too large for the memory. A batch that ends its process (a crash in native code, the
-kernel's or Ray's out-of-memory killer) is known to the next process by its diary, which then goes
-through these rows one by one.
+What is known to be wrong with one row is best said as a value, `{key: …, "error": reason}`. A batch
+that raises is halved until the rows that fail alone are known; this is also what a batch needs that
+is too large for the memory. What is no row's fault is a `StageError`. A batch that ends its process
+(a crash in native code, the kernel's or Ray's out-of-memory killer) is known to the next process by
+its diary, which then goes through these rows one by one.
 """
 
 from collections import Counter
@@ -15,13 +16,18 @@ import pyarrow as pa
 
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.storage import find, read_json, remove, write_json
-from qaclims_ray.tables import Rows, work_schema
+from qaclims_ray.tables import Rows
 from qaclims_ray.types import SCHEMAS
+from qaclims_ray.work import Work, work_schema
 
 MAX_DEATHS = 3
 """Processes that a row may end before it is recorded as failed."""
 
 _In = TypeVar("_In", bound=Mapping[str, Any])
+
+
+class StageError(ValueError):
+    """What is no row's fault, such as a service out of reach; it stops the stage at once."""
 
 
 class Attempt:
@@ -40,15 +46,16 @@ class Attempt:
 
         Args:
             rows: Those with an `error` that is not null have failed already.
-            compute: Rows to as many rows of the artifact.
+            compute: Rows to as many rows of the artifact, in any order. It may return
+                `{key: …, "error": reason}` for a row that it knows to be bad: nothing else of the
+                batch is computed again, as it is where it raises.
 
         Raises:
-            ValueError: too many rows failed.
+            StageError: too many rows failed, or `compute` raised it.
         """
         whole = [row for row in rows if row.get("error") is None]
-        made = {row[self._key]: row for row in self._carefully(whole, compute)}
-        broken = [row for row in rows if row.get("error") is not None]
-        made |= {row[self._key]: self._failed(row, row["error"]) for row in broken}
+        broken = [self._counted(row) for row in rows if row.get("error") is not None]
+        made = {row[self._key]: row for row in [*broken, *self._carefully(whole, compute)]}
         ordered = [made[row[self._key]] for row in rows]
         return pa.Table.from_pylist(ordered, schema=work_schema(self._name))
 
@@ -66,7 +73,7 @@ class Attempt:
     ) -> list[Mapping[str, Any]]:
         if self._diary.deaths(rows[0][self._key]) >= MAX_DEATHS:
             reason = f"it ended its process {MAX_DEATHS} times (out of memory, or a crash)"
-            return [self._failed(rows[0], reason)]
+            return [self._counted({self._key: rows[0][self._key], "error": reason})]
         self._diary.note([row[self._key] for row in rows])
         return self._compute(rows, compute)
 
@@ -74,23 +81,31 @@ class Attempt:
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
     ) -> list[Mapping[str, Any]]:
         try:
-            return list(compute(rows))
+            made = list(compute(rows))
+        except StageError:
+            raise
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
+        else:
+            return [self._counted(row) for row in made]
         # Outside the handler: the exception kept the failed batch, and its GPU memory, alive.
         if len(rows) == 1:
-            return [self._failed(rows[0], reason)]
+            return [self._counted({self._key: rows[0][self._key], "error": reason})]
         half = len(rows) // 2
         return self._compute(rows[:half], compute) + self._compute(rows[half:], compute)
 
-    def _failed(self, row: Mapping[str, Any], reason: str) -> dict[str, str]:
+    def _counted(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row; one that failed has nothing but its key and the reason, and counts."""
+        if row.get("error") is None:
+            return row
         self._num_errors += 1
         if self._num_errors > self._max_errors:
-            raise ValueError(
+            raise StageError(
                 f"more than data.max_errors = {self._max_errors} rows of {self._name} failed; "
-                f"the last: {row[self._key]}: {reason}\nMend the input, or raise data.max_errors."
+                f"the last: {row[self._key]}: {row['error']}\n"
+                "Mend the input, or raise data.max_errors."
             )
-        return {self._key: row[self._key], "error": reason}
+        return {self._key: row[self._key], "error": row["error"]}
 
 
 class Diary:
@@ -101,7 +116,7 @@ class Diary:
     """
 
     def __init__(self, target: Artifact) -> None:
-        folder = _folder(target)
+        folder = Work(target).diary
         pages = [read_json(page) or [] for page in find(f"{folder}/*.json")]
         self._deaths = Counter(key for page in pages for key in page)
         self._page = f"{folder}/{uuid4().hex}.json"
@@ -117,8 +132,4 @@ class Diary:
 
 def forget_deaths(target: Artifact) -> None:
     """Start a map with empty diaries: a driver that was stopped is no row's fault."""
-    remove(_folder(target))
-
-
-def _folder(target: Artifact) -> str:
-    return f"{target.work}/diary"
+    remove(Work(target).diary)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 from uuid import uuid4
 
 import fsspec
@@ -40,11 +40,26 @@ TRANSIENT_ERRORS = (
     r"Could not connect to the endpoint",
     r"(?i)timed? ?out",
     r"IncompleteRead",
+    r"Server disconnected",
+    r"Connection was closed before we received",
+    r"payload is not completed",
+    r"Temporary failure in name resolution",
+    r"Broken pipe",
 )
 """Patterns of errors that time mends, in the words of s3fs, pyarrow, gcsfs and adlfs."""
 _PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Seconds between the tries of a call."""
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
 _T = TypeVar("_T")
+
+
+def shown(text: str) -> str:
+    """A URI, or a message that holds some, as others may see it.
+
+    User and password, and what follows a question mark, such as a signature, are left out.
+    """
+    return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
 
 
 def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
@@ -57,7 +72,7 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         # What was listed once would hide what other processes write.
         return fsspec.url_to_fs(uri, use_listings_cache=False)
     except (ImportError, ValueError) as error:
-        raise ValueError(f"{uri}: {error}") from error
+        raise ValueError(shown(f"{uri}: {error}")) from error
 
 
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
@@ -82,8 +97,8 @@ def patiently(call: Callable[[], _T], uri: str) -> _T:
             raise
         except Exception as error:
             if pause is None or not is_transient(error):
-                raise ValueError(f"{uri}: {type(error).__name__}: {error}") from error
-            log.info("%s: %s; tried again in %s s", uri, error, pause)
+                raise ValueError(shown(f"{uri}: {type(error).__name__}: {error}")) from error
+            log.info("%s; tried again in %s s", shown(f"{uri}: {error}"), pause)
             time.sleep(pause)
     raise AssertionError("unreachable")
 
@@ -99,6 +114,17 @@ def is_transient(error: Exception) -> bool:
 def absolute(uri: str) -> str:
     """The URI without a slash at its end; a local path absolute, as workers run elsewhere."""
     return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
+
+
+def is_local(uri: str) -> bool:
+    """Whether a URI is a path of this machine."""
+    return isinstance(filesystem(uri)[0], LocalFileSystem)
+
+
+def size(uri: str) -> int:
+    """Bytes of a file."""
+    fs, path = filesystem(uri)
+    return cast(int, patiently(lambda: fs.size(path), uri))
 
 
 def exists(uri: str) -> bool:
@@ -129,7 +155,7 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
     if not isinstance(fs, LocalFileSystem):  # a store's own file would appear on errors too
         buffer = BytesIO()
         yield buffer
-        patiently(lambda: fs.pipe_file(path, buffer.getvalue()), uri)
+        _put(fs, path, buffer.getvalue(), uri)
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(f"{path}.{uuid4().hex}.tmp")
@@ -139,6 +165,13 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _put(fs: AbstractFileSystem, path: str, content: bytes, uri: str) -> None:
+    try:
+        patiently(lambda: fs.pipe_file(path, content), uri)
+    except FileNotFoundError as error:  # the bucket itself
+        raise ValueError(shown(f"{uri}: {error}")) from error
 
 
 def write_json(uri: str, content: Any) -> None:
@@ -158,7 +191,7 @@ def read_json(uri: str) -> Any:
 def read_bytes(uri: str) -> bytes:
     """A whole file."""
     fs, path = filesystem(uri)
-    return patiently(lambda: fs.cat_file(path), uri)
+    return cast(bytes, patiently(lambda: fs.cat_file(path), uri))
 
 
 def write_bytes(uri: str, content: bytes) -> None:

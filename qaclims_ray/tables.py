@@ -1,9 +1,9 @@
 """An artifact's rows: from blocks as they were finished to shards in the order of names, and back.
 
-Whatever was interrupted, retried or finished out of order: the published files are the same.
+What is published depends on the rows alone, not on the blocks that they were finished in.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -12,46 +12,23 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from qaclims_ray.artifacts import ERRORS, Artifact
-from qaclims_ray.storage import arrow_filesystem, atomic_open, find, patiently
+from qaclims_ray.parquet import in_threads, read_parquet, write_parquet
+from qaclims_ray.storage import arrow_filesystem, find, remove
 from qaclims_ray.types import SCHEMAS
+from qaclims_ray.work import Work, work_schema
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
 _ERRORS_SHOWN = 5
+_THREADS = 4
+"""Blocks, or shards, that are in memory at a time."""
 
 Rows = Sequence[Mapping[str, Any]]
-
-
-def work_schema(name: str) -> pa.Schema:
-    """Columns of an artifact's unfinished blocks: its own and `error`, null where all went well."""
-    return SCHEMAS[name].append(pa.field("error", pa.string()))
-
-
-def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file, or some of its columns, wherever it lies."""
-    fs, path = arrow_filesystem(uri)
-    wanted = None if columns is None else list(columns)
-    return patiently(lambda: pq.read_table(path, columns=wanted, filesystem=fs), uri)
-
-
-def retry_failed(artifact: Artifact) -> None:
-    """Forget the failed rows of unfinished work, so that they are tried again."""
-    key = SCHEMAS[artifact.name].names[0]
-    failed: set[str] = set()
-    for uri in find(f"{artifact.work}/rows/*.parquet"):
-        good = [error is None for error in read_parquet(uri, ["error"])["error"].to_pylist()]
-        if not all(good):
-            rows = read_parquet(uri)
-            names = rows[key].to_pylist()
-            failed |= {name for name, fine in zip(names, good, strict=True) if not fine}
-            _write(rows.filter(good), uri)
-    for uri in find(f"{artifact.work}/checkpoint/*.parquet") if failed else ():
-        done = read_parquet(uri)
-        _write(done.filter([name not in failed for name in done[key].to_pylist()]), uri)
+_Read = Callable[[int], pa.Table]
+"""Number of a block to its rows."""
 
 
 def publish(
@@ -59,8 +36,10 @@ def publish(
 ) -> tuple[int, int]:
     """Turn the blocks of `artifact.work` into sorted shards of about equal bytes and `_errors`.
 
+    Four shards and four blocks are in memory at a time, and an index of all rows.
+
     Args:
-        artifact: What to publish; its blocks are the Parquet files in `work`/rows.
+        artifact: What to publish; shards that are there already are removed.
         shard_megabytes: Size that shards aim at, in MB.
         max_errors: Rows that may have failed.
         expected: Number of rows that must be there, failed ones included.
@@ -69,48 +48,66 @@ def publish(
         Numbers of good and of failed rows.
 
     Raises:
-        ValueError: more than `max_errors` rows failed, or all; the first reasons are shown.
+        ValueError: more than `max_errors` rows failed, or all; the first reasons are shown. Rows
+            are missing, or there twice.
     """
-    files = find(f"{artifact.work}/rows/*.parquet")
+    files = Work(artifact).blocks()
     schema = work_schema(artifact.name)
 
-    @lru_cache(maxsize=8)
-    def read(file: int) -> pa.Table:
-        return read_parquet(files[file]).select(schema.names).cast(schema)
+    @lru_cache(maxsize=_THREADS)
+    def read(block: int) -> pa.Table:
+        return read_parquet(files[block]).select(schema.names).cast(schema)
 
-    key = schema.names[0]
-    index = [_index(read(number), key, number) for number in range(len(files))]
-    good = sorted(row for rows, _ in index for row in rows)
-    failed = sorted(row for _, rows in index for row in rows)
-    names = [row[0] for row in [*good, *failed]]
-    assert len(set(names)) == len(names), "a row was computed twice"
-    assert expected is None or len(names) == expected, f"{len(names)} rows of {expected}"
-    if failed and (len(failed) > max_errors or not good):
+    index = _index(read, len(files))
+    _check_once(artifact, index["key"], expected)
+    good = index.filter(index["error"].is_null())
+    failed = index.filter(index["error"].is_valid())
+    if len(failed) and (len(failed) > max_errors or not len(good)):
         raise ValueError(_why(artifact, failed, max_errors))
-    for number, rows in enumerate(_cut(good, shard_megabytes * 1e6)):
-        table = _gather(read, rows, schema).drop_columns("error")
-        _write(table, f"{artifact.uri}/part-{number:05d}.parquet")
-    if failed:
-        errors = {key: [row[0] for row in failed], "reason": [row[4] for row in failed]}
-        _write(pa.table(errors), f"{artifact.uri}/{ERRORS}/part-00000.parquet")
+    for shard in artifact.shards():
+        remove(shard)
+    remove(f"{artifact.uri}/{ERRORS}")
+    _write_shards(artifact, read, good, shard_megabytes * 1e6)
+    if len(failed):
+        errors = failed.select(["key", "error"]).rename_columns([schema.names[0], "reason"])
+        write_parquet(errors, f"{artifact.uri}/{ERRORS}/part-00000.parquet", ROW_GROUP)
     return len(good), len(failed)
 
 
-_Row = tuple[str, int, int, int, str]
-"""Key, number of the file, row in it, bytes, error."""
+_INDEX = pa.schema(
+    [
+        ("key", pa.string()),
+        ("block", pa.int32()),
+        ("row", pa.int32()),
+        ("size", pa.int64()),
+        ("error", pa.string()),
+    ]
+)
 
 
-def _index(table: pa.Table, key: str, file: int) -> tuple[list[_Row], list[_Row]]:
-    good: list[_Row] = []
-    failed: list[_Row] = []
-    errors = table["error"].to_pylist()
-    columns = table.drop_columns("error").columns
-    sizes = np.sum([_sizes(column.combine_chunks()) for column in columns], axis=0)
-    for row, name in enumerate(table[key].to_pylist()):
-        error = errors[row]
-        size = int(sizes[row])
-        (good if error is None else failed).append((name, file, row, size, error or ""))
-    return good, failed
+def _index(read: _Read, num_blocks: int) -> pa.Table:
+    """Where each row is and how many bytes it takes, in the order of keys."""
+
+    def one(block: int) -> pa.Table:
+        table = read(block)
+        columns = table.drop_columns("error").columns
+        sizes = np.sum([_sizes(column.combine_chunks()) for column in columns], axis=0)
+        blocks, rows = np.full(len(table), block), np.arange(len(table))
+        return pa.table([table[0], blocks, rows, sizes, table["error"]], _INDEX.names).cast(_INDEX)
+
+    parts = in_threads(one, range(num_blocks), _THREADS)
+    return pa.concat_tables([_INDEX.empty_table(), *parts]).sort_by("key")
+
+
+def _check_once(artifact: Artifact, keys: pa.ChunkedArray, expected: int | None) -> None:
+    num_keys, num_different = len(keys), len(keys.unique())
+    wanted = num_keys if expected is None else expected
+    if not num_different == num_keys == wanted:
+        raise ValueError(
+            f"{artifact.uri}: {num_keys:,} rows were computed, {num_different:,} different ones, "
+            f"{wanted:,} are wanted: what they are made from changed while the work was under way; "
+            "pass --overwrite"
+        )
 
 
 def _sizes(values: Any) -> Int[np.ndarray, "rows"]:
@@ -126,8 +123,9 @@ def _sizes(values: Any) -> Int[np.ndarray, "rows"]:
     return np.full(len(values), values.type.bit_width // 8)
 
 
-def _why(artifact: Artifact, failed: Sequence[_Row], max_errors: int) -> str:
-    lines = "\n  ".join(f"{row[0]}: {row[4]}" for row in failed[:_ERRORS_SHOWN])
+def _why(artifact: Artifact, failed: pa.Table, max_errors: int) -> str:
+    first = failed.slice(0, _ERRORS_SHOWN).to_pylist()
+    lines = "\n  ".join(f"{row['key']}: {row['error']}" for row in first)
     return (
         f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. First:\n"
         f"  {lines}\nMend the input, or raise data.max_errors, and run the same command: what went "
@@ -135,34 +133,35 @@ def _why(artifact: Artifact, failed: Sequence[_Row], max_errors: int) -> str:
     )
 
 
-def _cut(rows: Sequence[_Row], target: float) -> Iterator[Sequence[_Row]]:
+def _write_shards(artifact: Artifact, read: _Read, index: pa.Table, target: float) -> None:
+    schema = work_schema(artifact.name)
+
+    def write(shard: tuple[int, slice]) -> None:
+        number, rows = shard
+        table = _gather(read, index.slice(rows.start, rows.stop - rows.start), schema)
+        uri = f"{artifact.uri}/part-{number:05d}.parquet"
+        write_parquet(table.drop_columns("error"), uri, ROW_GROUP)
+
+    in_threads(write, enumerate(_cut(index["size"].to_numpy(), target)), _THREADS)
+
+
+def _cut(sizes: Int[np.ndarray, "rows"], target: float) -> Iterator[slice]:
     """Cut rows into runs of about equal bytes, none much above `target`; none at all stay one."""
-    ends = np.cumsum([row[3] for row in rows]) if rows else np.zeros(1)
+    ends = np.cumsum(sizes) if len(sizes) else np.zeros(1)
     num_shards = max(1, int(np.ceil(ends[-1] / target)))
     borders = np.searchsorted(ends, np.arange(1, num_shards) * ends[-1] / num_shards)
-    cuts = [0, *(int(border) + 1 for border in borders), len(rows)]
+    cuts = [0, *(int(border) + 1 for border in borders), len(sizes)]
     for start, stop in pairwise(cuts):
-        yield rows[start:stop]
+        yield slice(start, stop)
 
 
-def _gather(read: Any, rows: Sequence[_Row], schema: pa.Schema) -> pa.Table:
-    """The given rows in their order, read file by file."""
-    order = sorted(range(len(rows)), key=lambda i: rows[i][1:3])
-    parts = [schema.empty_table()]
-    start = 0
-    while start < len(order):
-        file = rows[order[start]][1]
-        stop = start
-        while stop < len(order) and rows[order[stop]][1] == file:
-            stop += 1
-        parts.append(read(file).take([rows[i][2] for i in order[start:stop]]))
-        start = stop
-    return pa.concat_tables(parts).take(np.argsort(order, kind="stable"))
-
-
-def _write(table: pa.Table, uri: str) -> None:
-    with atomic_open(uri) as file:
-        pq.write_table(table, file, row_group_size=ROW_GROUP)
+def _gather(read: _Read, index: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The rows of an index in its order, read block by block."""
+    blocks, rows = index["block"].to_numpy(), index["row"].to_numpy()
+    places = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
+    parts = [read(int(blocks[where[0]])).take(rows[where]) for where in places]
+    order = np.concatenate([np.zeros(0, np.int64), *places])
+    return pa.concat_tables([schema.empty_table(), *parts]).take(np.argsort(order))
 
 
 def dataset(artifact: Artifact) -> pads.Dataset:
@@ -175,6 +174,14 @@ def dataset(artifact: Artifact) -> pads.Dataset:
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a complete artifact, sorted by name."""
     return dataset(artifact).to_table(columns=None if columns is None else list(columns))
+
+
+def read_errors(artifact: Artifact) -> pa.Table:
+    """Key and reason of the rows of an artifact that failed."""
+    key = SCHEMAS[artifact.name].names[0]
+    empty = pa.schema([(key, pa.string()), ("reason", pa.string())]).empty_table()
+    files = find(f"{artifact.uri}/{ERRORS}/*.parquet")
+    return pa.concat_tables([empty, *(read_parquet(file) for file in files)])
 
 
 def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:

@@ -24,6 +24,8 @@ BACKGROUND = 0
 """Value of background pixels in label maps."""
 IGNORE = 255
 """Value of label-map pixels that no score and no loss counts."""
+NO_CLASS = -1
+"""Label of answers that are about no class but the image as a whole."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -60,17 +62,17 @@ class ImageRow(TypedDict):
     """The encoded file, unchanged."""
     height: int
     width: int
-    labels: list[int]
-    """Class indices, sorted, unique."""
+    labels: list[int] | None
+    """Class indices, sorted, unique; empty: the image shows no class; null: nobody knows."""
     mask: bytes | None
     """Ground truth as an encoded PNG label map; used for scores only, never for training."""
 
 
 class Answer(TypedDict):
-    """What the VQA model said to one question about one class of an image."""
+    """What the VQA model said to one question about one class of an image, or about all of it."""
 
     label: int
-    """Class index."""
+    """Class index, or `NO_CLASS` (-1) where the question names no class."""
     kind: Kind
     question: str
     answer: str
@@ -125,6 +127,18 @@ class CamRow(TypedDict):
     cam_width: int
 
 
+class ScoreRow(TypedDict):
+    """Counts of one image (artifact `scores`), all of them int32; k classes, T thresholds."""
+
+    name: str
+    classes: list[int] | None
+    """Values of label maps, the background first; null for an image that is not scored."""
+    areas: bytes | None
+    """Confusion matrices, shape `(T, k, k)`."""
+    boundaries: bytes | None
+    """Of the bands along boundaries: hits `(T, k)`, predicted `(T, k)`, true `(1, k)`."""
+
+
 _ANSWER = pa.struct(
     [
         ("label", pa.int32()),
@@ -168,6 +182,15 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("cam_width", pa.int32()),
         ]
     ),
+    "scores": pa.schema(
+        [
+            ("name", pa.string()),
+            ("classes", pa.list_(pa.int32())),
+            ("areas", pa.binary()),
+            ("boundaries", pa.binary()),
+        ]
+    ),
 }
 """Arrow schema of each table artifact."""
 SCHEMAS["baseline_cams"] = SCHEMAS["cams"]
+SCHEMAS["baseline_scores"] = SCHEMAS["scores"]

@@ -3,17 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.artifacts import (
-    RECIPES,
-    Artifact,
-    Built,
-    artifact,
-    class_names,
-    make,
-    own_artifact,
-    recipe,
-)
-from qaclims_ray.storage import write_bytes
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, own_artifact
+from qaclims_ray.owner import OWNER
+from qaclims_ray.recipes import RECIPES, recipe
+from qaclims_ray.storage import read_json, write_bytes, write_json
 
 
 @pytest.fixture
@@ -53,6 +46,7 @@ def test_the_manifest_says_what_was_made_from_what(experiment, builder):
     assert manifest["facts"] == {"class_names": ["cat"]}
     assert (manifest["rows"], manifest["errors"]) == (1200, 3)
     assert manifest["versions"]["ray"] == version("ray")
+    assert manifest["versions"]["pillow"] == version("pillow")
 
 
 def test_without_its_marker_an_artifact_is_not_complete(experiment):
@@ -86,18 +80,62 @@ def test_unfinished_work_is_kept_until_completion(experiment, builder):
     assert not Path(f"{artifact(experiment, 'images').uri}/_work").exists()
 
 
-def test_unfinished_work_of_another_recipe_is_dropped(experiment):
+@pytest.mark.parametrize(
+    "costly", ["rows/1.parquet", "train/fit/checkpoint_1/x", "tune/trials/x", "asked/_work/x"]
+)
+def test_unfinished_work_of_another_recipe_is_never_lost_unasked(experiment, builder, costly):
+    def interrupted(target: Artifact) -> Built:
+        write_bytes(f"{target.work}/{costly}", b"x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(experiment, "images", interrupted, overwrite=False)
+    kept = Path(artifact(experiment, "images").work, costly)
+    changed = experiment.with_overrides({"data.seed": 7})
+    with pytest.raises(ValueError, match=r"unfinished work made with another[^?]*seed: 0 → 7"):
+        make(changed, "images", builder, overwrite=False)
+    assert kept.exists()
+    make(experiment, "images", lambda target: (kept.read_bytes(), builder(target))[1], False)
+    assert builder.calls == 1
+
+
+def test_unfinished_work_of_another_recipe_is_dropped_where_asked(experiment, builder):
     def interrupted(target: Artifact) -> Built:
         write_bytes(f"{target.work}/rows/1.parquet", b"x")
         raise KeyboardInterrupt
 
+    with pytest.raises(KeyboardInterrupt):
+        make(experiment, "images", interrupted, overwrite=False)
     changed = experiment.with_overrides({"data.seed": 7})
-    for one in (experiment, changed):
-        with pytest.raises(KeyboardInterrupt):
-            make(one, "images", interrupted, overwrite=False)
-    stale, current = artifact(experiment, "images").work, artifact(changed, "images").work
-    assert not Path(stale).exists()
-    assert Path(current, "rows", "1.parquet").exists()
+    make(changed, "images", builder, overwrite=True)
+    assert not Path(artifact(experiment, "images").work).exists()
+
+
+def test_a_beginning_of_another_recipe_is_no_obstacle(experiment, builder):
+    def failed(target: Artifact) -> Built:
+        write_bytes(f"{target.work}/listing/part-00000.parquet", b"x")
+        write_bytes(f"{target.uri}/metrics/epoch-009.jsonl", b"x")
+        raise ValueError("no such model")
+
+    with pytest.raises(ValueError, match="no such model"):
+        make(experiment, "images", failed, overwrite=False)
+    changed = experiment.with_overrides({"data.seed": 7})
+    make(changed, "images", builder, overwrite=False)
+    assert not Path(artifact(changed, "images").uri, "metrics").exists()
+
+
+def test_two_jobs_do_not_make_one_artifact_at_once(experiment, builder):
+    def second(target: Artifact) -> Built:
+        owner = f"{target.uri}/{OWNER}"
+        write_json(owner, {**read_json(owner), "host": "elsewhere"})
+        for overwrite in (False, True):
+            with pytest.raises(ValueError, match=r"another job works at .*images: process"):
+                make(experiment, "images", builder, overwrite)
+        return builder(target)
+
+    make(experiment, "images", second, overwrite=False)
+    assert builder.calls == 1
+    assert not Path(artifact(experiment, "images").uri, OWNER).exists()
 
 
 def test_another_recipe_is_an_error_that_shows_the_difference(experiment, builder):
@@ -125,7 +163,7 @@ def test_overwrite_makes_anew_whatever_is_there(experiment, builder):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"data.max_errors": 7},
+        {"data.max_errors": 7, "data.shard_megabytes": 1.0},
         {"compute.corpus.num_actors": 9, "compute.train.max_failures": 5},
         {"name": "other", "run": "elsewhere", "base": ["a"]},
     ],
@@ -226,7 +264,7 @@ def test_what_was_made_from_a_remade_artifact_is_refused(experiment, builder):
     assert "complete already" in make(experiment, "corpus", builder, overwrite=False)
 
 
-def test_unfinished_work_from_a_remade_artifact_is_dropped(experiment, builder):
+def test_unfinished_work_from_a_remade_artifact_is_dropped(experiment, builder, caplog):
     def interrupted(target: Artifact) -> Built:
         write_bytes(f"{target.work}/rows/1.parquet", b"x")
         raise KeyboardInterrupt
@@ -243,6 +281,7 @@ def test_unfinished_work_from_a_remade_artifact_is_dropped(experiment, builder):
         overwrite=False,
     )
     assert found == []
+    assert "inputs were made anew" in caplog.text
 
 
 def test_training_workers_are_part_of_the_recipe_as_they_make_the_global_batch(experiment):

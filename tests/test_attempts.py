@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.artifacts import Artifact
-from qaclims_ray.attempts import MAX_DEATHS, Attempt, forget_deaths
+from qaclims_ray.attempts import MAX_DEATHS, Attempt, StageError, forget_deaths
 from qaclims_ray.tables import work_schema
 
 
@@ -74,6 +74,41 @@ def test_a_row_that_failed_before_is_not_tried_and_keeps_its_place_and_reason(ta
     assert [(row["text"], row["error"]) for row in block] == [
         ("00", None), ("01", "torn"), ("02", None)
     ]  # fmt: skip
+
+
+def _with_error_values(bad: set[str], seen: list[list[str]]) -> Callable:
+    def compute(rows):
+        seen.append([row["text"] for row in rows])
+        made = [{"text": row["text"], "feature": [1.0]} for row in rows]
+        return [{**row, "error": "torn"} if row["text"] in bad else row for row in made]
+
+    return compute
+
+
+def test_an_error_that_is_returned_costs_no_other_row_a_second_try(target):
+    seen: list[list[str]] = []
+    block = Attempt(target, 2)(_rows(8), _with_error_values({"02", "05"}, seen)).to_pylist()
+    assert [len(rows) for rows in seen] == [8]
+    assert [row["text"] for row in block] == [row["text"] for row in _rows(8)]
+    failed = [row for row in block if row["error"] is not None]
+    assert failed == [{"text": text, "feature": None, "error": "torn"} for text in ("02", "05")]
+
+
+def test_errors_that_are_returned_count(target):
+    with pytest.raises(StageError, match=r"data.max_errors = 1 rows of texts.*05: torn"):
+        Attempt(target, 1)(_rows(8), _with_error_values({"02", "05"}, []))
+
+
+def test_what_is_no_rows_fault_stops_at_once(target):
+    seen: list[int] = []
+
+    def unreachable(rows):
+        seen.append(len(rows))
+        raise StageError("no server at http://nowhere")
+
+    with pytest.raises(StageError, match="no server"):
+        Attempt(target, 100)(_rows(8), unreachable)
+    assert seen == [8]
 
 
 def test_too_many_failures_in_a_process_stop_it(target):

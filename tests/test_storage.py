@@ -1,4 +1,5 @@
 import os
+import re
 from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
@@ -169,6 +170,45 @@ def test_a_store_without_its_driver_names_the_package(uri, message):
         pytest.skip("its driver is installed")
     with pytest.raises(ValueError, match=f"^{uri}: .*{message}"):
         storage.read_bytes(uri)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("s3://b/a.jpg", "s3://b/a.jpg"),
+        ("/data/what?.jpg", "/data/what?.jpg"),
+        ("https://u:p@h/a b.jpg?sig=1%2F: HTTP 403", "https://h/a b.jpg?…: HTTP 403"),
+        ("url='https://h/a?TOKEN', no", "url='https://h/a?…', no"),
+        ("no answer (/v1/a?key=1)", "no answer (/v1/a?…)"),
+        ("https://h/a.tar?sig=1#a.jpg:5+6: bad", "https://h/a.tar?…#a.jpg:5+6: bad"),
+    ],
+)
+def test_users_and_queries_are_not_shown(text, told):
+    assert storage.shown(text) == told
+    assert storage.shown(told) == told
+
+
+def test_no_message_of_the_storage_holds_a_secret(pauses, caplog):
+    caplog.set_level("INFO")
+    uri = "https://me:PASS@h/a?sig=SIGN"
+    with pytest.raises(ValueError, match="https://h/a") as error:
+        storage.patiently(Flaky(99, TimeoutError(f"url={uri!r}")), uri)
+    assert "tried again" in caplog.text
+    assert not {"PASS", "SIGN"} & {*re.findall("PASS|SIGN", f"{error.value}{caplog.text}")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Server disconnected",
+        "Connection was closed before we received a valid response from endpoint URL",
+        "Response payload is not completed",
+        "[Errno -3] Temporary failure in name resolution",
+        "[Errno 32] Broken pipe",
+    ],
+)
+def test_a_connection_that_breaks_is_tried_again(text):
+    assert storage.is_transient(RuntimeError(text))
 
 
 def test_files_written_by_others_are_seen(folder):

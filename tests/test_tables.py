@@ -14,9 +14,7 @@ from qaclims_ray.storage import write_bytes
 from qaclims_ray.tables import (
     look_up,
     publish,
-    read_parquet,
     read_table,
-    retry_failed,
     work_schema,
 )
 
@@ -120,11 +118,20 @@ class TestPublish:
             publish(target, shard_megabytes=1.0, max_errors=8)
 
     @pytest.mark.parametrize("blocks", [[[_image("a")]], [[_image("a")], [_image("a")]]])
-    def test_a_missing_row_and_one_computed_twice_are_our_own_mistakes(self, tmp_path, blocks):
-        with pytest.raises(AssertionError):
-            publish(
-                _write(_target(tmp_path), blocks), shard_megabytes=1.0, max_errors=0, expected=2
-            )
+    def test_a_missing_row_and_one_computed_twice_are_errors(self, tmp_path, blocks):
+        target = _write(_target(tmp_path), blocks)
+        with pytest.raises(ValueError, match=r"1 different ones, 2 are wanted.*--overwrite"):
+            publish(target, shard_megabytes=1.0, max_errors=0, expected=2)
+
+    def test_what_an_interrupted_one_left_is_gone(self, tmp_path):
+        rows = [_image(f"{i:03d}", 100) for i in range(50)] + [_failed("x")]
+        target = _write(_target(tmp_path), [rows])
+        publish(target, shard_megabytes=0.001, max_errors=1)
+        assert len(target.shards()) > 1
+        (block,) = Path(target.work, "rows").iterdir()
+        block.unlink()
+        publish(_write(target, [rows[:-1]]), shard_megabytes=1.0, max_errors=0)
+        assert list(_files(target)) == ["part-00000.parquet"]
 
 
 _answers = st.lists(
@@ -227,13 +234,3 @@ class TestReading:
     def test_files_beside_the_shards_are_not_read(self, target):
         write_bytes(f"{target.uri}/_errors/part-00000.parquet", b"no rows of this artifact")
         assert read_table(target, ["name"]).num_rows == 150
-
-
-def test_failed_rows_are_forgotten_so_that_they_are_tried_again(tmp_path):
-    target = _write(_target(tmp_path), [[_image("a"), _failed("b")], [_image("c")]])
-    checkpoint = Path(target.work) / "checkpoint" / "1.parquet"
-    checkpoint.parent.mkdir()
-    pq.write_table(pa.table({"name": ["a", "b"]}), checkpoint)
-    retry_failed(target)
-    assert read_parquet(str(checkpoint))["name"].to_pylist() == ["a"]
-    assert publish(target, shard_megabytes=1.0, max_errors=0, expected=2) == (2, 0)
