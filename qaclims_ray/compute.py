@@ -4,17 +4,19 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 import ray.data
 import ray.train
 from ray.data.checkpoint import CheckpointConfig
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
 
 from qaclims_ray.artifacts import Artifact
-from qaclims_ray.sections import Compute, Pool, Workers
+from qaclims_ray.capacity import Capacity, capacity_of
+from qaclims_ray.sections.compute import Compute, Pool, Workers
 from qaclims_ray.storage import TRANSIENT_ERRORS, arrow_filesystem
 
 ENVIRONMENT = {
@@ -28,8 +30,16 @@ ENVIRONMENT = {
     # What the C++ core reports to the screen besides its log files concerns Ray's developers.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
+    # Of Tune: no files but those asked for, and no tables on the screen.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # It warns of the snapshots that it takes so that no checkpoint is lost.
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+_T = TypeVar("_T")
 _MIN_CPUS = 4
+_TRIAL_CPUS = 0.01
+"""CPUs of the process of a trial that waits for its workers."""
 
 
 def start(compute: Compute) -> None:
@@ -42,6 +52,10 @@ def start(compute: Compute) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns that its progress bars are off, as we want them.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # It advises to raise the memory that tasks ask for, which is nominal (`data/stage.py`).
+    logging.getLogger("ray.data._internal.issue_detection").setLevel(logging.ERROR)
+    # Its traces of what ends a stage; the job says it in one message.
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
     # A pool that is larger than a small input needs is no fault.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
@@ -105,10 +119,11 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
     Raises:
         ValueError: the pool could never be placed, or would leave no CPU to read with.
     """
-    most = max(pool.num_actors, pool.max_actors or 0)
+    most = pool.max_actors or pool.num_actors
+    each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
+    keys = f"{key}.num_actors, .num_cpus or .num_gpus"
     # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
-    _check_fits(pool.num_actors * pool.num_cpus + 2, "CPU", f"{key}.num_actors or .num_cpus")
-    _check_fits(pool.num_actors * pool.num_gpus, "GPU", f"{key}.num_gpus")
+    capacity().require(pool.num_actors, each, keys, spare_cpus=2.0)
     return {
         "compute": ray.data.ActorPoolStrategy(min_size=pool.num_actors, max_size=most),
         "num_cpus": pool.num_cpus,
@@ -118,18 +133,51 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
     }
 
 
-def _check_fits(wanted: float, resource: str, keys: str) -> None:
-    """Ray waits silently for what a cluster lacks; a fixed cluster can say so at once."""
-    has = ray.cluster_resources().get(resource, 0.0)
-    if wanted > has and not _autoscales():
-        raise ValueError(
-            f"{wanted:g} {resource}s are needed, the Ray cluster "
-            f"has {has:g}: lower {keys}, or give compute.num_cpus or a larger cluster"
-        )
+def trial_resources(compute: Compute) -> dict[str, float]:
+    """What the process of each trial of a search takes.
+
+    Raises:
+        ValueError: the cluster lacks the CPUs or GPUs for the trials that run at a time, each with
+            all its workers.
+    """
+    trials, workers = compute.tune, compute.train
+    own = each = {"CPU": trials.num_cpus, "GPU": trials.num_gpus}
+    number, waiting = trials.max_concurrent, 0.0
+    if workers.num_workers:
+        own, each = {"CPU": _TRIAL_CPUS, "GPU": 0.0}, _worker_resources(workers)
+        number, waiting = number * workers.num_workers, number * _TRIAL_CPUS
+    keys = "compute.tune.max_concurrent, or what each trial takes (compute.tune, compute.train)"
+    capacity().require(number, each, keys, spare_cpus=waiting)
+    return own
 
 
-def _autoscales() -> bool:
-    return any(node["Resources"].get("CPU", 0) == 0 for node in ray.nodes() if node["Alive"])
+def _worker_resources(workers: Workers) -> dict[str, float]:
+    return {"CPU": workers.num_cpus, "GPU": workers.num_gpus * workers.use_gpu}
+
+
+def capacity() -> Capacity:
+    """What the cluster can ever give."""
+    return capacity_of(ray.nodes())
+
+
+def object_store_bytes() -> int:
+    """Of all nodes together."""
+    return int(ray.cluster_resources().get("object_store_memory", 0))
+
+
+def on_each_node(look: Callable[..., _T], *arguments: Any) -> dict[str, _T]:
+    """What a function finds on every node, by the node's address.
+
+    It takes no CPU, so that nodes without any are asked too.
+    """
+    asked = {
+        f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})": ray.remote(look)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinity(node["NodeID"], soft=False))
+        .remote(*arguments)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    return dict(zip(asked, ray.get(list(asked.values())), strict=True))
 
 
 def read_rows(shards: Sequence[str]) -> ray.data.Dataset:
@@ -170,23 +218,31 @@ def scaling(workers: Workers) -> ray.train.ScalingConfig:
     Raises:
         ValueError: the cluster lacks the CPUs or GPUs for them.
     """
-    if workers.use_gpu:
-        _check_fits(float(workers.num_workers), "GPU", "compute.train.num_workers")
-    _check_fits(workers.num_workers * workers.num_cpus, "CPU", "compute.train.num_workers")
+    least = workers.min_workers or workers.num_workers
+    each = _worker_resources(workers)
+    capacity().require(least, each, "compute.train.num_workers or .num_cpus")
     return ray.train.ScalingConfig(
-        num_workers=workers.num_workers,
+        num_workers=(least, workers.num_workers) if workers.min_workers else workers.num_workers,
         use_gpu=workers.use_gpu,
-        resources_per_worker={"CPU": workers.num_cpus, **({"GPU": 1} if workers.use_gpu else {})},
+        resources_per_worker={name: amount for name, amount in each.items() if amount},
     )
 
 
-def run_config(workers: Workers, target: Artifact) -> ray.train.RunConfig:
-    """Where a training keeps its checkpoints: the same place each time, so that it goes on."""
+def run_config(workers: Workers, target: Artifact, score: str | None = None) -> ray.train.RunConfig:
+    """Where a training keeps its checkpoints: the same place each time, so that it goes on.
+
+    Args:
+        workers: The section.
+        target: What is trained.
+        score: The reported metric by which checkpoints are kept; None keeps the latest.
+    """
     filesystem, path = arrow_filesystem(f"{target.work}/train")
     return ray.train.RunConfig(
         name="fit",
         storage_path=path,
         storage_filesystem=filesystem,
         failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
-        checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        checkpoint_config=ray.train.CheckpointConfig(
+            num_to_keep=workers.keep_checkpoints, checkpoint_score_attribute=score
+        ),
     )

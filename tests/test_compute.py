@@ -4,7 +4,7 @@ import ray.data
 
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.compute import actor_pool, resuming, scaling, start
-from qaclims_ray.sections import Compute, Pool, Workers
+from qaclims_ray.sections.compute import Compute, Pool, Workers
 
 
 def test_ray_data_shows_a_stages_own_errors_and_no_bars_of_its_own(local_ray):
@@ -26,11 +26,18 @@ def test_a_pool_becomes_arguments_of_a_map(local_ray):
     assert (arguments["compute"].min_size, arguments["compute"].max_size) == (2, 2)
 
 
+def test_a_pool_grows_only_where_it_may(local_ray):
+    pool = actor_pool(Pool(num_actors=1, max_actors=3), "compute.corpus")["compute"]
+    assert (pool.min_size, pool.max_size) == (1, 3)
+    with pytest.raises(ValueError, match="max_actors: 1 is less than num_actors: 2"):
+        Pool(num_actors=2, max_actors=1)
+
+
 @pytest.mark.parametrize(
     ("pool", "message"),
     [
         (Pool(num_actors=9), r"CPUs are needed.*has 4: lower compute\.cams\.num_actors"),
-        (Pool(num_gpus=0.5), r"GPUs are needed.*has 0: lower compute\.cams\.num_gpus"),
+        (Pool(num_gpus=0.5), r"GPUs are needed.*has 0: lower compute\.cams.*num_gpus"),
     ],
 )
 def test_a_pool_that_never_fits_is_an_error_at_once(local_ray, pool, message):

@@ -1,0 +1,119 @@
+"""What a Ray cluster can ever give: the nodes that it has, and those that it may grow by.
+
+Ray waits in silence for what a cluster lacks. Here it is said at once.
+"""
+
+from collections.abc import Mapping, Sequence
+from math import floor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+Resources = Mapping[str, float]
+"""`CPU`, `GPU` and how much of each."""
+
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
+"""Where `ray up` leaves its configuration on the head node, on which jobs run."""
+_SLACK = 1e-6
+"""1 / 0.1 and its like may be rounded down."""
+_MANY = 10**9
+_NAMES = ("CPU", "GPU")
+
+
+class Capacity(NamedTuple):
+    """Nodes that there are or may be."""
+
+    nodes: tuple[Resources, ...]
+    is_known: bool = True
+    """False where an autoscaler may add nodes of which nothing is known."""
+
+    def total(self, resource: str) -> float:
+        """Of all nodes together."""
+        return sum((node.get(resource, 0.0) for node in self.nodes), 0.0)
+
+    def places(self, each: Resources) -> int:
+        """How many of a thing the nodes have room for, if they have nothing else to do."""
+        return sum(_places(node, each) for node in self.nodes)
+
+    def require(self, number: int, each: Resources, keys: str, spare_cpus: float = 0.0) -> None:
+        """Check that so many actors, workers or trials can run at a time.
+
+        Args:
+            number: Of them.
+            each: What one takes, all of it on one node.
+            keys: Of the configuration that lower the wants, for errors.
+            spare_cpus: That must be left.
+
+        Raises:
+            ValueError: the cluster can never satisfy this.
+        """
+        if not self.is_known:
+            return
+        wanted = {name: number * amount for name, amount in each.items()}
+        wanted["CPU"] = wanted.get("CPU", 0.0) + spare_cpus
+        remedy = f"lower {keys}, or give compute.num_cpus or a larger cluster"
+        for name, amount in wanted.items():
+            has = self.total(name)
+            if amount > has + _SLACK:
+                raise ValueError(
+                    f"{amount:g} {name}s are needed, the Ray cluster has {has:g}: {remedy}"
+                )
+        if self.places(each) < number:
+            raise ValueError(
+                f"{number} times {_shown(each)} are needed, each on one node; the Ray cluster has "
+                f"room for {self.places(each)} (nodes of {self.describe()}): {remedy}"
+            )
+
+    def describe(self) -> str:
+        """The kinds of nodes in a few words, such as `2 x 8 CPUs and 1 GPUs, 1 x 16 CPUs`."""
+        kinds = [_shown(node) for node in self.nodes]
+        return ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
+
+
+def capacity_of(nodes: Sequence[Mapping[str, Any]], bootstrap: str | Path = BOOTSTRAP) -> Capacity:
+    """The capacity of a cluster.
+
+    Args:
+        nodes: As `ray.nodes()` lists them.
+        bootstrap: Configuration of the cluster launcher, if this is its head node.
+    """
+    alive = [_resources(node["Resources"]) for node in nodes if node["Alive"]]
+    path = Path(bootstrap).expanduser()
+    # A head node without CPUs leaves all work to others, which something must add.
+    grows = any(resources.get("CPU", 0.0) == 0 for resources in alive)
+    if not (grows and path.is_file()):
+        return Capacity(tuple(alive), is_known=not grows)
+    return Capacity(_at_most(yaml.safe_load(path.read_text())))
+
+
+def _at_most(launcher: Mapping[str, Any]) -> tuple[Resources, ...]:
+    """Workers of a cluster that is grown to its limits."""
+    head = launcher.get("head_node_type")
+    kinds = {name: kind for name, kind in launcher["available_node_types"].items() if name != head}
+    most = launcher.get("max_workers", 2)
+    return tuple(
+        _resources(kind.get("resources", {}))
+        for kind in kinds.values()
+        for _ in range(min(most, kind.get("max_workers", most)))
+    )
+
+
+def _resources(counts: Mapping[str, Any]) -> Resources:
+    return {name: float(counts.get(name, 0)) for name in _NAMES}
+
+
+def _places(node: Resources, each: Resources) -> int:
+    cpus, gpu = each.get("CPU", 0.0), each.get("GPU", 0.0)
+    gpus = floor(node["GPU"])
+    by_cpus = floor(node["CPU"] / cpus + _SLACK) if cpus else _MANY
+    if gpu == 0:
+        return by_cpus
+    # A share of a GPU lies on one GPU: two of 0.6 do not fit on one and a bit.
+    by_gpus = floor(gpus / gpu + _SLACK) if gpu >= 1 else gpus * floor(1 / gpu + _SLACK)
+    return min(by_cpus, by_gpus)
+
+
+def _shown(resources: Resources) -> str:
+    parts = [f"{amount:g} {name}s" for name, amount in resources.items() if amount]
+    return " and ".join(parts) or "nothing"

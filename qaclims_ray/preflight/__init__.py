@@ -1,0 +1,1 @@
+"""What would end a run hours later, looked for before it starts."""

@@ -1,0 +1,131 @@
+"""How much work an artifact is, and how much it writes: for who waits for it, and for the disk."""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from qaclims_ray.artifacts import artifact
+from qaclims_ray.config import Experiment
+from qaclims_ray.corpus.account import num_templates
+from qaclims_ray.data.facts import published_counts
+from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.sections.data import Demo
+from qaclims_ray.storage import size
+from qaclims_ray.train.loop import batches_per_step, num_steps, section
+
+_ANSWER_BYTES = 40
+"""Of an answer in Parquet; questions repeat, and compress to next to nothing."""
+_VIEWS = 2
+"""Of each scale: the image and its mirror image."""
+
+
+class Counts(NamedTuple):
+    """What is known of the images: from `images`, or before it is made from what is published."""
+
+    images: int | None
+    pairs: int | None
+    num_bytes: int
+    """Of `images`; 0 where it is not made yet."""
+    height: int = 0
+    """Median, in pixels; 0: not known yet."""
+    width: int = 0
+    classes: int = 20
+
+
+class Work(NamedTuple):
+    """Of one artifact."""
+
+    line: str
+    """For people."""
+    num_bytes: int = 0
+    """Written to the run, unfinished work included; 0: next to nothing, or not known."""
+
+
+def count(experiment: Experiment) -> Counts:
+    """What is known of the images of a run."""
+    images = artifact(experiment, "images")
+    manifest = images.manifest()
+    if manifest is None:
+        return _expected(experiment)
+    facts = manifest["facts"]
+    return Counts(
+        images=facts["num_images"],
+        pairs=facts["num_pairs"],
+        num_bytes=sum(size(shard) for shard in images.shards()),
+        height=facts["height"][1],
+        width=facts["width"][1],
+        classes=len(facts["class_names"]),
+    )
+
+
+def _expected(experiment: Experiment) -> Counts:
+    data = experiment.data
+    images, pairs = published_counts(data.kind, getattr(data, "split", None))
+    if isinstance(data, Demo):
+        images = data.num_images
+    if data.limit is not None:
+        images, pairs = data.limit if images is None else min(images, data.limit), None
+    return Counts(images, pairs, 0)
+
+
+def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
+    """The work that the artifact `name` takes."""
+    images = _number(counts.images, "images")
+    match name:
+        case "corpus":
+            return _answers(experiment, counts)
+        case "classifier" | "cam_net":
+            return _training(experiment, name, counts)
+        case "cams" | "baseline_cams":
+            return _cams(experiment, name, counts)
+        case "scores" | "baseline_scores":
+            thresholds = len(experiment.evaluate.thresholds)
+            return Work(f"{name}: {images} at {thresholds} thresholds")
+        case "texts":
+            clip = experiment.model.clip.model.rpartition("/")[2]
+            return Work(f"texts: the unique ones of the answers, through CLIP {clip}")
+        case _:
+            return Work(f"{name}: {images}")
+
+
+def _answers(experiment: Experiment, counts: Counts) -> Work:
+    corpus = experiment.corpus
+    asked = counts.pairs if corpus.questions.about == "class" else counts.images
+    questions = None if asked is None else asked * num_templates(corpus.questions)
+    engine = getattr(corpus.engine, "model", "").rpartition("/")[2]
+    line = (
+        f"corpus: {_number(counts.images, 'images')}, {_number(questions, 'questions')} for "
+        f"{' '.join(filter(None, (corpus.engine.kind, engine)))}"
+    )
+    return Work(line, 2 * _ANSWER_BYTES * (questions or 0))
+
+
+def _training(experiment: Experiment, name: str, counts: Counts) -> Work:
+    fit = section(experiment, name)
+    per_step = batches_per_step(experiment, name) * fit.images_per_worker
+    steps = None if counts.images is None else num_steps(experiment, name, counts.images)
+    line = f"{name}: {fit.epochs} epochs, {_number(steps, 'steps')} of {per_step} images"
+    # Each checkpoint has the weights and the optimiser's momentum; the model is kept twice.
+    checkpoints = 2 * (experiment.compute.train.keep_checkpoints + 1) + 2
+    return Work(line, checkpoints * _weight_bytes(experiment, counts.classes))
+
+
+def _weight_bytes(experiment: Experiment, num_classes: int) -> int:
+    with torch.device("meta"):
+        net = build_cam_net(experiment.model.backbone, num_classes)
+    return sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())
+
+
+def _cams(experiment: Experiment, name: str, counts: Counts) -> Work:
+    cams = experiment.cams
+    side = 1 if cams.resolution == "full" else 4
+    cells = math.ceil(counts.height / side) * math.ceil(counts.width / side)
+    views = _VIEWS * len(cams.scales)
+    line = f"{name}: {_number(counts.images, 'images')}, each seen {views} times"
+    # Of float16; unfinished blocks and the shards they become are there at the same time.
+    return Work(line, 2 * 2 * cells * (counts.pairs or 0))
+
+
+def _number(number: int | None, what: str) -> str:
+    return what if number is None else f"{number:,} {what}"

@@ -1,0 +1,84 @@
+import pytest
+
+from qaclims_ray.preflight import checks
+from qaclims_ray.preflight.estimate import Counts
+
+
+def test_storage_that_takes_and_gives_a_file_is_fine(tmp_path):
+    probe = f"{tmp_path}/run/.preflight"
+    assert checks.storage_problems(f"{tmp_path}/run", probe) == []
+    assert checks.sees(probe)
+    checks.clean_up(probe)
+    checks.clean_up(probe)
+    assert not checks.sees(probe)
+
+
+def test_storage_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    (problem,) = checks.storage_problems(f"{tmp_path}/file", f"{tmp_path}/file/.preflight")
+    assert problem.startswith(f"run: {tmp_path}/file cannot be written and read: ")
+
+
+def test_a_submitted_jobs_own_copy_of_its_folder_is_no_place_for_a_run():
+    run = "/tmp/ray/session/runtime_resources/working_dir_files/pkg/runs/demo"
+    (problem,) = checks.storage_problems(run, f"{run}/.preflight")
+    assert "give run= an absolute path on storage that all nodes share, or a URL" in problem
+
+
+def test_a_path_that_nodes_lack_is_named_with_its_key():
+    seen = {"a": {"run": True}, "b": {"run": False}, "c": {"run": False}}
+    (problem,) = checks.sharing_problems({"run": "/data/run"}, seen)
+    assert problem == (
+        "run: /data/run is not there on b, c (2 of 3 nodes): give run= a folder that all nodes "
+        "share, or a URL"
+    )
+    assert checks.sharing_problems({"run": "/data/run"}, {"a": {"run": True}}) == []
+
+
+def test_full_disks_are_found(tmp_path):
+    assert checks.disk_problems(f"{tmp_path}/new/run", 10**6, {"a": 10**9}, 10**8) == []
+    assert checks.disk_problems("memory://run", 10**18, {}, 0) == []
+    problems = checks.disk_problems(f"{tmp_path}/new/run", 10**18, {"a": 10**7}, 10**8)
+    assert "about 1,000,000,000.0 GB will be written" in problems[0]
+    assert problems[1].startswith("a: a training copies 100 MB of images")
+
+
+def test_an_object_store_too_small_for_decoded_images_is_a_note(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path, {"compute.corpus.batch_size": 10})
+    counts = Counts(100, 100, 0, height=1000, width=1000)
+    assert checks.store_note(experiment, counts, 90_000_000) == []
+    (note,) = checks.store_note(experiment, counts, 89_000_000)
+    assert "90 MB of decoded images" in note
+    assert "compute.corpus.batch_size" in note
+
+
+def test_models_are_looked_for_where_they_are_needed(make_experiment, tmp_path):
+    nowhere = {
+        "corpus.engine.model": "somebody/nothing",
+        "model.clip.model": "ViT-nix",
+        "model.backbone_weights": "/nowhere/resnet.pth",
+    }
+    experiment = make_experiment(tmp_path, nowhere)
+    blip, clip = checks.model_problems(experiment, ["corpus", "texts", "classifier"])
+    assert blip.startswith("corpus.engine.model: 'somebody/nothing' is neither a folder here nor")
+    assert clip.startswith("model.clip.model: 'ViT-nix' is neither a folder nor a model")
+    assert checks.model_problems(experiment, ["images", "cams"]) == []
+    paths = checks.model_paths(experiment, ["classifier"])
+    assert paths == {"model.backbone_weights": "/nowhere/resnet.pth"}
+
+
+def test_the_demos_models_are_paths(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path)
+    names = ["images", "corpus", "texts", "classifier", "cam_net"]
+    assert checks.model_problems(experiment, names) == []
+    paths = checks.local_paths(experiment, names)
+    assert set(paths) >= {"corpus.engine.model", "model.clip.model"}
+    assert all(checks.sees(path) for path in paths.values())
+
+
+@pytest.mark.parametrize("root", ["/data/voc", "s3://bucket/voc"])
+def test_data_on_a_path_must_be_on_all_nodes(make_experiment, tmp_path, root):
+    experiment = make_experiment(tmp_path, {"data": {"kind": "voc12", "root": root}})
+    assert checks.local_paths(experiment, ["cams"]) == {}
+    expected = {} if "://" in root else {"data.root": root}
+    assert checks.local_paths(experiment, ["images"]) == expected
