@@ -7,17 +7,15 @@ COCO numbers its 80 categories from 1 to 90 with gaps. Here class index i is the
 the order of these numbers, and label maps hold i + 1, so 0 to 80: the 81 values of the published
 weakly supervised codes. Label maps are rasterised from the instances when an image is loaded (see
 `rasterise`). Labels are the union of all instances, crowds included; the images without any
-(702 of train, 367 of val) are left out, as in the published counts.
+(702 of train, 367 of val) are left out, as in the published counts, unless asked for.
 """
 
-import json
-import re
-from collections.abc import Iterator
 from pathlib import PurePosixPath
-from typing import Any
 
 from qaclims_ray.data.errors import attempt, sort_out
-from qaclims_ray.data.files import check_inside, join, read_text
+from qaclims_ray.data.files import check_inside, join, locate
+from qaclims_ray.data.json_stream import json_members
+from qaclims_ray.data.rasterise import refer_to
 from qaclims_ray.data.sources import Listing, Source, first_of_each_name
 
 CLASSES = (
@@ -45,95 +43,87 @@ EXPECTED_COUNTS: dict[str, tuple[int, int | None]] = {
 """Published number of images with labels of each split; the numbers of pairs are not."""
 
 _LABEL_OF_ID = {number: label for label, number in enumerate(CATEGORY_IDS)}
-_SEPARATORS = re.compile(r"[\s,:]*")
+
+_Image = tuple[str, int, int]
+"""File name, height, width."""
+_Instance = tuple[int, int, int]
+"""Category number; offset and size of the instance in its file."""
 
 
-def read_coco(root: str, split: str) -> Listing:
-    """List a split.
+def read_coco(
+    root: str,
+    split: str,
+    *,
+    annotations: str | None = None,
+    images: str | None = None,
+    unlabelled: bool = False,
+) -> Listing:
+    """List a split. The shapes of instances stay in their file until an image is loaded.
 
     Args:
         root: the folder that holds `train2014`, `val2014` and `annotations`; path or URL.
         split: `train` or `val`.
+        annotations: another instances file, below `root` or by absolute path or URL.
+        images: another folder of images, likewise.
+        unlabelled: list the images without instances too, as without labels and masks.
 
     Raises:
         ValueError: the instances file is missing or broken. What concerns one image only is in
             `Listing.errors`.
     """
-    path = join(root, "annotations", f"instances_{split}2014.json")
-    try:
-        images, objects = _read_instances(read_text(path, "COCO's instances in JSON"))
-    except KeyError as error:
-        raise ValueError(f"{path}: an image or instance lacks {error}") from error
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: broken JSON: {error}") from error
-    folder = join(root, f"{split}2014")
+    path = locate(root, annotations or f"annotations/instances_{split}2014.json")
+    folder = locate(root, images or f"{split}2014")
+    listed, objects = _read_instances(path)
+    bare = listed.keys() - objects.keys()
+    if unlabelled:
+        objects |= {number: [] for number in bare}
     sources, errors = sort_out(
-        (f"image {number}", attempt(_source, folder, images.get(number), about))
+        (f"image {number}", attempt(_source, folder, path, listed.get(number), about))
         for number, about in objects.items()
     )
     sources, repeated = first_of_each_name(sources)
-    num_unlabelled = len(images.keys() - objects.keys())
-    return Listing(sources, errors + repeated, CLASSES, num_unlabelled)
+    return Listing(sources, errors + repeated, CLASSES, 0 if unlabelled else len(bare))
 
 
-def _read_instances(text: str) -> tuple[dict[int, Any], dict[int, list[tuple[int, str]]]]:
-    """Images by number, and of each image (category number, JSON of what `rasterise` needs).
-
-    Instances are kept as text, one at a time: parsed, those of COCO would fill gigabytes.
-    """
-    images: dict[int, Any] = {}
-    objects: dict[int, list[tuple[int, str]]] = {}
-    for key, value in _members(text):
-        if key == "images":
-            images[value["id"]] = {part: value[part] for part in ("file_name", "height", "width")}
-        elif key == "annotations":
-            shape = {"iscrowd": value.get("iscrowd", 0), "segmentation": value["segmentation"]}
-            shape_json = json.dumps(shape, separators=(",", ":"))
-            objects.setdefault(value["image_id"], []).append((value["category_id"], shape_json))
+def _read_instances(path: str) -> tuple[dict[int, _Image], dict[int, list[_Instance]]]:
+    """Images by number, and the instances of each."""
+    images: dict[int, _Image] = {}
+    objects: dict[int, list[_Instance]] = {}
+    for key, value, offset, size in json_members(path):
+        match key, value:
+            case "images", {
+                "id": number,
+                "file_name": str(name),
+                "height": int(h),
+                "width": int(w),
+            }:
+                images[number] = (name, h, w)
+            case "annotations", {"image_id": number, "category_id": category, "segmentation": _}:
+                objects.setdefault(number, []).append((category, offset, size))
+            case (("images" | "annotations"), _):
+                raise ValueError(
+                    f"{path}: no COCO instances: one of its {key} lacks what belongs to it "
+                    f"(file_name, segmentation and so on), at byte {offset:,}"
+                )
+            case _:
+                pass
     return images, objects
 
 
-def _members(text: str) -> Iterator[tuple[str, Any]]:
-    """(key, value) of a JSON object; (key, element) again and again where the value is a list."""
-    decode = json.JSONDecoder().raw_decode
-    position = _next(text, 0)
-    if not text.startswith("{", position):
-        raise json.JSONDecodeError("expected an object", text, position)
-    position = _next(text, position + 1)
-    while not text.startswith("}", position):
-        key, position = decode(text, position)
-        position = _next(text, position)
-        is_list = text.startswith("[", position)
-        position = _next(text, position + is_list)
-        while not (is_list and text.startswith("]", position)):
-            value, position = decode(text, position)
-            yield key, value
-            position = _next(text, position)
-            if not is_list:
-                break
-        position = _next(text, position + is_list)
-
-
-def _next(text: str, position: int) -> int:
-    """Where the next token starts; commas and colons count as white space."""
-    found = _SEPARATORS.match(text, position)
-    return found.end() if found else position
-
-
-def _source(folder: str, image: dict[str, Any] | None, objects: list[tuple[int, str]]) -> Source:
+def _source(
+    folder: str, instances_file: str, image: _Image | None, objects: list[_Instance]
+) -> Source:
     if image is None:
         raise ValueError("instances of an image that the file does not list")
-    unknown = {number for number, _ in objects} - _LABEL_OF_ID.keys()
+    unknown = {number for number, _, _ in objects} - _LABEL_OF_ID.keys()
     if unknown:
         raise ValueError(f"category {min(unknown)} is not one of COCO's 80")
-    shapes = ",".join(
-        f'{{"label":{_LABEL_OF_ID[number]},{shape_json[1:]}' for number, shape_json in objects
-    )
-    size = f'"height":{image["height"]},"width":{image["width"]}'
+    name, height, width = image
+    labelled = [(_LABEL_OF_ID[number], offset, size) for number, offset, size in objects]
     return Source(
-        name=PurePosixPath(image["file_name"]).stem,
-        image=join(folder, check_inside(image["file_name"])),
-        labels=sorted({_LABEL_OF_ID[number] for number, _ in objects}),
+        name=PurePosixPath(name).stem,
+        image=join(folder, check_inside(name)),
+        labels=sorted({label for label, _, _ in labelled}) or None,
         mask=None,
-        annotations=f'{{{size},"objects":[{shapes}]}}',
+        annotations=refer_to(instances_file, height, width, labelled) if labelled else None,
     )

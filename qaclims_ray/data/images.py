@@ -12,7 +12,6 @@ on (seed, epoch, name) only: every worker gives every image the same view.
 
 import io
 import zlib
-from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
@@ -65,7 +64,7 @@ def decode_mask(png: bytes, *, max_pixels: int = MAX_PIXELS) -> LabelMap:
 
     Raises:
         ValueError: as `decode`; also for a colour image, which holds no indices, and for values
-            above 255.
+            below 0 or above 255.
     """
     picture = upright(open_picture(png, max_pixels))
     if picture.mode not in ("1", "L", "P", "I", "I;16"):
@@ -74,8 +73,9 @@ def decode_mask(png: bytes, *, max_pixels: int = MAX_PIXELS) -> LabelMap:
             "save it as a paletted or grey PNG"
         )
     values = np.array(picture)
-    if values.max() > 255:
-        raise ValueError(f"mask value {values.max()} is above 255")
+    wrong = values[(values < 0) | (values > 255)]
+    if wrong.size:
+        raise ValueError(f"mask value {wrong[0]} is not in 0 to 255")
     return values.astype(np.uint8)
 
 
@@ -135,11 +135,6 @@ def normalise(image: Image) -> Float32[np.ndarray, "3 H W"]:
     for channel in range(3):  # "clip" is the mode that needs no buffer
         np.take(_NORMALISED[channel], image[..., channel], out=out[channel], mode="clip")
     return out
-
-
-def pyramid(image: Image, scales: Sequence[float]) -> list[Pixels]:
-    """The image at each scale (bicubic), normalised; flips are left to the network's side."""
-    return [normalise(rescale(image, scale)) for scale in scales]
 
 
 def view_rng(seed: int, epoch: int, name: str) -> np.random.Generator:

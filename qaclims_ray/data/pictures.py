@@ -65,14 +65,19 @@ def to_rgb(picture: pil.Image) -> pil.Image:
     """8-bit RGB of a picture of any mode; transparent pixels are laid over white.
 
     Raises:
-        ValueError: floating-point pixels, whose range nobody knows.
+        ValueError: floating-point pixels, or more than 16 bits: nobody knows which is white.
     """
     if picture.mode == "F":
         raise ValueError("the image has floating-point pixels; save it with 8 or 16 bits")
     if picture.mode.startswith("I"):
         # Pillow's own conversion clips 16-bit samples at 255.
-        samples = np.clip(np.array(picture), 0, 65535) // 257
-        return pil.fromarray(samples.astype(np.uint8)).convert("RGB")
+        samples = np.array(picture)
+        if samples.min() < 0 or samples.max() > 65535:
+            raise ValueError(
+                f"the image has grey values from {samples.min()} to {samples.max()}; save it with "
+                "8 or 16 bits"
+            )
+        return pil.fromarray((samples // 257).astype(np.uint8)).convert("RGB")
     if picture.has_transparency_data:
         picture = picture.convert("RGBA")
         picture = pil.alpha_composite(pil.new("RGBA", picture.size, "white"), picture)

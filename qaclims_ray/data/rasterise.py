@@ -1,17 +1,51 @@
 """COCO instances to label maps."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from pycocotools import mask
 
+from qaclims_ray.data.files import read_ranges
 from qaclims_ray.types import BACKGROUND, IGNORE, LabelMap
 
 coco_mask: Any = mask  # its type stubs are wrong about frPyObjects
 
 
-def rasterise(annotations: str) -> LabelMap:
+def refer_to(path: str, height: int, width: int, instances: Sequence[tuple[int, int, int]]) -> str:
+    """Reference to one image's instances, which stay in their file.
+
+    Args:
+        path: file of instances, local or remote.
+        height: of the image.
+        width: of the image.
+        instances: (class index, offset, size) of each; its JSON lies there in the file.
+    """
+    about = {"file": path, "height": height, "width": width, "instances": instances}
+    return json.dumps(about, separators=(",", ":"))
+
+
+def rasterise_reference(reference: str) -> LabelMap:
+    """Label map of the instances that `refer_to` refers to.
+
+    Raises:
+        ValueError: the file has changed since, or as `rasterise`.
+    """
+    about = json.loads(reference)
+    labels = [label for label, _, _ in about["instances"]]
+    ranges = [(offset, size) for _, offset, size in about["instances"]]
+    parts = read_ranges(about["file"], ranges) if ranges else []
+    try:
+        objects = [
+            {**json.loads(part), "label": label} for part, label in zip(parts, labels, strict=True)
+        ]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{about['file']} has changed since it was listed") from error
+    return rasterise(objects, height=about["height"], width=about["width"])
+
+
+def rasterise(objects: Sequence[Mapping[str, Any]], *, height: int, width: int) -> LabelMap:
     """Label map of one image from its instances.
 
     Crowd regions are painted first, then the objects from the largest to the smallest, so that a
@@ -20,21 +54,20 @@ def rasterise(annotations: str) -> LabelMap:
     count it either.
 
     Args:
-        annotations: JSON object `{"height", "width", "objects": [{"label", "iscrowd",
-            "segmentation"}]}`; label is a class index, segmentation as in COCO: a list of
-            polygons or a run-length code.
+        objects: `{"label", "iscrowd", "segmentation"}` of each; label is a class index,
+            segmentation as in COCO: a list of polygons or a run-length code.
+        height: of the image.
+        width: of the image.
 
     Raises:
         ValueError: a segmentation does not fit the image.
     """
-    image = json.loads(annotations)
-    height, width = image["height"], image["width"]
     label_map = np.full((height, width), BACKGROUND, np.uint8)
-    objects = [
-        (not item["iscrowd"], item["label"], _region(item["segmentation"], height, width))
-        for item in image["objects"]
+    regions = [
+        (not item.get("iscrowd"), item["label"], _region(item["segmentation"], height, width))
+        for item in objects
     ]
-    for no_crowd, label, region in sorted(objects, key=lambda o: (o[0], -int(o[2].sum()))):
+    for no_crowd, label, region in sorted(regions, key=lambda o: (o[0], -int(o[2].sum()))):
         label_map[region] = label + 1 if no_crowd else IGNORE
     return label_map
 

@@ -1,7 +1,10 @@
 """The data section of a configuration to the reader that lists it."""
 
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 import fsspec
 
@@ -9,26 +12,60 @@ from qaclims_ray.data.coco14 import read_coco
 from qaclims_ray.data.folder import read_folder
 from qaclims_ray.data.sources import Listing
 from qaclims_ray.data.voc12 import read_voc
+from qaclims_ray.data.webdataset import read_webdataset
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.world import CLASSES
-from qaclims_ray.sections import Coco14, Demo, Folder, Voc12
-from qaclims_ray.storage import absolute
+from qaclims_ray.sections.data import Coco14, Demo, Folder, Voc12, WebDataset
+from qaclims_ray.storage import absolute, shown
+from qaclims_ray.types import IGNORE
+
+Data: TypeAlias = Voc12 | Coco14 | Folder | WebDataset | Demo
+"""The `data` section of an experiment."""
 
 
-def read(data: Voc12 | Coco14 | Folder | Demo, run: str) -> Listing:
+def read(data: Data, run: str) -> Listing:
     """List a data set; the demo world is first drawn below `run`.
 
     Raises:
-        ValueError: files that the whole set needs are missing or wrong, or no image is left.
+        ValueError: files that the whole set needs are missing or wrong, no image is left, or there
+            are masks and more classes than they can hold.
     """
-    listing = _list(data, run)
+    try:
+        listing = _presentable(_list(data, run))
+    except ValueError as error:
+        raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
+    _check_masks(listing)
     if not listing.sources:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in listing.errors[:3])
         raise ValueError(f"no image with labels in the data set. First reasons: {reasons or '-'}")
     return listing
 
 
-def _list(data: Voc12 | Coco14 | Folder | Demo, run: str) -> Listing:
+def _presentable(listing: Listing) -> Listing:
+    """The listing without secrets of URLs in its errors, whose names stay unique."""
+    errors: list[tuple[str, str]] = []
+    count: Counter[str] = Counter()
+    for name, reason in listing.errors:
+        name = shown(name)
+        count[name] += 1
+        again = f" ({count[name]})" if count[name] > 1 else ""
+        errors.append((f"{name}{again}", shown(reason)))
+    return replace(listing, errors=errors)
+
+
+def _check_masks(listing: Listing) -> None:
+    num_classes = len(listing.class_names)
+    if num_classes < IGNORE:
+        return
+    if any(source["mask"] or source["annotations"] for source in listing.sources):
+        raise ValueError(
+            f"masks hold at most {IGNORE - 1} classes, the data set has {num_classes:,}: value 0 "
+            f"is the background and {IGNORE} counts for nothing; take the masks away, or merge "
+            "classes"
+        )
+
+
+def _list(data: Data, run: str) -> Listing:
     match data:
         case Voc12():
             return read_voc(
@@ -38,9 +75,29 @@ def _list(data: Voc12 | Coco14 | Folder | Demo, run: str) -> Listing:
                 masks_folder=data.masks,
             )
         case Coco14():
-            return read_coco(absolute(data.root), data.split)
+            return read_coco(
+                absolute(data.root),
+                data.split,
+                annotations=data.annotations,
+                images=data.images,
+                unlabelled=data.unlabelled,
+            )
         case Folder():
-            return read_folder(absolute(data.root), class_names=data.class_names)
+            return read_folder(
+                absolute(data.root),
+                class_names=data.class_names,
+                labels_file=data.labels_file,
+                unlabelled=data.unlabelled,
+            )
+        case WebDataset():
+            shards = [data.shards] if isinstance(data.shards, str) else data.shards
+            return read_webdataset(
+                [absolute(shard) for shard in shards],
+                class_names=data.class_names,
+                classes_file=data.classes_file,
+                label_suffixes=data.label_suffixes,
+                unlabelled=data.unlabelled,
+            )
         case Demo():
             return _demo(data, run)
 

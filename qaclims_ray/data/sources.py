@@ -1,7 +1,8 @@
 """What every reader returns, and how one of its images is loaded.
 
-A reader (`voc12`, `coco14`, `folder`) lists a data set without opening an image; `load` then opens
-one image, so that the work spreads over processes and one broken file stops nothing.
+A reader (`voc12`, `coco14`, `folder`, `webdataset`) lists a data set without opening an image;
+`load` then opens one image, so that the work spreads over processes and one broken file stops
+nothing.
 """
 
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from qaclims_ray.data.images import (
     orient,
     orientation,
 )
-from qaclims_ray.data.rasterise import rasterise
+from qaclims_ray.data.rasterise import rasterise_reference
+from qaclims_ray.storage import shown
 from qaclims_ray.types import IGNORE, ImageRow, LabelMap
 
 
@@ -27,13 +29,13 @@ class Source(TypedDict):
 
     name: str
     image: str
-    """Path or fsspec URL of the file."""
-    labels: list[int]
-    """Class indices, sorted, unique."""
+    """Path or fsspec URL of the file, or of a member of a tar (see `files.member`)."""
+    labels: list[int] | None
+    """Class indices, sorted, unique; None where nobody labelled the image."""
     mask: str | None
     """Path or URL of a label-map PNG."""
     annotations: str | None
-    """Instances that the mask is rasterised from (see `rasterise`)."""
+    """Reference to the instances that the mask is rasterised from (see `rasterise.refer_to`)."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,14 @@ def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> I
     Raises:
         ValueError: the reason why this image cannot be used, for its line in `_errors`.
     """
-    labels = sorted(set(source["labels"]))
+    try:
+        return _load(source, num_classes, max_pixels)
+    except ValueError as error:
+        raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
+
+
+def _load(source: Source, num_classes: int, max_pixels: int) -> ImageRow:
+    labels = None if source["labels"] is None else sorted(set(source["labels"]))
     if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
         raise ValueError(f"labels {labels} are not all in 0 to {num_classes - 1}")
     image = read_bytes(source["image"])
@@ -100,7 +109,7 @@ def first_of_each_name(sources: list[Source]) -> tuple[list[Source], list[tuple[
 
 def _read_mask(source: Source, max_pixels: int) -> LabelMap | None:
     if source["annotations"] is not None:
-        return rasterise(source["annotations"])
+        return rasterise_reference(source["annotations"])
     if source["mask"] is None:
         return None
     png = read_bytes(source["mask"])

@@ -16,7 +16,8 @@ from xml.etree import ElementTree
 
 from qaclims_ray.data.cls_labels import read_cls_labels
 from qaclims_ray.data.errors import attempt, sort_out
-from qaclims_ray.data.files import check_inside, join, read_all, read_text, walk
+from qaclims_ray.data.files import check_inside, join, present, read_all, read_text
+from qaclims_ray.data.label_files import nearest
 from qaclims_ray.data.sources import Listing, Source, first_of_each_name
 
 CLASSES = (
@@ -39,6 +40,13 @@ EXPECTED_COUNTS: dict[str, tuple[int, int | None]] = {
     "val": (1_449, None),
 }
 """Published number of images, and of pairs where known, of each split."""
+
+_TRAIN_AUG = (
+    "The 10,582 names of train_aug (VOC's train and the images of SBD, Hariharan et al. 2011, "
+    "without those of val) are not part of VOC: codes for weakly supervised segmentation publish "
+    "them, such as jiwoon-ahn/irn (voc12/train_aug.txt), mostly with the label maps of "
+    "SegmentationClassAug. Put the list there, or give its path or URL: data.split=…/train_aug.txt"
+)
 
 
 def read_voc(
@@ -67,13 +75,12 @@ def read_voc(
             image only is in `Listing.errors`.
     """
     if masks_folder is None:
-        augmented = PurePosixPath(split).stem.endswith("aug")
-        masks_folder = "SegmentationClassAug" if augmented else "SegmentationClass"
+        masks_folder = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
     listed, errors = _read_list(root, split, masks_folder)
     listed, repeated = first_of_each_name(listed)
     errors += repeated
-    if split == "test":
-        sources = [Source({**source, "mask": None}) for source in listed]
+    if PurePosixPath(split).stem == "test":
+        sources = [Source({**source, "labels": None, "mask": None}) for source in listed]
         return Listing(sources, errors, tuple(class_names))
     sources, unlabelled = _with_labels(root, listed, class_names, labels_file)
     return Listing(_with_masks(root, sources), errors + unlabelled, tuple(class_names))
@@ -94,7 +101,7 @@ def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
     unknown = sorted(names - set(class_names))
     if unknown:
         raise ValueError(
-            f"unknown class {unknown[0]!r} in its annotation; known are {', '.join(class_names)}"
+            f"unknown class {unknown[0]!r} in its annotation; {nearest(unknown[0], class_names)}"
         )
     return sorted(class_names.index(name) for name in names)
 
@@ -104,12 +111,17 @@ def _read_list(
 ) -> tuple[list[Source], list[tuple[str, str]]]:
     """Sources still without labels, with masks where they ought to be; and illegal names."""
     path = split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
-    lines = read_text(path, "a list of image names, one per line").splitlines()
+    expected = "a list of image names, one per line"
+    lines = read_text(path, f"{expected}. {_TRAIN_AUG}" if _is_augmented(split) else expected)
     return sort_out(
         (f"{line.strip()} (line {number})", attempt(_entry, root, line.strip(), masks_folder))
-        for number, line in enumerate(lines, start=1)
+        for number, line in enumerate(lines.splitlines(), start=1)
         if line.strip()
     )
+
+
+def _is_augmented(split: str) -> bool:
+    return PurePosixPath(split).stem.endswith("aug")
 
 
 def _entry(root: str, line: str, masks_folder: str) -> Source:
@@ -133,10 +145,9 @@ def _entry(root: str, line: str, masks_folder: str) -> Source:
 
 def _with_masks(root: str, sources: list[Source]) -> list[Source]:
     """The sources, their mask None where there is no such file."""
-    folders = {source["mask"].rpartition("/")[0] for source in sources if source["mask"]}
-    present = {join(folder, file) for folder in folders for file in walk(folder)}
+    there = present([source["mask"] for source in sources if source["mask"]])
     return [
-        Source({**source, "mask": source["mask"] if source["mask"] in present else None})
+        Source({**source, "mask": source["mask"] if source["mask"] in there else None})
         for source in sources
     ]
 

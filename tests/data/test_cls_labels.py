@@ -57,7 +57,7 @@ def test_nothing_in_the_file_is_run(tmp_path, monkeypatch):
     [np.zeros(3), np.array([{"a": 1}, {"b": 2}]), {"a": "text"}, {"a": np.array(["x"])}, "text"],
 )
 def test_other_contents_are_errors(tmp_path, content):
-    with pytest.raises(ValueError, match="not a dict of names to arrays"):
+    with pytest.raises(ValueError, match=r"not a (pickled )?dict|cannot be loaded"):
         read_cls_labels(save(tmp_path / "l.npy", content), 3)
 
 

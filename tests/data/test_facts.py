@@ -1,19 +1,21 @@
 import json
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pytest
 
-from qaclims_ray.data.facts import check_known_set, facts_of
+from qaclims_ray.data.facts import COLUMNS, check_known_set, describe, facts_of
 from qaclims_ray.data.sources import Listing
 from qaclims_ray.types import SCHEMAS
 
-COLUMNS = ["height", "width", "labels", "mask"]
+STORED = ["height", "width", "labels", "mask"]
 NAMES = ("cat", "dog", "fox")
 
 
 def table(*rows):
-    schema = pa.schema([SCHEMAS["images"].field(name) for name in COLUMNS])
-    return pa.Table.from_pylist([dict(zip(COLUMNS, row, strict=True)) for row in rows], schema)
+    schema = pa.schema([SCHEMAS["images"].field(name) for name in STORED])
+    stored = pa.Table.from_pylist([dict(zip(STORED, row, strict=True)) for row in rows], schema)
+    return pads.dataset(stored).to_table(columns=COLUMNS)
 
 
 def listing(**more):
@@ -28,12 +30,19 @@ def test_facts():
         "num_pairs": 6,
         "num_masks": 2,
         "num_unlabelled": 4,
+        "num_kept_unlabelled": 0,
         "num_listed_errors": 0,
         "images_per_class": {"cat": 2, "dog": 4, "fox": 0},
         "height": (10, 20, 60),
         "width": (10, 20, 30),
     }
     assert json.loads(json.dumps(facts))["num_images"] == 6
+
+
+def test_images_without_labels_are_counted_apart_from_those_without_a_class():
+    facts = facts_of(table((1, 1, [0], None), (1, 1, [], None), (1, 1, None, None)), listing())
+    assert (facts["num_pairs"], facts["num_kept_unlabelled"]) == (1, 1)
+    assert "1 images without labels" in describe(facts)
 
 
 def test_facts_of_nothing():
@@ -78,3 +87,19 @@ def test_classes_without_images_and_images_without_masks():
         "1 of 2 images have no mask",
     ]
     assert check_known_set("folder", None, facts | {"num_masks": 0})[1:] == []
+
+
+def test_people_see_all_facts():
+    images = table((10, 1300, [0, 1], b"m"), (20, 10, [1], None))
+    facts = facts_of(images, listing(errors=[("a", "broken")], num_unlabelled=4))
+    assert describe(facts).splitlines() == [
+        "2 images, 3 pairs (image, class)",
+        "left out: 4 that nobody labelled, 1 that cannot be listed",
+        "masks: 1, 1 images have none",
+        "height: 10 to 20 pixels, median 15",
+        "width:  10 to 1,300 pixels, median 655",
+        "images per class:",
+        "  cat         1",
+        "  dog         2",
+        "  fox         0",
+    ]

@@ -28,7 +28,10 @@ def read(root, make, text, file="labels.csv", **options):
 
 
 def labels(listing):
-    return {s["name"]: [listing.class_names[i] for i in s["labels"]] for s in listing.sources}
+    return {
+        s["name"]: s["labels"] and [listing.class_names[i] for i in s["labels"]]
+        for s in listing.sources
+    }
 
 
 def test_csv_with_class_names(root, make):
@@ -143,6 +146,92 @@ def test_text_in_another_encoding_is_named(root, make):
 @given(st.text(max_size=200))
 def test_any_text_is_lines_or_errors(text):
     for parse in (parse_csv, parse_jsonl):
-        lines, errors = parse(text)
+        # Not as the first line, which may be a header, and then a wrong one.
+        lines, errors = parse(f"a.jpg,cat\n{text}")
         assert all(line.number >= 1 for line in lines)
         assert all(number >= 1 for number, _ in errors)
+
+
+def test_a_column_or_key_names_masks(root, make):
+    make.put(root / "masks" / "other.png", b"")
+    text = "file,mask,labels\na.jpg,other.png,cat\nsub/c.jpg,,cat;dog\nb.jpeg,../x.png,cat\n"
+    listing = read(root, make, text)
+    masks = {s["name"]: s["mask"] for s in listing.sources}
+    assert masks == {"a": f"{root}/masks/other.png", "sub__c": f"{root}/masks/sub/c.png"}
+    assert labels(listing) == {"a": ["cat"], "sub__c": ["cat", "dog"]}
+    assert "'../x.png' is not a path below its folder" in listing.errors[0][1]
+    line = {"image": "a", "labels": ["cat"], "mask": "https://x.org/m.png"}
+    (root / "labels.csv").unlink()
+    listing = read(root, make, json.dumps(line), "labels.jsonl")
+    assert listing.sources[0]["mask"] == "https://x.org/m.png"
+
+
+def test_a_labels_file_of_another_name_or_place(root, make, tmp_path_factory):
+    make.put(root / "labels.csv", "a.jpg,cat")
+    assert labels(read(root, make, "b,dog", "mine/some.csv", labels_file="mine/some.csv")) == {
+        "b": ["dog"]
+    }
+    other = tmp_path_factory.mktemp("other") / "x.jsonl"
+    make.put(other, '{"image": "b", "labels": ["owl"]}')
+    assert labels(read_folder(str(root), labels_file=str(other))) == {"b": ["owl"]}
+
+
+def test_images_without_labels_on_request(root, make):
+    everything = read_folder(str(root), unlabelled=True)
+    assert labels(everything) == dict.fromkeys(["a", "b", "sub__c", "sub__deep__d"])
+    assert (everything.class_names, everything.num_unlabelled) == ((), 0)
+    listing = read(root, make, "a.jpg,cat\nb\n", unlabelled=True)
+    assert labels(listing) == {"a": ["cat"], "b": [], "sub__c": None, "sub__deep__d": None}
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("image,labels,width,split", "has the columns 'width', 'split': legal are 'image', 'lab"),
+        ("image,cat,dog", "has the columns 'cat', 'dog'"),
+        ("name,mask", "has no labels"),
+    ],
+)
+def test_a_header_with_other_columns_is_an_error(root, make, header, message):
+    with pytest.raises(ValueError, match=rf"labels\.csv: the header '{header}' {message}"):
+        read(root, make, f"{header}\na.jpg,x,1,train\n")
+
+
+@pytest.mark.parametrize(
+    "header", ["File,Class 1,class 2", "image,label_1,label_2", "name,labels,"]
+)
+def test_columns_of_labels_may_have_several_names(root, make, header):
+    assert labels(read(root, make, f"{header}\na.jpg,cat,dog\n")) == {"a": ["cat", "dog"]}
+
+
+def test_a_class_name_that_comes_twice_is_an_error(root, make):
+    with pytest.raises(
+        ValueError, match=r"data\.class_names: class names must differ.*'cat' comes"
+    ):
+        read(root, make, "a.jpg,cat", class_names=["cat", "dog", "cat"])
+    make.put(root / "classes.txt", "cat\ncat\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: class names must differ"):
+        read(root, make, "a.jpg,cat")
+
+
+def test_an_unknown_class_among_many_names_the_nearest_or_a_few(root, make):
+    many = [f"class {number}" for number in range(300)]
+    listing = read(root, make, "a.jpg,clas 17\nb,???\n", class_names=many)
+    reasons = [reason for _, reason in listing.errors]
+    assert "did you mean 'class 17'?" in reasons[0]
+    assert reasons[1].endswith("class 2, class 3, class 4 and 295 more")
+
+
+@pytest.mark.parametrize("url", ["https://example.org/x/", "s3://b/", "https://h/a/?id=1"])
+def test_a_url_without_a_file_is_recorded(root, make, url):
+    listing = read(root, make, f"a.jpg,cat\n{url},cat\n")
+    assert list(labels(listing)) == ["a"]
+    assert "names no file" in listing.errors[0][1]
+
+
+def test_urls_of_one_name_are_an_error_that_names_both(root, make):
+    urls = "s3://b/cats/1.jpg", "s3://b/dogs/1.jpg"
+    listing = read(root, make, f"{urls[0]},cat\n{urls[1]},dog\n")
+    assert labels(listing) == {"1": ["cat"]}
+    ((_, reason),) = listing.errors
+    assert all(url in reason for url in urls)

@@ -11,7 +11,6 @@ from qaclims_ray.data.images import (
     encode_mask,
     flip,
     normalise,
-    pyramid,
     rescale,
     resize,
     resize_long,
@@ -137,17 +136,6 @@ def test_an_image_and_its_label_map_are_cropped_alike():
         image = crop(pixels, 40, np.random.default_rng(seed))
         np.testing.assert_array_equal(image[0] == 0, cut == IGNORE)
         np.testing.assert_array_equal(image[0][cut != IGNORE] - 1, cut[cut != IGNORE])
-
-
-def test_pyramid_has_the_published_sizes():
-    levels = pyramid(random_image(75, 100), (1.0, 0.5, 1.5, 2.0))
-    assert [level.shape for level in levels] == [
-        (3, 75, 100),
-        (3, 38, 50),
-        (3, 112, 150),
-        (3, 150, 200),
-    ]
-    np.testing.assert_array_equal(levels[0], normalise(random_image(75, 100)))
 
 
 def views(image, **changes):

@@ -35,6 +35,13 @@ def test_16_bit_colour_tiff_and_32_bit_grey_tiff(make):
     np.testing.assert_array_equal(decode(make.encode(deep, "TIFF"))[..., 0], GREY)
 
 
+@pytest.mark.parametrize("value", [-1, 70_000])
+def test_grey_values_beyond_16_bits_are_refused(make, value):
+    picture = pil.fromarray(np.array([[0, value]], np.int32))
+    with pytest.raises(ValueError, match=f"grey values from .*{value}"):
+        decode(make.encode(picture, "TIFF"))
+
+
 def test_floating_point_pixels_are_refused(make):
     picture = pil.fromarray(GREY.astype(np.float32))
     with pytest.raises(ValueError, match="floating-point"):
@@ -163,8 +170,11 @@ def test_masks_keep_palette_indices_and_grey_values(make):
 def test_colour_masks_and_large_values_are_refused(make):
     with pytest.raises(ValueError, match="colour image"):
         decode_mask(make.encode(pil.fromarray(make.photo())))
-    with pytest.raises(ValueError, match="300 is above 255"):
+    with pytest.raises(ValueError, match="300 is not in 0 to 255"):
         decode_mask(make.encode(pil.fromarray(np.full((2, 2), 300, np.uint16))))
+    negative = make.encode(pil.fromarray(np.array([[0, -1]], np.int32)), "TIFF")
+    with pytest.raises(ValueError, match="-1 is not in 0 to 255"):
+        decode_mask(negative)
 
 
 def test_decoded_pixels_may_be_written_to(make):

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image as pil
 
 from qaclims_ray.data.images import decode, decode_mask
+from qaclims_ray.data.rasterise import refer_to
 from qaclims_ray.data.sources import Source, first_of_each_name, load
 from qaclims_ray.data.voc12 import read_voc
 
@@ -121,16 +122,20 @@ def test_a_mask_of_the_shown_pixels_stays(tmp_path, make):
     np.testing.assert_array_equal(decode_mask(row["mask"]), shown)
 
 
-def test_instances_become_the_mask(image):
-    box = {"label": 1, "iscrowd": 0, "segmentation": [[0, 0, 30, 0, 30, 10, 0, 10]]}
-    annotations = {"height": 20, "width": 30, "objects": [box]}
-    row = load(source(image, annotations=json.dumps(annotations)), num_classes=2)
+def test_instances_become_the_mask(tmp_path, image):
+    box = {"iscrowd": 0, "segmentation": [[0, 0, 30, 0, 30, 10, 0, 10]]}
+    file = tmp_path / "instances.json"
+    file.write_text(f"[1, {json.dumps(box)}]")
+    place = (1, 4, len(json.dumps(box)))
+    row = load(source(image, annotations=refer_to(str(file), 20, 30, [place])), num_classes=2)
     mask = decode_mask(row["mask"])
     assert set(np.unique(mask[:10])) == {2}
     assert set(np.unique(mask[10:])) == {0}
-    annotations["height"] = 10
     with pytest.raises(ValueError, match="instances: the mask is 30 x 10"):
-        load(source(image, annotations=json.dumps(annotations)), num_classes=2)
+        load(source(image, annotations=refer_to(str(file), 10, 30, [place])), num_classes=2)
+    file.write_text("[2, 3]" + " " * 99)
+    with pytest.raises(ValueError, match=r"instances\.json has changed since it was listed"):
+        load(source(image, annotations=refer_to(str(file), 20, 30, [place])), num_classes=2)
 
 
 def test_the_first_of_each_name_stays():

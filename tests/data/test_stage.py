@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -6,6 +7,7 @@ import time
 from pathlib import Path
 from textwrap import dedent
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -16,8 +18,8 @@ from qaclims_ray.attempts import Attempt
 from qaclims_ray.data import readers, stage
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
-from qaclims_ray.sections import Pool
-from qaclims_ray.tables import publish, read_table
+from qaclims_ray.sections.compute import Pool
+from qaclims_ray.tables import publish, read_errors, read_table
 
 
 @pytest.fixture
@@ -80,6 +82,87 @@ def test_broken_images_are_recorded_and_the_others_are_there(
     assert (images.require()["rows"], images.require()["errors"]) == (6, 2)
 
 
+def test_a_broken_image_has_no_other_loaded_twice(tmp_path, monkeypatch):
+    seen = []
+
+    def load(source, **_):
+        seen.append(source["name"])
+        if source["name"] == "b":
+            raise PermissionError("b.jpg")
+        image = {"image": b"", "height": 1, "width": 1, "labels": [0], "mask": None}
+        return {"name": source["name"], **image}
+
+    monkeypatch.setattr(stage, "load", load)
+    loader = stage.Loader(1, 100, Artifact("images", str(tmp_path), {}), 1)
+    rows = loader(pa.table({"name": ["a", "b", "c", "d"]})).to_pylist()
+    assert seen == ["a", "b", "c", "d"]
+    errors = {row["name"]: row["error"] for row in rows}
+    assert errors == {"a": None, "b": "PermissionError: b.jpg", "c": None, "d": None}
+
+
+def test_failed_images_of_a_complete_artifact_are_tried_again_alone(
+    local_ray, make_experiment, tmp_path, damaged, monkeypatch
+):
+    experiment = make_experiment(tmp_path)
+    stage.run(experiment)
+    monkeypatch.undo()
+    again = stage.run(experiment, retry_errors=True)
+    assert again.startswith("images: 8 rows, 0 errors, ")
+    undisturbed = make_experiment(tmp_path / "undisturbed")
+    stage.run(undisturbed)
+    one, other = artifact(experiment, "images"), artifact(undisturbed, "images")
+    assert read_table(one).equals(read_table(other))
+    assert stage.run(experiment, retry_errors=True).startswith("images: complete already")
+
+
+def test_labels_that_change_after_ingest_are_noticed(
+    local_ray, make_experiment, tmp_path, caplog, png
+):
+    root = tmp_path / "mine"
+    (root / "images").mkdir(parents=True)
+    (root / "images" / "a.png").write_bytes(png(np.zeros((2, 2, 3), np.uint8)))
+    (root / "labels.csv").write_text("name,labels\na.png,cat\n")
+    data = {"data": {"kind": "folder", "root": str(root), "max_errors": 100}}
+    experiment = make_experiment(tmp_path / "run", data)
+    stage.run(experiment)
+    stage.run(experiment)
+    assert "labels changed" not in caplog.text
+    (root / "labels.csv").write_text("name,labels\na.png,dog\n")
+    assert "complete already" in stage.run(experiment)
+    assert "the labels changed since images was made: pass --overwrite" in caplog.text
+    caplog.clear()
+    stage.run(experiment, overwrite=True)
+    assert "labels changed" not in caplog.text
+    assert class_names(artifact(experiment, "images")) == ("dog",)
+
+
+class Collector:
+    """An actor that hands rows on."""
+
+    def __call__(self, rows):
+        return rows
+
+
+def test_rows_are_prepared_by_tasks_of_their_own(local_ray, tmp_path, monkeypatch):
+    """Fused into the actors, they would be prepared by these, one batch after the other."""
+    source, plans = str(tmp_path / "source.parquet"), []
+    pq.write_table(pa.table({"name": ["a", "b"]}), source)
+    monkeypatch.setattr(stage, "write_rows", lambda rows, _: plans.append(rows))
+
+    def prepare(rows):
+        return rows
+
+    target = Artifact("corpus", str(tmp_path / "corpus"), {})
+    for num_cpus in (0.5, 1, 2):
+        stage.map_rows(
+            [source], ["name"], target, Collector, {}, Pool(num_cpus=num_cpus), "compute.corpus",
+            expected=2, prepare=prepare,
+        )  # fmt: skip
+        stats = plans[-1].materialize().stats()
+        assert re.search(r"MapBatches\(prepare\):", stats), stats
+        assert re.search(r"MapBatches\(Collector\):", stats), stats
+
+
 def test_more_broken_images_than_allowed_stop_it_and_lose_nothing(
     local_ray, make_experiment, tmp_path, damaged
 ):
@@ -129,7 +212,7 @@ DRIVER = dedent("""\
     from qaclims_ray.attempts import Attempt
     from qaclims_ray.compute import start
     from qaclims_ray.data.stage import map_rows
-    from qaclims_ray.sections import Compute, Pool
+    from qaclims_ray.sections.compute import Compute, Pool
 
     source, uri, log, address = sys.argv[1:]
 
@@ -153,7 +236,8 @@ DRIVER = dedent("""\
     start(Compute(address=address))
     pool = Pool(num_actors=1, batch_size=%d, block_rows=%d)
     target = Artifact("corpus", uri, {})
-    map_rows([source], ["name"], target, Slow, {"target": target, "log": log}, pool, "compute.corpus", expected=%d)
+    slow = {"target": target, "log": log}
+    map_rows([source], ["name"], target, Slow, slow, pool, "compute.corpus", expected=%d)
 """) % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
 
 
@@ -214,30 +298,38 @@ def test_a_killed_map_goes_on_and_ends_as_an_undisturbed_one(driver):
     assert errors == [{"name": "13", "reason": "ValueError: unlucky"}]
 
 
-def test_a_row_that_kills_its_process_is_recorded_and_harms_no_other(local_ray, tmp_path):
+@pytest.mark.parametrize(("deadly_times", "errors"), [(1, 0), (9, 1)])
+def test_a_process_that_dies_harms_no_row_and_a_deadly_row_is_recorded(
+    local_ray, tmp_path, deadly_times, errors
+):
     source, target = tmp_path / "source.parquet", Artifact("corpus", str(tmp_path / "corpus"), {})
     pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(12)]}), source)
 
     class Deadly:
-        def __init__(self, target):
-            self._attempt = Attempt(target, 1)
+        def __init__(self, target, log):
+            self._attempt, self._log = Attempt(target, 1), log
 
         def __call__(self, table):
             return self._attempt(table.to_pylist(), self._compute)
 
         def _compute(self, rows):
-            if any(row["name"] == "05" for row in rows):
+            if any(row["name"] == "05" for row in rows) and self._deaths() < deadly_times:
+                self._log.write_text("x" * (self._deaths() + 1))
                 os.kill(os.getpid(), signal.SIGKILL)
             return [{"name": row["name"], "answers": []} for row in rows]
 
-    pool = Pool(num_actors=1, batch_size=4, block_rows=4)
-    arguments = {"target": target}
+        def _deaths(self):
+            return len(self._log.read_text())
+
+    pool, log = Pool(num_actors=1, batch_size=4, block_rows=4), tmp_path / "deaths"
+    log.write_text("")
+    arguments = {"target": target, "log": log}
     stage.map_rows(
         [str(source)], ["name"], target, Deadly, arguments, pool, "compute.corpus", expected=12
     )
-    publish(target, shard_megabytes=1.0, max_errors=1, expected=12)
+    assert publish(target, shard_megabytes=1.0, max_errors=1, expected=12) == (12 - errors, errors)
     names = read_table(target, ["name"])["name"].to_pylist()
-    assert names == [f"{number:02d}" for number in range(12) if number != 5]
-    errors = pq.read_table(f"{target.uri}/_errors/part-00000.parquet").to_pylist()
-    assert [error["name"] for error in errors] == ["05"]
-    assert "ended its process 3 times" in errors[0]["reason"]
+    assert names == [f"{number:02d}" for number in range(12) if number != 5 or not errors]
+    reasons = read_errors(target).to_pylist()
+    assert [row["name"] for row in reasons] == ["05"] * errors
+    assert all("ended its process 3 times" in row["reason"] for row in reasons)

@@ -66,7 +66,7 @@ def test_an_augmented_split_takes_the_augmented_masks(voc, make, split):
 def test_test_images_have_neither_labels_nor_masks(voc, make):
     make.put(voc / "ImageSets" / "Segmentation" / "test.txt", "a\nx\n")
     listing = read_voc(str(voc), "test")
-    assert [(s["labels"], s["mask"]) for s in listing.sources] == [([], None)] * 2
+    assert [(s["labels"], s["mask"]) for s in listing.sources] == [(None, None)] * 2
 
 
 def test_labels_of_the_published_file_win_over_annotations(voc):
@@ -148,3 +148,22 @@ def test_published_counts():
     assert EXPECTED_COUNTS["train_aug"] == (10_582, 16_458)
     assert EXPECTED_COUNTS["train"][0] == 1_464
     assert EXPECTED_COUNTS["val"][0] == 1_449
+
+
+@pytest.mark.parametrize("split", ["train_aug", "trainaug", "lists/train_aug.txt"])
+def test_a_missing_train_aug_list_says_what_it_is_and_how_to_give_it(voc, split):
+    with pytest.raises(ValueError, match=r"aug\.txt: No such file") as caught:
+        read_voc(str(voc), split)
+    for text in ("10,582 names", "SBD", "voc12/train_aug.txt", "data.split=…/train_aug.txt"):
+        assert text in str(caught.value)
+
+
+def test_the_published_train_aug_list_may_lie_anywhere(voc, make, tmp_path_factory):
+    path = tmp_path_factory.mktemp("lists") / "train_aug.txt"
+    path.write_text("/JPEGImages/a.jpg /SegmentationClassAug/a.png \n/JPEGImages/b.jpg x/b.png\n")
+    make.put(voc / "SegmentationClassAug" / "a.png", b"")
+    listing = read_voc(str(voc), str(path))
+    assert [(s["name"], s["mask"]) for s in listing.sources] == [
+        ("a", f"{voc}/SegmentationClassAug/a.png"),
+        ("b", None),
+    ]

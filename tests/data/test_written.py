@@ -3,9 +3,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.artifacts import Artifact
-from qaclims_ray.data.written import Written, num_committed
+from qaclims_ray.data.written import Written, num_elements
 from qaclims_ray.storage import write_bytes
-from qaclims_ray.tables import work_schema
+from qaclims_ray.work import work_schema
 
 ANSWER = {"label": 0, "kind": "fg", "question": "?", "answer": "a", "lemma": "a"}
 
@@ -29,7 +29,6 @@ def test_rows_errors_and_answers_are_counted_once_as_blocks_appear(target):
     assert written() == written() == 2
     _block(target, "b", [{"name": "3", "answers": []}, {"name": "4", "answers": [ANSWER]}])
     assert written() == 4
-    assert (written.num_errors, written.num_parts) == (1, 4)
     assert written.detail(2.0) == "2.0 answers/s, 1 errors"
 
 
@@ -49,10 +48,20 @@ def test_a_file_that_is_half_written_counts_once_it_is_whole(target):
     assert written.detail(1.0) == "0 errors"
 
 
-def test_only_committed_rows_are_done(target):
-    assert num_committed(target) == 0
-    table = pa.table({"name": ["1", "2"]})
-    for name in ("x", "y.pending"):
-        write_bytes(f"{target.work}/checkpoint/{name}.parquet", b"")
-        pq.write_table(table, f"{target.work}/checkpoint/{name}.parquet")
-    assert num_committed(target) == 2
+def test_blocks_without_rows_count_for_nothing(target):
+    """As a listing without errors left one; Parquet keeps no statistics of them."""
+    written = Written(target, "answers")
+    _block(target, "listing", [])
+    assert written() == 0
+    _block(target, "a", [{"name": "1", "answers": [ANSWER]}])
+    assert written() == 1
+    assert written.detail(1.0) == "1.0 answers/s, 0 errors"
+
+
+def test_elements_of_lists_are_counted_from_footers(target):
+    _block(target, "a", [{"name": "1", "answers": [ANSWER] * 3}, {"name": "2", "error": "torn"}])
+    _block(target, "b", [{"name": "3", "answers": []}])
+    _block(target, "c", [])
+    uris = [f"{target.work}/rows/{name}.parquet" for name in "abc"]
+    assert num_elements(uris, "answers") == 3
+    assert num_elements([], "answers") == 0
