@@ -1,7 +1,7 @@
-"""One batch of images through a VQA engine: image rows in, corpus rows out."""
+"""One batch of images through a VQA engine: decoded rows in, corpus rows out."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from qaclims_ray.corpus.questions import (
     BACKGROUND_QUESTIONS,
@@ -10,13 +10,14 @@ from qaclims_ray.corpus.questions import (
     lemma,
 )
 from qaclims_ray.corpus.vqa import Engine
-from qaclims_ray.data.images import decode
-from qaclims_ray.sections import Questions
-from qaclims_ray.types import Answer, CorpusRow, ImageRow, Kind
+from qaclims_ray.data.decoded import DecodedRow, images_of
+from qaclims_ray.sections.corpus import Questions
+from qaclims_ray.tables import Rows
+from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind
 
 
 class Question(NamedTuple):
-    """A question about one class of an image."""
+    """A question about one class of an image, or about all of it (`NO_CLASS`)."""
 
     label: int
     kind: Kind
@@ -24,48 +25,69 @@ class Question(NamedTuple):
 
 
 def questions_about(
-    labels: Sequence[int], class_names: Sequence[str], templates: Questions
+    labels: Sequence[int] | None, class_names: Sequence[str], templates: Questions
 ) -> list[Question]:
-    """Every template for every class that the image's labels name; the paper's by default."""
+    """Every template for every class that the image's labels name; the paper's by default.
+
+    Templates about the image are asked once and need no labels; about the classes of an image
+    whose labels nobody knows (None) nothing can be asked.
+    """
+    if templates.about == "image":
+        free: list[tuple[Kind, Sequence[str]]] = [
+            ("fg", templates.foreground),
+            ("bg", templates.background),
+        ]
+        return [Question(NO_CLASS, kind, text) for kind, chosen in free for text in chosen]
     foreground = templates.foreground or FOREGROUND_QUESTIONS
     background = templates.background or BACKGROUND_QUESTIONS
     kinds: list[tuple[Kind, Sequence[str]]] = [("fg", foreground), ("bg", background)]
     return [
         Question(label, kind, text)
-        for label in labels
+        for label in labels or ()
         for kind, chosen in kinds
         for text in ask(chosen, class_names[label])
     ]
 
 
 def answer_all(
-    rows: Sequence[ImageRow],
+    rows: Sequence[DecodedRow],
     engine: Engine,
     class_names: Sequence[str],
     templates: Questions,
-    max_pixels: int,
-) -> list[CorpusRow]:
+) -> Rows:
     """Ask the engine everything about a batch of images.
 
     Returns:
-        One row per image: the answers as generated and their lemmas, in the order of questions.
+        One row per image: the answers as generated and their lemmas, in the order of questions; or
+        its name and `error`.
     """
     questions = [questions_about(row["labels"], class_names, templates) for row in rows]
-    images = [decode(row["image"], max_pixels=max_pixels) for row in rows]
-    answers = engine.answer(images, [[one.text for one in asked] for asked in questions])
+    answers = engine.answer(
+        images_of(rows),
+        [[one.text for one in asked] for asked in questions],
+        names=[row["name"] for row in rows],
+    )
     return [
-        CorpusRow(
-            name=row["name"],
-            answers=[
-                Answer(
-                    label=one.label,
-                    kind=one.kind,
-                    question=one.text,
-                    answer=said,
-                    lemma=lemma(said),
-                )
-                for one, said in zip(asked, answered, strict=True)
-            ],
-        )
+        _row(row["name"], asked, answered)
         for row, asked, answered in zip(rows, questions, answers, strict=True)
     ]
+
+
+def _row(
+    name: str, asked: Sequence[Question], answered: Sequence[str] | ValueError
+) -> Mapping[str, Any]:
+    if isinstance(answered, ValueError):
+        return {"name": name, "error": f"ValueError: {answered}"}
+    return CorpusRow(
+        name=name,
+        answers=[
+            Answer(
+                label=one.label,
+                kind=one.kind,
+                question=one.text,
+                answer=said,
+                lemma=lemma(said),
+            )
+            for one, said in zip(asked, answered, strict=True)
+        ],
+    )

@@ -5,7 +5,7 @@ questions about an image lie in one sequence of the question encoder, and the be
 of the batch are decoded together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import takewhile
 from typing import Any, TypeAlias
 
@@ -61,6 +61,26 @@ class _FusedAttention(nn.Module):
 
 
 @torch.inference_mode()
+def compile_vision(model: Blip) -> None:
+    """Compile the image encoder, in place, for batches of any size.
+
+    Raises:
+        ValueError: no compiler, or it fails.
+    """
+    vision = model.vision_model
+    vision.compile(dynamic=True)
+    side: int = model.config.vision_config.image_size
+    try:
+        # Two images, as a batch of one is a case of its own to the compiler.
+        vision(torch.zeros(2, 3, side, side, device=model.device, dtype=model.dtype))
+    except RuntimeError as error:
+        raise ValueError(
+            f"corpus.engine.compile: torch.compile fails on {model.device}: {error}\n"
+            "Install a C++ compiler (and Triton for a GPU), or set compile: false."
+        ) from error
+
+
+@torch.inference_mode()
 def generate(
     model: Blip,
     pixels: Images,
@@ -86,10 +106,23 @@ def generate(
         images = [packs[index][0] for index in batch]
         asked = [packs[index][1] for index in batch]
         states, mask = encode_questions(model, image_states[images], asked)
-        decoded = iter(decode_answers(model, states, mask, **beams))
+        decoded = _decode_in_groups(model, states, mask, token_budget, **beams)
         for image, pack in zip(images, asked, strict=True):
             answers[image] += [next(decoded) for _ in pack]
     return answers
+
+
+def _decode_in_groups(
+    model: Blip,
+    states: Float[Tensor, "questions tokens width"],
+    mask: Bool[Tensor, "questions tokens"],
+    token_budget: int,
+    **beams: int,
+) -> Iterator[Tokens]:
+    lengths: list[int] = mask.sum(1).tolist()
+    for group in groups(lengths, token_budget):
+        rows = slice(group.start, group.stop), slice(max(lengths[group.start : group.stop]))
+        yield from decode_answers(model, states[rows], mask[rows], **beams)
 
 
 def groups(lengths: Sequence[int], budget: int) -> list[range]:

@@ -7,34 +7,30 @@ import torch
 
 from qaclims_ray.config import resolve
 from qaclims_ray.corpus.chat import ChatEngine
+from qaclims_ray.corpus.replay import ReplayEngine
+from qaclims_ray.corpus.server import ServerEngine
 from qaclims_ray.corpus.vqa import BlipEngine, Engine, TableEngine
-from qaclims_ray.sections import Blip, Chat, Corpus, Table
+from qaclims_ray.sections.corpus import Blip, Chat, Corpus, Replay, Server, Table, Vllm
 
 
 def build_engine(section: Mapping[str, Any], device: str) -> Engine:
     """The engine of `corpus.engine`.
 
     Args:
-        section: It, as plain data.
+        section: It, as plain data; of any kind but `vllm`, which `corpus.vllm` runs.
         device: `cpu` or `cuda`.
     """
-    engine: Blip | Chat | Table = Corpus.model_validate({"engine": section}).engine
+    engine = Corpus.model_validate({"engine": section}).engine
+    assert not isinstance(engine, Vllm)
     match engine:
-        case Blip():
-            return BlipEngine(
-                resolve(engine.model),
-                device=device,
-                dtype=getattr(torch, engine.precision),
-                num_beams=engine.num_beams,
-                max_length=engine.max_length,
-            )
-        case Chat():
-            return ChatEngine(
-                resolve(engine.model),
-                device=device,
-                dtype=getattr(torch, engine.precision),
-                instruction=engine.instruction,
-                max_new_tokens=engine.max_new_tokens,
-            )
+        case Blip() | Chat():
+            dtype: torch.dtype = getattr(torch, engine.precision)
+            options = engine.model_dump(exclude={"kind", "model", "precision"})
+            build = BlipEngine if isinstance(engine, Blip) else ChatEngine
+            return build(resolve(engine.model), device=device, dtype=dtype, **options)
+        case Server():
+            return ServerEngine(**engine.model_dump(exclude={"kind"}))
         case Table():
             return TableEngine(engine.answers)
+        case Replay():
+            return ReplayEngine(engine.corpus)

@@ -1,72 +1,28 @@
 """Published VQA corpora (`voc_vqa_fg_blip.npy`, …) as rows of ours.
 
 Such a file is a pickled dictionary: image name -> class name -> `vqa` (question template and
-answer as generated, for each question) and `answers` (their lemmas). Unpickling runs what the
-file says, so only the few harmless types of such a file are let through.
+answer as generated, for each question) and `answers` (their lemmas).
 """
 
-import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import Any
 
 from qaclims_ray.corpus.questions import ask
+from qaclims_ray.data.pickles import read_dictionary
 from qaclims_ray.types import Answer, CorpusRow, Kind
 
 PublishedCorpus = Mapping[str, Any]
 """Image name -> class name -> `vqa` and `answers`; what lies below the names is checked on use."""
 
-_ARRAYS = {("numpy", "ndarray"), ("numpy", "dtype")} | {
-    (module, name)
-    for module in ("numpy.core.multiarray", "numpy._core.multiarray")
-    for name in ("_reconstruct", "scalar")
-}
-_HEADERS = {
-    (1, 0): np.lib.format.read_array_header_1_0,
-    (2, 0): np.lib.format.read_array_header_2_0,
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads containers, texts and numbers, NumPy's included, and refuses all else."""
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:
-        if (module_name, global_name) not in _ARRAYS:
-            raise ValueError(
-                f"the file asks for {module_name}.{global_name}, which a corpus never holds: "
-                "it is no published corpus, or it has been tampered with; it was not loaded"
-            )
-        return super().find_class(module_name, global_name)
-
 
 def read_published(path: str | Path) -> PublishedCorpus:
-    """The dictionary in a published corpus file.
+    """The dictionary in a published corpus file, a path or URL.
 
     Raises:
         ValueError: the file is no such corpus, or asks for anything but plain data.
     """
-    with Path(path).open("rb") as file:
-        _skip_header(file, str(path))
-        try:
-            loaded = _PlainUnpickler(file).load()
-        except (pickle.UnpicklingError, EOFError, AttributeError, TypeError, IndexError) as error:
-            raise ValueError(f"{str(path)!r} is damaged: {error}") from error
-    corpus = loaded.item() if isinstance(loaded, np.ndarray) and loaded.ndim == 0 else loaded
-    if not isinstance(corpus, dict):
-        raise ValueError(f"{str(path)!r} holds {type(corpus).__name__}, not a dictionary of images")
-    return corpus
-
-
-def _skip_header(file: IO[bytes], path: str) -> None:
-    try:
-        version = np.lib.format.read_magic(file)
-        _, _, dtype = _HEADERS[version](file)
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{path!r} is no .npy file: {error}") from error
-    if dtype != np.dtype(object):
-        raise ValueError(f"{path!r} holds an array of {dtype}, not a pickled dictionary")
+    return read_dictionary(str(path))
 
 
 def convert(
@@ -94,6 +50,25 @@ def convert(
         for kind, corpus in sources:
             answers += _answers(corpus, kind, name, label, class_names[label])
     return CorpusRow(name=name, answers=answers)
+
+
+def told(corpus: PublishedCorpus, name: str) -> dict[str, str]:
+    """The questions about all classes of an image, and their answers as generated.
+
+    Raises:
+        ValueError: the entry is malformed.
+    """
+    try:
+        return {
+            question: str(answer)
+            for class_name, entry in corpus[name].items()
+            for template, answer in entry["vqa"]
+            for question in ask([str(template)], str(class_name))
+        }
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        raise ValueError(
+            f"the published corpus has no sound entry for {name!r}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _answers(

@@ -48,6 +48,24 @@ def lemma(answer: str) -> str:
     return min(getLemma(answer, upos="NOUN", lemmatize_oov=False), key=len, default=answer)
 
 
+def clean(text: str) -> str:
+    """The first line in lower case, without full stop: chat models answer in sentences.
+
+    What a model thinks before it answers, up to `</think>`, is left out.
+
+    Raises:
+        ValueError: the text ends before the thoughts do.
+    """
+    said = text.rpartition("</think>")[2]
+    if "<think>" in said:
+        raise ValueError(
+            "the model was still thinking when its answer ended: raise "
+            "corpus.engine.max_new_tokens, or switch thinking off"
+        )
+    first, _, _ = said.strip().partition("\n")
+    return first.strip().rstrip(".").lower()
+
+
 def expected_names(class_name: str) -> tuple[str, ...]:
     """Names that show that an answer speaks of the class: its name, or for three a part."""
     short = _SHORT_NAMES.get(class_name)
@@ -59,7 +77,12 @@ def foreground_text(lemma: str, class_name: str, expected: Sequence[str]) -> str
 
     "metro" becomes "metro train". Case matters; a part of a word counts ("cattle" names "cat").
     """
-    return lemma if any(name in lemma for name in expected) else f"{lemma} {class_name}"
+    return lemma if names_class(lemma, expected) else f"{lemma} {class_name}"
+
+
+def names_class(lemma: str, expected: Sequence[str]) -> bool:
+    """Whether an expected name of the class is a substring of the answer."""
+    return any(name in lemma for name in expected)
 
 
 def background_texts(lemmas: Sequence[str], class_name: str) -> list[str]:

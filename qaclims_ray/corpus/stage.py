@@ -3,39 +3,45 @@
 Reads `images`; writes `corpus`, `pairs` and `texts`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.attempts import Attempt
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment, resolve
+from qaclims_ray.corpus.account import account
 from qaclims_ray.corpus.ask import answer_all
 from qaclims_ray.corpus.engines import build_engine
 from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
+from qaclims_ray.corpus.vllm.stage import ask_prompts
+from qaclims_ray.data.decoded import decode_table
 from qaclims_ray.data.stage import map_rows, publish_all
+from qaclims_ray.data.written import num_elements
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.sections import Questions
-from qaclims_ray.storage import atomic_open
-from qaclims_ray.tables import dataset
+from qaclims_ray.parquet import write_parquet
+from qaclims_ray.sections.corpus import Questions
+from qaclims_ray.tables import dataset, read_errors, read_table
 from qaclims_ray.types import SCHEMAS, TextRow
+from qaclims_ray.work import reopen
+
+_TEXTS = "texts.parquet"
+"""File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
 
 
 class Answerer:
-    """Ray Data actor: one VQA engine on one device; image rows in, corpus rows out."""
+    """Ray Data actor: one VQA engine on one device; decoded rows in, corpus rows out."""
 
     def __init__(
         self,
         engine: dict[str, Any],
         questions: dict[str, Any],
         class_names: Sequence[str],
-        max_pixels: int,
         target: Artifact,
         max_errors: int,
     ) -> None:
@@ -45,7 +51,6 @@ class Answerer:
             engine=build_engine(engine, _device()),
             class_names=class_names,
             templates=Questions.model_validate(questions),
-            max_pixels=max_pixels,
         )
 
     def __call__(self, images: pa.Table) -> pa.Table:
@@ -85,9 +90,23 @@ class Embedder:
         ]
 
 
-def run(experiment: Experiment, *, overwrite: bool = False) -> str:
-    """Write the artifact `corpus` and return its summary line."""
-    return make(experiment, "corpus", partial(_ask, experiment), overwrite)
+def run(experiment: Experiment, *, overwrite: bool = False, retry_errors: bool = False) -> str:
+    """Write the artifact `corpus` and return its summary line.
+
+    Args:
+        experiment: The run.
+        overwrite: Make it anew.
+        retry_errors: Where it is complete, ask again about the images that failed.
+
+    Raises:
+        ValueError: `retry_errors` with vLLM, whose unit of work is a question.
+    """
+    if retry_errors and experiment.corpus.engine.kind == "vllm":
+        raise ValueError(
+            "--retry-errors is not for corpus.engine.kind: vllm; make the corpus anew (--overwrite)"
+        )
+    again = reopen if retry_errors else None
+    return make(experiment, "corpus", partial(_ask, experiment), overwrite, again)
 
 
 def run_texts(experiment: Experiment, *, overwrite: bool = False) -> str:
@@ -103,6 +122,21 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
     num_images = images.require()["rows"]
     start(experiment.compute)
+    if experiment.corpus.engine.kind == "vllm":
+        ask_prompts(experiment, images, target)
+    else:
+        _ask_images(experiment, images, target)
+    rows, errors = publish_all(experiment, target, num_images)
+    books = account(
+        read_table(images, ["name", "labels"]),
+        read_errors(target)["name"],
+        num_elements(target.shards(), "answers"),
+        experiment.corpus.questions,
+    )
+    return Built(rows, errors, {**books}, parts=(books["answers"], "answers"))
+
+
+def _ask_images(experiment: Experiment, images: Artifact, target: Artifact) -> None:
     map_rows(
         images.shards(),
         ["name", "image", "labels"],
@@ -112,41 +146,56 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
             "engine": experiment.corpus.engine.model_dump(),
             "questions": experiment.corpus.questions.model_dump(),
             "class_names": class_names(images),
-            "max_pixels": experiment.data.max_pixels,
             "target": target,
             "max_errors": experiment.data.max_errors,
         },
         experiment.compute.corpus,
         "compute.corpus",
-        expected=num_images,
+        expected=images.require()["rows"],
+        prepare=partial(decode_table, max_pixels=experiment.data.max_pixels),
+        parts="answers",
     )
-    rows, errors = publish_all(experiment, target, num_images)
-    return Built(rows, errors, {})
 
 
 def _pair(experiment: Experiment, target: Artifact) -> Built:
     """One shard of pairs for each shard of the corpus, as nothing but strings is worked on."""
     corpus = artifact(experiment, "corpus")
     num_rows = corpus.require()["rows"]
-    names = class_names(artifact(experiment, "images"))
+    images = artifact(experiment, "images")
+    names = class_names(images)
+    labelled = _labels(images)
     texts = set(names)
     for number, fragment in enumerate(dataset(corpus).get_fragments()):
-        rows = [pairs_of(row, names, experiment.corpus) for row in fragment.to_table().to_pylist()]
+        # Both are sorted by name; images that failed have no row in the corpus.
+        rows = [
+            pairs_of(
+                row,
+                names,
+                experiment.corpus,
+                next(of for name, of in labelled if name == row["name"]),
+            )
+            for row in fragment.to_table().to_pylist()
+        ]
         texts |= texts_of(rows)
-        with atomic_open(f"{target.uri}/part-{number:05d}.parquet") as file:
-            pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMAS["pairs"]), file)
-    return Built(num_rows, 0, {"texts": sorted(texts)})
+        table = pa.Table.from_pylist(list(rows), schema=SCHEMAS["pairs"])
+        write_parquet(table, f"{target.uri}/part-{number:05d}.parquet")
+    write_parquet(pa.table({"text": sorted(texts)}), f"{target.uri}/{_TEXTS}")
+    return Built(num_rows, 0, {"texts": len(texts)})
+
+
+def _labels(images: Artifact) -> Iterator[tuple[str, list[int] | None]]:
+    """Name and labels of each image, sorted by name; nothing else is read."""
+    for batch in dataset(images).to_batches(columns=["name", "labels"]):
+        yield from zip(batch["name"].to_pylist(), batch["labels"].to_pylist(), strict=True)
 
 
 def _embed(experiment: Experiment, target: Artifact) -> Built:
-    texts: list[str] = artifact(experiment, "pairs").require()["facts"]["texts"]
+    pairs = artifact(experiment, "pairs")
+    num_texts: int = pairs.require()["facts"]["texts"]
     start(experiment.compute)
-    listed = f"{target.work}/listing/part-00000.parquet"
-    with atomic_open(listed) as file:
-        pq.write_table(pa.table({"text": texts}), file)
     clip = experiment.model.clip
     map_rows(
-        [listed],
+        [f"{pairs.uri}/{_TEXTS}"],
         ["text"],
         target,
         Embedder,
@@ -160,9 +209,9 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
         },
         experiment.compute.texts,
         "compute.texts",
-        expected=len(texts),
+        expected=num_texts,
     )
-    rows, errors = publish_all(experiment, target, len(texts))
+    rows, errors = publish_all(experiment, target, num_texts)
     return Built(rows, errors, {})
 
 

@@ -2,20 +2,31 @@
 
 from collections.abc import Iterable, Sequence
 
-from qaclims_ray.corpus.questions import background_texts, expected_names, foreground_text
-from qaclims_ray.sections import Corpus
-from qaclims_ray.types import Answer, CorpusRow, Kind, PairsRow, TextPair
+from qaclims_ray.corpus.questions import (
+    background_texts,
+    expected_names,
+    foreground_text,
+    names_class,
+)
+from qaclims_ray.sections.corpus import Corpus
+from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind, PairsRow, TextPair
 
 
-def pairs_of(row: CorpusRow, class_names: Sequence[str], corpus: Corpus) -> PairsRow:
+def pairs_of(
+    row: CorpusRow, class_names: Sequence[str], corpus: Corpus, labels: Iterable[int] | None = None
+) -> PairsRow:
     """The texts that each pair of an image contrasts with its regions (paper, section 3.2).
+
+    Background answers about the image as a whole count for each of its pairs; foreground answers
+    about it are prompts of the classes that they name.
 
     Args:
         row: All answers about the image.
         class_names: Names in the order of their indices.
         corpus: Which texts are wanted: answers, or the class name and a fixed list.
+        labels: Classes of the image beside those that it was asked about, if anybody knows them.
     """
-    labels = sorted({answer["label"] for answer in row["answers"]})
+    labels = sorted({*(labels or ()), *(answer["label"] for answer in row["answers"])} - {NO_CLASS})
     return PairsRow(
         name=row["name"],
         pairs=[
@@ -35,20 +46,27 @@ def _foreground(
     if corpus.texts.foreground == "class_name":
         return []
     expected = (*expected_names(class_name), *corpus.expected_names.get(class_name, ()))
-    return [foreground_text(lemma, class_name, expected) for lemma in _lemmas(answers, label, "fg")]
+    about_class = _lemmas(answers, (label,), "fg")
+    about_image = _lemmas(answers, (NO_CLASS,), "fg")
+    return [
+        *(foreground_text(lemma, class_name, expected) for lemma in about_class),
+        *(lemma for lemma in about_image if names_class(lemma, expected)),
+    ]
 
 
 def _background(
     answers: Iterable[Answer], label: int, class_name: str, corpus: Corpus
 ) -> list[str]:
     wanted = corpus.texts.backgrounds
-    lemmas = _lemmas(answers, label, "bg") if wanted == "answers" else list(wanted)
+    lemmas = _lemmas(answers, (label, NO_CLASS), "bg") if wanted == "answers" else list(wanted)
     return background_texts(lemmas, class_name)
 
 
-def _lemmas(answers: Iterable[Answer], label: int, kind: Kind) -> list[str]:
+def _lemmas(answers: Iterable[Answer], labels: Sequence[int], kind: Kind) -> list[str]:
     return [
-        answer["lemma"] for answer in answers if answer["label"] == label and answer["kind"] == kind
+        answer["lemma"]
+        for answer in answers
+        if answer["label"] in labels and answer["kind"] == kind
     ]
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
 
-from qaclims_ray.corpus.blip import Blip, Tokens, generate, prepare
+from qaclims_ray.corpus.blip import Blip, Tokens, compile_vision, generate, prepare
 
 UnequalImages: TypeAlias = Sequence[UInt8[np.ndarray, "_ _ 3"]]
 """RGB images, 0 to 255, each of its own height and width."""
@@ -25,8 +25,16 @@ _MAX_QUESTION_TOKENS = 35
 class Engine(Protocol):
     """Whatever answers questions about images."""
 
-    def answer(self, images: UnequalImages, questions: Sequence[Sequence[str]]) -> list[list[str]]:
-        """One list of answers per image, in the order of its questions."""
+    def answer(
+        self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
+    ) -> Sequence[list[str] | ValueError]:
+        """One list of answers per image, in the order of its questions; or what is wrong with it.
+
+        Args:
+            images: RGB pixels.
+            questions: About each of them, class names filled in.
+            names: Of the images, for engines that look answers up.
+        """
         ...
 
 
@@ -39,7 +47,9 @@ class TableEngine:
     def __init__(self, answers: Mapping[str, str]) -> None:
         self._answers = answers
 
-    def answer(self, images: UnequalImages, questions: Sequence[Sequence[str]]) -> list[list[str]]:
+    def answer(
+        self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
+    ) -> list[list[str]]:
         """See `Engine`. Raises ValueError for a question that the table lacks."""
         unknown = {question for asked in questions for question in asked} - self._answers.keys()
         if unknown:
@@ -54,8 +64,9 @@ class BlipEngine:
     """BLIP for visual question answering (Li et al., ICML 2022), a Hub id or local directory.
 
     Published settings are the defaults: 3 beams, answers of at most `max_length` tokens, of which
-    the first is the start token. `token_budget` bounds memory: the padded question tokens, and with
-    them the beams, that are in work at once.
+    the first is the start token. `token_budget` bounds memory: the padded question tokens that are
+    encoded at once, and those that are decoded at once with all their beams. `compile` has
+    torch.compile speed the image encoder up; it takes its time in the constructor.
     """
 
     def __init__(
@@ -68,9 +79,12 @@ class BlipEngine:
         min_length: int = 1,
         max_length: int = 10,
         token_budget: int = 2048,
+        compile: bool = False,  # noqa: A002
     ) -> None:
         network = cast(Blip, BlipForQuestionAnswering.from_pretrained(model, dtype=dtype))
         self._model = prepare(network.to(device).eval())
+        if compile:
+            compile_vision(self._model)
         self._processor = BlipImageProcessorPil.from_pretrained(model)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(model)
         config = self._model.config.text_config
@@ -80,7 +94,9 @@ class BlipEngine:
         self._beams = {"num_beams": num_beams, "min_length": min_length, "max_length": max_length}
         self._token_budget = token_budget
 
-    def answer(self, images: UnequalImages, questions: Sequence[Sequence[str]]) -> list[list[str]]:
+    def answer(
+        self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
+    ) -> list[list[str]]:
         """See `Engine`. An image without questions costs nothing."""
         asked = [index for index, texts in enumerate(questions) if texts]
         answers: list[list[str]] = [[] for _ in questions]

@@ -3,7 +3,9 @@ import pytest
 
 from qaclims_ray.corpus.ask import answer_all, questions_about
 from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
-from qaclims_ray.sections import Questions
+from qaclims_ray.data.decoded import decode_row
+from qaclims_ray.sections.corpus import Questions
+from qaclims_ray.types import NO_CLASS
 
 CLASSES = ("cat", "tv monitor")
 TWO = Questions(foreground=("what {}?",), background=("under the {}?",))
@@ -14,9 +16,11 @@ class Counter:
 
     def __init__(self):
         self.calls = 0
+        self.names = []
 
-    def answer(self, images, questions):
+    def answer(self, images, questions, *, names):
         self.calls += 1
+        self.names += names
         return [
             [f"{text} in {image[0, 0, 0]}" for text in asked]
             for image, asked in zip(images, questions, strict=True)
@@ -24,11 +28,8 @@ class Counter:
 
 
 def _row(png, number, labels):
-    return {
-        "name": f"i{number}",
-        "image": png(np.full((4, 4, 3), number, np.uint8)),
-        "labels": labels,
-    }
+    image = png(np.full((4, 4, 3), number, np.uint8))
+    return decode_row({"name": f"i{number}", "image": image, "labels": labels})
 
 
 def test_every_class_is_asked_every_template():
@@ -52,12 +53,38 @@ def test_no_label_no_question():
     assert questions_about([], CLASSES, Questions()) == []
 
 
+def test_a_question_about_the_image_is_asked_once_whatever_its_labels():
+    free = Questions(about="image", foreground=("what is it?",), background=("what place is it?",))
+    for labels in ([], [0], [0, 1]):
+        asked = questions_about(labels, CLASSES, free)
+        assert asked == [(NO_CLASS, "fg", "what is it?"), (NO_CLASS, "bg", "what place is it?")]
+    background = Questions(about="image", background=("what place is it?",))
+    assert len(questions_about([0, 1], CLASSES, background)) == 1
+
+
+@pytest.mark.parametrize(
+    ("templates", "message"),
+    [
+        ({}, "needs templates in foreground or background"),
+        ({"background": ["what is under the {}?"]}, r"'what is under the \{\}\?' has \{\}"),
+    ],
+)
+def test_templates_about_the_image_name_no_class(templates, message):
+    with pytest.raises(ValueError, match=message):
+        Questions(about="image", **templates)
+
+
+def test_templates_about_a_class_need_not_name_it():
+    place = Questions(background=("what place is it?",))
+    assert questions_about([1], CLASSES, place)[-1] == (1, "bg", "what place is it?")
+
+
 def test_answers_go_to_the_question_of_their_image(png):
     engine = Counter()
     rows = [_row(png, 7, [0]), _row(png, 8, []), _row(png, 9, [0, 1])]
-    made = answer_all(rows, engine, CLASSES, TWO, 10_000)
+    made = answer_all(rows, engine, CLASSES, TWO)
     assert engine.calls == 1
-    assert [row["name"] for row in made] == ["i7", "i8", "i9"]
+    assert [row["name"] for row in made] == engine.names == ["i7", "i8", "i9"]
     assert [len(row["answers"]) for row in made] == [2, 0, 4]
     for row, number in zip(made, (7, 8, 9), strict=True):
         for answer in row["answers"]:
@@ -65,15 +92,21 @@ def test_answers_go_to_the_question_of_their_image(png):
     assert [answer["label"] for answer in made[2]["answers"]] == [0, 0, 1, 1]
 
 
+def test_an_error_in_place_of_answers_is_the_error_of_its_image(png):
+    class Choosy(Counter):
+        def answer(self, images, questions, *, names):
+            good, bad = super().answer(images, questions, names=names)
+            return [good, ValueError(f"not {len(bad)} times")]
+
+    good, bad = answer_all([_row(png, 7, [0]), _row(png, 8, [0])], Choosy(), CLASSES, TWO)
+    assert len(good["answers"]) == 2
+    assert bad == {"name": "i8", "error": "ValueError: not 2 times"}
+
+
 def test_an_answer_is_kept_as_generated_and_as_lemma(png):
     class Plural:
-        def answer(self, images, questions):
+        def answer(self, images, questions, *, names):
             return [["cats"] * len(asked) for asked in questions]
 
-    answers = answer_all([_row(png, 0, [0])], Plural(), CLASSES, TWO, 10_000)[0]["answers"]
+    answers = answer_all([_row(png, 0, [0])], Plural(), CLASSES, TWO)[0]["answers"]
     assert {(answer["answer"], answer["lemma"]) for answer in answers} == {("cats", "cat")}
-
-
-def test_an_image_that_is_too_large_is_an_error(png):
-    with pytest.raises(ValueError, match="pixels"):
-        answer_all([_row(png, 0, [0])], Counter(), CLASSES, TWO, 3)

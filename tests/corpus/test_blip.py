@@ -54,6 +54,35 @@ def test_without_the_mask_padding_would_be_attended(tiny_blip):
     assert blip.decode_answers(model, states, mask, **beams)[1:] == alone
 
 
+@given(
+    lengths=st.lists(st.lists(st.integers(3, 9), max_size=9), min_size=1, max_size=4),
+    token_budget=st.integers(1, 60),
+)
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_no_more_is_encoded_or_decoded_at_once_than_the_budget_allows(
+    tiny_blip, lengths, token_budget
+):
+    model = blip.prepare(tiny_blip(0))
+    sizes = []
+
+    def note(_module, args, kwargs):
+        sizes.append(kwargs["input_ids"].shape)
+
+    def note_beams(**inputs):
+        sizes.append(inputs["encoder_hidden_states"].shape[:2])
+        return torch.full((len(inputs["input_ids"]), 2), SEP)
+
+    model.text_encoder.register_forward_pre_hook(note, with_kwargs=True)
+    model.text_decoder.generate = note_beams
+    questions = [[[ENC, *[5] * (n - 2), SEP] for n in asked] for asked in lengths]
+    pixels = torch.zeros(len(lengths), 3, 32, 32)
+    answers = blip.generate(model, pixels, questions, token_budget=token_budget)
+    assert [len(row) for row in answers] == [len(row) for row in questions]
+    for rows, tokens in sizes:
+        # what exceeds the budget alone stands alone
+        assert rows * tokens <= token_budget or rows == 1
+
+
 @given(st.lists(st.integers(1, 9)), st.integers(1, 30))
 def test_groups_are_consecutive_and_within_the_budget(lengths, budget):
     runs = blip.groups(lengths, budget)

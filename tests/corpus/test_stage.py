@@ -10,10 +10,13 @@ from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.corpus.vqa import BlipEngine
+from qaclims_ray.data.decoded import decode_row, decode_table
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.model.clip import load_clip
+from qaclims_ray.parquet import read_parquet
 from qaclims_ray.storage import read_bytes
 from qaclims_ray.tables import read_table
+from qaclims_ray.types import NO_CLASS
 
 
 def _rows(experiment, name):
@@ -49,7 +52,9 @@ def test_the_corpus_is_what_the_engine_answers(demo_run):
         resolve(section.model), num_beams=section.num_beams, max_length=section.max_length
     )
     images = _rows(demo_run, "images")[:3]
-    expected = answer_all(images, engine, CLASSES, demo_run.corpus.questions, 100_000)
+    expected = answer_all(
+        [decode_row(row) for row in images], engine, CLASSES, demo_run.corpus.questions
+    )
     assert _rows(demo_run, "corpus")[:3] == expected
 
 
@@ -74,6 +79,20 @@ def test_pairs_follow_from_the_corpus(demo_run):
 def test_texts_are_those_of_pairs_and_classes_once_and_sorted(demo_run):
     texts = [row["text"] for row in _rows(demo_run, "texts")]
     assert texts == sorted({*CLASSES, *texts_of(_rows(demo_run, "pairs"))})
+
+
+def test_texts_are_listed_beside_the_pairs_and_only_counted_in_the_manifest(demo_run):
+    pairs = artifact(demo_run, "pairs")
+    listed = read_parquet(f"{pairs.uri}/texts.parquet")["text"].to_pylist()
+    assert listed == [row["text"] for row in _rows(demo_run, "texts")]
+    assert pairs.require()["facts"] == {"texts": len(listed)}
+
+
+def test_vllm_cannot_try_single_images_again(demo_run, tmp_path):
+    engine = {"kind": "vllm", "model": "any"}
+    other = demo_run.with_overrides({"run": str(tmp_path), "corpus.engine": engine})
+    with pytest.raises(ValueError, match=r"--retry-errors is not for corpus\.engine\.kind: vllm"):
+        stage.run(other, retry_errors=True)
 
 
 def test_features_are_clips_and_of_length_1(demo_run):
@@ -103,6 +122,45 @@ def test_class_name_and_fixed_list_need_no_answers(demo_run, tmp_path):
     assert texts == sorted({*CLASSES, "sky", "grass"})
 
 
+def test_a_replayed_corpus_is_the_same(demo_run, tmp_path):
+    engine = {"kind": "replay", "corpus": artifact(demo_run, "corpus").uri}
+    again = demo_run.with_overrides(
+        {"run": str(tmp_path), "base": [demo_run.run], "corpus.engine": engine}
+    )
+    assert "8 rows, 0 errors" in stage.run(again)
+    assert _files(again, "corpus") == _files(demo_run, "corpus")
+
+
+def test_questions_about_the_image_are_asked_once_and_serve_all_its_classes(demo_run, tmp_path):
+    said = {"what is it?": f"old {CLASSES[0]}", "what place is it?": "beach"}
+    free = demo_run.with_overrides(
+        {
+            "run": str(tmp_path),
+            "base": [demo_run.run],
+            "corpus.engine": {"kind": "table", "answers": said},
+            "corpus.questions": {
+                "about": "image",
+                "foreground": ["what is it?"],
+                "background": ["what place is it?"],
+            },
+        }
+    )
+    stage.run(free)
+    for row in _rows(free, "corpus"):
+        assert [answer["label"] for answer in row["answers"]] == [NO_CLASS] * 2
+    stage.run_texts(free)
+    for image, row in zip(_rows(free, "images"), _rows(free, "pairs"), strict=True):
+        assert row["name"] == image["name"]
+        assert row["pairs"] == [
+            {
+                "label": label,
+                "foreground": [f"old {CLASSES[0]}"] if label == 0 else [],
+                "background": ["beach"],
+            }
+            for label in image["labels"]
+        ]
+
+
 def test_a_second_run_does_nothing(demo_run, no_ray_data):
     assert "corpus: complete already, 8 rows" in stage.run(demo_run)
     assert stage.run_texts(demo_run).count("complete already") == 2
@@ -119,11 +177,12 @@ def test_a_stage_names_the_job_that_must_come_first(make_experiment, tmp_path):
 def test_an_image_that_cannot_be_read_costs_no_other_its_answers(demo_run, png, tmp_path):
     target = Artifact("corpus", str(tmp_path), {})
     answerer = stage.Answerer(
-        demo_run.corpus.engine.model_dump(), {}, CLASSES, 100_000, target, max_errors=1
+        demo_run.corpus.engine.model_dump(), {}, CLASSES, target, max_errors=1
     )
     whole = {"name": "a", "image": png(np.zeros((96, 96, 3), np.uint8)), "labels": [0]}
     torn = {**whole, "name": "b", "image": whole["image"][:40]}
-    rows = answerer(pa.Table.from_pylist([whole, torn, {**whole, "name": "c"}])).to_pylist()
+    images = pa.Table.from_pylist([whole, torn, {**whole, "name": "c"}])
+    rows = answerer(decode_table(images)).to_pylist()
     assert [row["name"] for row in rows] == ["a", "b", "c"]
     assert [row["answers"] is None for row in rows] == [False, True, False]
     assert rows[1]["error"].startswith("ValueError: ")

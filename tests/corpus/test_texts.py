@@ -1,7 +1,8 @@
 import pytest
 
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.sections import Corpus
+from qaclims_ray.sections.corpus import Corpus
+from qaclims_ray.types import NO_CLASS
 
 CLASSES = ("cat", "train", "tv monitor")
 
@@ -79,6 +80,20 @@ def test_a_pair_may_have_no_background():
 
 def test_an_image_without_answers_has_no_pairs():
     assert pairs_of({"name": "a", "answers": []}, CLASSES, Corpus()) == {"name": "a", "pairs": []}
+
+
+def test_answers_about_the_image_serve_each_class_of_it():
+    told = [("fg", "metro"), ("fg", "train station"), ("bg", "platform"), ("bg", "train")]
+    row = {"name": "a", "answers": [_answer(NO_CLASS, kind, lemma) for kind, lemma in told]}
+    cat, train = pairs_of(row, CLASSES, Corpus(), [0, 1])["pairs"]
+    assert cat == {"label": 0, "foreground": [], "background": ["platform", "train"]}
+    assert train == {"label": 1, "foreground": ["train station"], "background": ["platform"]}
+    named = Corpus(expected_names={"train": ("metro",)})
+    assert pairs_of(row, CLASSES, named, [1])["pairs"][0]["foreground"] == [
+        "metro",
+        "train station",
+    ]
+    assert pairs_of(row, CLASSES, Corpus(), [])["pairs"] == []
 
 
 def test_the_texts_are_those_of_all_pairs_once():

@@ -31,6 +31,10 @@ def _image(seed, height=40, width=30):
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def _ask(engine, images, questions):
+    return engine.answer(images, questions, names=[str(n) for n in range(len(images))])
+
+
 def test_engine_answers_in_order_whatever_is_asked_beside(folder):
     engine = vqa.BlipEngine(folder)
     images = [_image(0), _image(1, 20, 50), _image(2)]
@@ -39,11 +43,11 @@ def test_engine_answers_in_order_whatever_is_asked_beside(folder):
         [],
         ["what is the dog?", "is the sky under the boat?", "what is above the boat?"],
     ]
-    answers = engine.answer(images, questions)
+    answers = _ask(engine, images, questions)
     assert [len(row) for row in answers] == [2, 0, 3]
     for image, asked, row in zip(images, questions, answers, strict=True):
-        assert row == [engine.answer([image], [[question]])[0][0] for question in asked]
-    assert engine.answer(images[:1], [[]]) == [[]]
+        assert row == [_ask(engine, [image], [[question]])[0][0] for question in asked]
+    assert _ask(engine, images[:1], [[]]) == [[]]
 
 
 def test_engine_is_the_same_under_any_budget_and_changes_no_image(folder):
@@ -51,8 +55,7 @@ def test_engine_is_the_same_under_any_budget_and_changes_no_image(folder):
     before = [image.copy() for image in images]
     questions = [["what is above the boat?", "what is the sea?"]] * 2
     wide, narrow = (
-        vqa.BlipEngine(folder, token_budget=budget).answer(images, questions)
-        for budget in (2048, 5)
+        _ask(vqa.BlipEngine(folder, token_budget=budget), images, questions) for budget in (2048, 5)
     )
     assert wide == narrow
     for image, copied in zip(images, before, strict=True):
@@ -62,7 +65,7 @@ def test_engine_is_the_same_under_any_budget_and_changes_no_image(folder):
 def test_engine_reads_read_only_images(folder):
     image = _image(0)
     image.flags.writeable = False
-    assert vqa.BlipEngine(folder).answer([image], [["what is the sea?"]])
+    assert _ask(vqa.BlipEngine(folder), [image], [["what is the sea?"]])
 
 
 def test_questions_start_with_enc_and_end_with_sep_after_truncation(folder):
@@ -97,10 +100,36 @@ def test_pixels_are_the_published_preprocessing(folder):
         torch.testing.assert_close(actual, published(Image.fromarray(image)))
 
 
-def test_engine_computes_in_the_type_asked_for(folder):
-    engine = vqa.BlipEngine(folder, dtype=torch.bfloat16)
-    answers = engine.answer([_image(0)], [["what is the sea?", "what is above the dog?"]])
-    assert len(answers[0]) == 2
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_engine_computes_in_the_type_asked_for(folder, dtype):
+    """Most answers survive the rounding even of random weights."""
+    images = [_image(seed) for seed in range(4)]
+    questions = [["what is the sea?", "what is above the dog?", "is the sky grass?"]] * 4
+    engine = vqa.BlipEngine(folder, dtype=dtype)
+    assert engine._pixels(images).dtype == dtype
+    answers = np.array(_ask(engine, images, questions))
+    assert (answers == np.array(_ask(vqa.BlipEngine(folder), images, questions))).mean() > 0.6
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+@pytest.mark.slow
+def test_a_compiled_engine_answers_the_same(folder):
+    images = [_image(0), _image(1), _image(2)]
+    questions = [["what is the sea?", "what is above the dog?"]] * 3
+    compiled = vqa.BlipEngine(folder, compile=True)
+    for number in (3, 1):
+        assert _ask(compiled, images[:number], questions[:number]) == _ask(
+            vqa.BlipEngine(folder), images[:number], questions[:number]
+        )
+
+
+@pytest.mark.slow
+def test_without_a_compiler_the_option_is_named(folder, monkeypatch, tmp_path):
+    monkeypatch.setattr("torch._inductor.config.cpp.cxx", ("no-such-compiler",))
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.compiler.reset()
+    with pytest.raises(ValueError, match=r"corpus\.engine\.compile: torch\.compile fails on cpu"):
+        vqa.BlipEngine(folder, compile=True)
 
 
 def test_answers_are_words_without_special_tokens(folder):
@@ -111,6 +140,6 @@ def test_answers_are_words_without_special_tokens(folder):
 
 def test_table_engine_looks_questions_up():
     engine = vqa.TableEngine({"what is under the boat?": "water"})
-    assert engine.answer([_image(0)] * 2, [["what is under the boat?"], []]) == [["water"], []]
+    assert _ask(engine, [_image(0)] * 2, [["what is under the boat?"], []]) == [["water"], []]
     with pytest.raises(ValueError, match=r"no answer to 'what is the sky\?'"):
-        engine.answer([_image(0)], [["what is the sky?"]])
+        _ask(engine, [_image(0)], [["what is the sky?"]])

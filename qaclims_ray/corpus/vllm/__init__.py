@@ -1,0 +1,1 @@
+"""The corpus by vLLM: Ray Data's processor answers question by question."""
