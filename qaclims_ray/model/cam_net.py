@@ -5,9 +5,11 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qaclims_ray.model.checkpoints import load_backbone
 from qaclims_ray.model.resnet import Backbone, backbone
+from qaclims_ray.model.timm_backbone import TimmBackbone, timm_backbone
 from qaclims_ray.types import Cams, Images
+
+TIMM, IMAGENET = "timm:", "imagenet"
 
 
 def pool_logits(logits: Cams) -> Float[Tensor, "B C"]:
@@ -24,7 +26,7 @@ class CamNet(nn.Module):
     `sigmoid(net(images))` are the CAMs that training uses, `relu(net(images))` those of inference.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int) -> None:
+    def __init__(self, backbone: Backbone | TimmBackbone, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.num_features, num_classes, kernel_size=1, bias=False)
@@ -48,16 +50,25 @@ def build_cam_net(
     """A CAM network with a fresh classifier.
 
     Args:
-        backbone_name: a name of `resnet.BACKBONES`.
+        backbone_name: a name of `resnet.BACKBONES`, or `timm:` and a name of timm's.
         num_classes: classes, background excluded.
         backbone_weights: a local `.safetensors` or torch file in torchvision's or timm's names;
-            or `imagenet` (the published start) or another torchvision id such as
-            `ResNet50_Weights.IMAGENET1K_V2`, which are downloaded; None: random.
+            or `imagenet` (the published start; for timm's networks timm's own) or a torchvision id
+            such as `ResNet50_Weights.IMAGENET1K_V2`, which are downloaded; None: random.
 
     Raises:
         ValueError: unknown backbone; weights that aren't there or don't fit.
     """
-    net = CamNet(backbone(backbone_name), num_classes)
-    if backbone_weights is not None:
-        load_backbone(net.backbone, backbone_weights)
+    return CamNet(_backbone(backbone_name, backbone_weights), num_classes)
+
+
+def _backbone(name: str, weights: str | Path | None) -> Backbone | TimmBackbone:
+    if not name.startswith(TIMM):
+        net = backbone(name)
+    elif weights == IMAGENET:
+        return timm_backbone(name.removeprefix(TIMM), pretrained=True)
+    else:
+        net = timm_backbone(name.removeprefix(TIMM))
+    if weights is not None:
+        net.load(weights)
     return net

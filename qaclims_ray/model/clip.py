@@ -223,7 +223,13 @@ def _from_tag(model: str, tag: str | None) -> tuple[nn.Module, dict[str, Any]]:
         raise ValueError(f"{model} has no weights {tag!r}: give a file or one of the tags {tags}")
     quick_gelu = open_clip.get_pretrained_cfg(model, tag).get("quick_gelu", False)
     config = _config(model, quick_gelu=bool(quick_gelu))
-    return open_clip.create_model(model, tag, force_quick_gelu=config["quick_gelu"]), config
+    try:
+        return open_clip.create_model(model, tag, force_quick_gelu=config["quick_gelu"]), config
+    except RuntimeError as error:
+        raise ValueError(
+            f"the weights {tag!r} of {model} could not be had ({error}): fetch them where there is "
+            "a connection, and give the file instead of the tag"
+        ) from error
 
 
 def _config(model: str, *, quick_gelu: bool) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Backbones with the strides that class activation maps want."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torchvision.models.resnet as tv
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from qaclims_ray.model.checkpoints import load_backbone
 from qaclims_ray.types import Images
 
 
@@ -42,6 +44,14 @@ class Backbone(nn.Module):
     def forward(self, images: Images) -> Float[Tensor, "B F h w"]:
         """The last feature map, `num_features` channels at `stride`."""
         return self.stages(images)[-1]
+
+    def parts(self) -> list[nn.Module]:
+        """What follows one upon the other after the stem."""
+        return [self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def load(self, weights: str | Path) -> None:
+        """Load ImageNet weights, see `checkpoints.load_backbone`."""
+        load_backbone(self, weights)
 
 
 def resnet50() -> Backbone:
@@ -93,7 +103,9 @@ def backbone(name: str) -> Backbone:
         ValueError: no such backbone.
     """
     if name not in BACKBONES:
-        raise ValueError(f"no backbone is called {name!r}; the names are {sorted(BACKBONES)}")
+        raise ValueError(
+            f"no backbone is called {name!r}; the names are {sorted(BACKBONES)} and timm:<name>"
+        )
     return BACKBONES[name]()
 
 

@@ -1,9 +1,16 @@
 """Batches of a training: who sees which image when, decoded and augmented, with its pairs' texts.
 
-Everything random derives from (seed, epoch, name): a resumed epoch and a rerun see the same.
+A step's batches are dealt out to the workers that there are. Everything random derives from
+(seed, epoch, name): a rerun, a resumed epoch and another number of workers see the same.
+
+Images are decoded and augmented by a worker's own processes (`compute.train.loader_processes`), not
+by tasks of Ray Data. Both make about as many images a second on a core (figures in
+tests/benchmarks/README.md), but Ray Data starts each epoch anew, seconds late, in an order that no
+seed fixes, and would send views of 3 MB around, where the JPEG has 70 kB.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,18 +22,22 @@ from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.data.images import augment, decode
 from qaclims_ray.model.texts import PairTexts
-from qaclims_ray.sections import Augment
+from qaclims_ray.sections.train import Augment
 from qaclims_ray.types import Images, Labels, PairsRow
 
 
 class Batch(NamedTuple):
-    """Images of one worker's step."""
+    """Images that one worker looks at at a time."""
 
     names: list[str]
     images: Images
     labels: Labels
     rows: Int[Tensor, "B"]
     """Position of each image in the table."""
+    step_rows: Int[Tensor, "G"]
+    """Those of all images of the step, whichever worker has them."""
+    weight: float = 1.0
+    """Of the batch's gradient, before those of all workers are averaged."""
 
 
 class TrainingImages(Dataset[tuple[str, Float32[np.ndarray, "3 H W"], int]]):
@@ -55,22 +66,32 @@ class TrainingImages(Dataset[tuple[str, Float32[np.ndarray, "3 H W"], int]]):
         return name, pixels, row
 
 
-def steps_per_epoch(num_images: int, num_workers: int, images_per_worker: int) -> int:
-    """Steps of every worker; the rest of the images waits for another epoch's order."""
-    return max(1, num_images // (num_workers * images_per_worker))
+def steps_per_epoch(num_images: int, num_batches: int, images_per_batch: int) -> int:
+    """Whole steps of `num_batches` batches; the images left wait for another epoch's order."""
+    return num_images // (num_batches * images_per_batch)
 
 
 def epoch_rows(
-    num_images: int, *, seed: int, epoch: int, worker: int, num_workers: int, images_per_worker: int
-) -> Int[np.ndarray, "steps B"]:
-    """Rows of one worker's batches: a permutation of all images, dealt out to the workers.
-
-    Fewer images than a global batch holds are repeated, so that every worker has one.
-    """
-    steps = steps_per_epoch(num_images, num_workers, images_per_worker)
+    num_images: int, *, seed: int, epoch: int, num_batches: int, images_per_batch: int
+) -> Int[np.ndarray, "steps M B"]:
+    """Rows of each of the M batches of each step: a permutation of all images, cut up."""
+    steps = steps_per_epoch(num_images, num_batches, images_per_batch)
     order = np.random.default_rng([seed, epoch]).permutation(num_images)
-    dealt = np.resize(order, (steps, num_workers, images_per_worker))
-    return dealt[:, worker]
+    kept = order[: steps * num_batches * images_per_batch]
+    return kept.reshape(steps, num_batches, images_per_batch)
+
+
+def share(num_batches: int, worker: int, num_workers: int) -> tuple[list[int], list[float]]:
+    """Which of a step's batches a worker takes, and with which weights.
+
+    The gradient, averaged over workers, is the mean of those of all batches. Every worker takes
+    equally many, as they run the same collectives: where their number does not divide that of the
+    batches, some take one again, with weight 0.
+    """
+    rounds = -(-num_batches // num_workers)
+    places = [worker + turn * num_workers for turn in range(rounds)]
+    weights = [num_workers / num_batches if place < num_batches else 0.0 for place in places]
+    return [place % num_batches for place in places], weights
 
 
 def label_matrix(table: pa.Table, num_classes: int) -> Float32[Tensor, "N C"]:
@@ -81,30 +102,73 @@ def label_matrix(table: pa.Table, num_classes: int) -> Float32[Tensor, "N C"]:
     return labels
 
 
-def batches(
-    images: TrainingImages,
-    labels: Float32[Tensor, "N C"],
-    rows: Int[np.ndarray, "steps B"],
-    num_processes: int,
-) -> Iterator[Batch]:
-    """The batches of one epoch, loaded ahead by `num_processes` processes (0: when asked for).
+class Loader:
+    """The batches of one worker, step by step."""
 
-    `labels` are those of all N images.
-    """
+    def __init__(
+        self,
+        images: TrainingImages,
+        labels: Float32[Tensor, "N C"],
+        *,
+        seed: int,
+        num_batches: int,
+        images_per_batch: int,
+        worker: int,
+        num_workers: int,
+        num_processes: int,
+    ) -> None:
+        """Deal out batches of the N images to `num_workers` workers.
 
-    def collate(items: Sequence[tuple[str, Any, int]]) -> Batch:
+        Args:
+            images: All of them.
+            labels: Theirs.
+            seed: Of the order.
+            num_batches: Batches of a step.
+            images_per_batch: Images of a batch.
+            worker: Whose share is wanted.
+            num_workers: Workers that share the batches.
+            num_processes: Processes that load ahead; 0 loads when asked.
+        """
+        self._images = images
+        self._labels = labels
+        self._num_processes = num_processes
+        self._share = share(num_batches, worker, num_workers)
+        self.steps_per_epoch = steps_per_epoch(len(images), num_batches, images_per_batch)
+        self._rows = partial(
+            epoch_rows,
+            len(images),
+            seed=seed,
+            num_batches=num_batches,
+            images_per_batch=images_per_batch,
+        )
+
+    def steps(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, ...]]:
+        """The worker's batches in each step of an epoch, from its step `first` on."""
+        self._images.epoch = epoch
+        rows = self._rows(epoch=epoch)[first:]
+        places, weights = self._share
+        loaded = self._load(rows[:, places].reshape(-1, rows.shape[2]))
+        for step in rows:
+            whole = torch.from_numpy(step.ravel())
+            yield tuple(next(loaded)._replace(weight=one, step_rows=whole) for one in weights)
+
+    def _load(self, rows: Int[np.ndarray, "batches B"]) -> Iterator[Batch]:
+        loader = DataLoader(
+            self._images,
+            batch_sampler=rows.tolist(),
+            collate_fn=self._collate,
+            num_workers=self._num_processes,
+            # Forked processes share the table.
+            multiprocessing_context="fork" if self._num_processes else None,
+            pin_memory=torch.cuda.is_available(),
+        )
+        return iter(loader)
+
+    def _collate(self, items: Sequence[tuple[str, Any, int]]) -> Batch:
         names, pixels, positions = zip(*items, strict=True)
         index = torch.tensor(positions)
-        return Batch(list(names), torch.from_numpy(np.stack(pixels)), labels[index], index)
-
-    loader = DataLoader(
-        images,
-        batch_sampler=rows.tolist(),
-        collate_fn=collate,
-        num_workers=num_processes,
-        pin_memory=torch.cuda.is_available(),
-    )
-    return iter(loader)
+        images = torch.from_numpy(np.stack(pixels))
+        return Batch(list(names), images, self._labels[index], index, index)
 
 
 class PairTable:
@@ -129,6 +193,8 @@ class PairTable:
             background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
         )
         self._texts = PairTexts(*(tensor.to(device) for tensor in texts))
+        counted = [sum(bool(pair["background"]) for pair in row["pairs"]) for row in pairs]
+        self._counted = torch.tensor(counted, device=device)
         counts = torch.tensor([len(row["pairs"]) for row in pairs])
         self._counts = counts.to(device)
         self._starts = (counts.cumsum(0) - counts).to(device)
@@ -140,6 +206,10 @@ class PairTable:
         offsets = (self._starts[rows] - first).repeat_interleave(counts)
         index = torch.arange(len(offsets), device=offsets.device) + offsets
         return PairTexts(*(tensor[index] for tensor in self._texts))
+
+    def num_counted(self, rows: Int[Tensor, "G"]) -> Int[Tensor, ""]:
+        """How many pairs of the images in these rows have a background text, and so a loss."""
+        return self._counted[rows].sum()
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "P L"]:

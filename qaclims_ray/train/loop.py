@@ -1,39 +1,45 @@
 """The epochs of one worker: plain torch, whoever the other workers are.
 
 Run alone it trains on this process's device; Ray Train (stage.py) gives it a `Place` among others.
+
+A training goes on from its last checkpoint as if it had not been interrupted: model, optimiser and
+schedule are kept, and all else, the order of images, their views and torch's random state, derives
+from the seed and the number of the step.
 """
 
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from pickle import UnpicklingError
+from textwrap import shorten
+from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import torch
-from safetensors.torch import save
 from torch import nn
 
 from qaclims_ray.artifacts import Artifact, own_artifact
 from qaclims_ray.config import Experiment
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.sections import Fit
-from qaclims_ray.storage import write_bytes, write_json
+from qaclims_ray.model.checkpointed import checkpoint_activations
+from qaclims_ray.sections.compute import Workers
+from qaclims_ray.sections.train import Fit
+from qaclims_ray.storage import read_bytes, write_bytes
 from qaclims_ray.train.batches import (
     Batch,
+    Loader,
     TrainingImages,
-    batches,
-    epoch_rows,
     label_matrix,
-    steps_per_epoch,
 )
 from qaclims_ray.train.fit import Fitter, Task, unwrapped
-from qaclims_ray.train.networks import MODEL, classifier_start, ritc_start
+from qaclims_ray.train.log import Board, Log
+from qaclims_ray.train.networks import classifier_start, ritc_start
+from qaclims_ray.train.steps import batches_per_step, num_steps, section
+from qaclims_ray.train.validation import BEST, MODEL, Validate, Validation, weights
 
 State = dict[str, Any]
-PROGRESS = "progress.json"
-_SECONDS_BETWEEN_PROGRESS = 1.0
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -50,19 +56,7 @@ class Place:
     load: Callable[[], State | None] = lambda: None
     """The last saved state."""
     save: Callable[[State, Mapping[str, float]], None] = lambda state, metrics: None
-    """Keeps the state after an epoch; every worker calls it."""
-
-
-def section(experiment: Experiment, network: str) -> Fit:
-    """The part of the configuration that says how to fit a network."""
-    train = experiment.train
-    return train.classifier if network == "classifier" else train.ritc
-
-
-def num_steps(experiment: Experiment, network: str, num_images: int, num_workers: int) -> int:
-    """Steps of a whole training."""
-    fit = section(experiment, network)
-    return fit.epochs * steps_per_epoch(num_images, num_workers, fit.images_per_worker)
+    """Keeps a state, with what is known of it; every worker calls it, worker 0's counts."""
 
 
 def train(
@@ -71,6 +65,7 @@ def train(
     table: pa.Table,
     class_names: tuple[str, ...],
     place: Place,
+    validate: Validate | None = None,
 ) -> None:
     """Train a network from the last saved state to the last epoch; worker 0 writes the model.
 
@@ -80,27 +75,117 @@ def train(
         table: Name, encoded image and labels of all training images.
         class_names: Names in the order of their indices.
         place: Of this worker.
+        validate: Makes the scores that `validate_every` asks for.
+
+    Raises:
+        ValueError: a loss or gradient is not finite (step and images are named); the last state
+            can't be used.
     """
-    target = own_artifact(experiment, network)
-    fit = section(experiment, network)
     torch.manual_seed(experiment.train.seed)
     net, task = _start(experiment, network, table, class_names, place.device)
-    steps = num_steps(experiment, network, table.num_rows, place.num_workers)
-    fitter = Fitter(place.wrap(net.to(place.device)), task, fit, steps)
-    state = place.load()
-    if state is not None:
+    net = _prepared(net.to(place.device), experiment.compute.train)
+    fit = section(experiment, network)
+    steps = num_steps(experiment, network, table.num_rows)
+    fitter = Fitter(place.wrap(net), task, fit, steps)
+    training = Training(experiment, network, fitter, place, _restored(fitter, place), validate)
+    training.run(_loader(experiment, fit, network, table, len(class_names), place))
+
+
+def _restored(fitter: Fitter, place: Place) -> State:
+    """Step and scores of the last saved state, whose rest the fitter takes over."""
+    try:
+        state = place.load()
+        if state is None:
+            return {"step": 0, "scores": []}
         fitter.load_state(state["fitter"])
-    loader = Loader(experiment, fit, table, len(class_names), place)
-    log = Log(target, place)
-    for epoch in range(0 if state is None else state["epoch"] + 1, fit.epochs):
-        # Dropout and the like derive from the epoch too, so that a resumed one is the same.
-        torch.manual_seed(experiment.train.seed * 100_003 + epoch)
-        for step, batch in enumerate(loader.batches(epoch), start=epoch * steps // fit.epochs):
-            log.add(epoch, step, len(batch.names), fitter.step(batch))
-        place.save({"fitter": fitter.state(), "epoch": epoch}, log.finish(epoch))
-    if place.worker == 0:
-        model = {name: value.contiguous() for name, value in unwrapped(net).state_dict().items()}
-        write_bytes(f"{target.uri}/{MODEL}", save(model))
+        return {"step": state["step"], "scores": state["scores"]}
+    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
+        reason = shorten(f"{type(error).__name__}: {error}", 300)
+        raise ValueError(
+            f"the last checkpoint can't be used: {reason}\n"
+            "If it is damaged, or another version of torch wrote it, --overwrite trains anew."
+        ) from error
+
+
+class Training:
+    """The steps of one worker, its log, scores and checkpoints."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        network: str,
+        fitter: Fitter,
+        place: Place,
+        state: State,
+        validate: Validate | None,
+    ) -> None:
+        """Go on from the step of `state`."""
+        self._fit = section(experiment, network)
+        self._fitter = fitter
+        self._place = place
+        self._target = own_artifact(experiment, network)
+        self._seed = experiment.train.seed
+        self._every = experiment.compute.train.checkpoint_every
+        self._done: int = state["step"]
+        self._log = self._validation = None
+        if place.worker == 0:
+            tensorboard = experiment.compute.train.tensorboard
+            board = Board(self._target, self._done) if tensorboard else None
+            self._log = Log(self._target, self._done, board)
+            self._validation = _validation(self._target, experiment, self._fit, validate, state)
+
+    def run(self, loader: Loader) -> None:
+        """Take all steps that remain; worker 0 writes the model."""
+        per_epoch = loader.steps_per_epoch
+        for epoch in range(self._done // per_epoch, self._fit.epochs):
+            if self._log is not None:
+                self._log.start(epoch)
+            for waited, batches in _timed(loader.steps(epoch, self._done % per_epoch)):
+                scalars = self._step(batches)
+                if self._log is not None:
+                    self._log.add(self._done, len(batches[0].step_rows), waited, scalars)
+                self._done += 1
+                if self._every and self._done % self._every == 0 and self._done % per_epoch:
+                    self._save({})
+            self._save(self._scores(epoch))
+        if self._place.worker == 0:
+            _write_model(self._target, unwrapped(self._fitter.net), self._fit)
+
+    def _step(self, batches: Sequence[Batch]) -> Mapping[str, float]:
+        # Dropout and the like: derived too, so that a resumed training is the same.
+        words = np.random.SeedSequence([self._seed, self._done, self._place.worker])
+        torch.manual_seed(int(words.generate_state(1)[0]))
+        try:
+            return self._fitter.step(*batches)
+        except FloatingPointError as error:
+            raise ValueError(
+                f"{self._target.name}, step {self._done}: {error}. The last checkpoint is kept. "
+                "Lower the learning rate, set optimiser.max_grad_norm, or choose precision: float32"
+            ) from None
+
+    def _scores(self, epoch: int) -> Mapping[str, float]:
+        if self._validation is None or not self._validation.is_due(epoch, self._fit.epochs):
+            return {}
+        scores = self._validation(epoch, self._done, unwrapped(self._fitter.net))
+        self._fitter.prepare()
+        if self._log is not None:
+            self._log.scored(self._done, scores)
+        return scores
+
+    def _save(self, scores: Mapping[str, float]) -> None:
+        means = {} if self._log is None else self._log.write()
+        rows = [] if self._validation is None else self._validation.rows
+        state = {"fitter": self._fitter.state(), "step": self._done, "scores": rows}
+        self._place.save(state, {**means, **scores})
+
+
+def _validation(
+    target: Artifact, experiment: Experiment, fit: Fit, validate: Validate | None, state: State
+) -> Validation | None:
+    if fit.validate_every is None:
+        return None
+    assert validate is not None, "validate_every without a function that scores"
+    return Validation(target, validate(experiment, fit), fit.validate_every, state["scores"])
 
 
 def _start(
@@ -115,58 +200,50 @@ def _start(
     return ritc_start(experiment, table, class_names, device)
 
 
-class Loader:
-    """The batches of one worker, epoch by epoch."""
-
-    def __init__(
-        self, experiment: Experiment, fit: Fit, table: pa.Table, num_classes: int, place: Place
-    ) -> None:
-        seed = experiment.train.seed
-        self._images = TrainingImages(table, fit.augment, seed, experiment.data.max_pixels)
-        self._labels = label_matrix(table, num_classes)
-        self._num_processes = experiment.compute.train.loader_processes
-        self._rows = partial(
-            epoch_rows,
-            table.num_rows,
-            seed=seed,
-            worker=place.worker,
-            num_workers=place.num_workers,
-            images_per_worker=fit.images_per_worker,
-        )
-
-    def batches(self, epoch: int) -> Iterator[Batch]:
-        """The share of this worker in an epoch, in its random order."""
-        self._images.epoch = epoch
-        return batches(self._images, self._labels, self._rows(epoch=epoch), self._num_processes)
+def _prepared(net: CamNet, workers: Workers) -> CamNet:
+    """The network on its device, made fast or sparing as asked; its parameters' names stay."""
+    if next(net.parameters()).is_cuda:
+        net = net.to(memory_format=torch.channels_last)
+    if workers.checkpoint_activations:
+        checkpoint_activations(net.backbone.parts())
+    if workers.compile:
+        net.backbone.compile()
+    return net
 
 
-class Log:
-    """What a training reports: a JSON line for each step, one file for each epoch, and progress.
+def _loader(
+    experiment: Experiment,
+    fit: Fit,
+    network: str,
+    table: pa.Table,
+    num_classes: int,
+    place: Place,
+) -> Loader:
+    seed = experiment.train.seed
+    return Loader(
+        TrainingImages(table, fit.augment, seed, experiment.data.max_pixels),
+        label_matrix(table, num_classes),
+        seed=seed,
+        num_batches=batches_per_step(experiment, network),
+        images_per_batch=fit.images_per_worker,
+        worker=place.worker,
+        num_workers=place.num_workers,
+        num_processes=experiment.compute.train.loader_processes,
+    )
 
-    A repeated epoch replaces its file. Only worker 0 writes.
-    """
 
-    def __init__(self, target: Artifact, place: Place) -> None:
-        self._target = target
-        self._place = place
-        self._rows: list[dict[str, float]] = []
-        self._last = time.monotonic()
-        self._shown = 0.0
+def _timed(items: Iterator[_T]) -> Iterator[tuple[float, _T]]:
+    """Each item after the seconds that it took to come."""
+    while True:
+        start = time.monotonic()
+        try:
+            item = next(items)
+        except StopIteration:
+            return
+        yield time.monotonic() - start, item
 
-    def add(self, epoch: int, step: int, num_images: int, scalars: Mapping[str, float]) -> None:
-        """Note one step; images per second are those of all workers."""
-        now = time.monotonic()
-        speed = num_images * self._place.num_workers / max(now - self._last, 1e-9)
-        self._last = now
-        self._rows.append({"epoch": epoch, "step": step, **scalars, "images_per_second": speed})
-        if self._place.worker == 0 and now - self._shown > _SECONDS_BETWEEN_PROGRESS:
-            self._shown = now
-            write_json(f"{self._target.work}/{PROGRESS}", {"step": step + 1})
 
-    def finish(self, epoch: int) -> dict[str, float]:
-        """Write the epoch's file; the epoch's means."""
-        rows, self._rows = self._rows, []
-        if self._place.worker == 0:
-            lines = "".join(f"{json.dumps(row)}\n" for row in rows)
-            write_bytes(f"{self._target.uri}/metrics/epoch-{epoch:03d}.jsonl", lines.encode())
-        return {key: sum(row[key] for row in rows) / len(rows) for key in rows[0]}
+def _write_model(target: Artifact, net: CamNet, fit: Fit) -> None:
+    best = fit.keep == "best"
+    content = read_bytes(f"{target.uri}/{BEST}") if best else weights(net)
+    write_bytes(f"{target.uri}/{MODEL}", content)

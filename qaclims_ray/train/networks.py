@@ -14,8 +14,7 @@ from qaclims_ray.tables import read_table
 from qaclims_ray.train.batches import PairTable
 from qaclims_ray.train.fit import Task
 from qaclims_ray.train.tasks import RitcTask, classifier_task
-
-MODEL = "model.safetensors"
+from qaclims_ray.train.validation import MODEL
 
 
 def classifier_start(experiment: Experiment, num_classes: int) -> tuple[CamNet, Task]:

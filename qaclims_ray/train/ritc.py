@@ -32,7 +32,7 @@ class RitcLosses(NamedTuple):
     total: Scalar
     """The weighted sum, the one term with a gradient."""
     foreground: Scalar
-    """FRC, summed over pairs (or their mean)."""
+    """FRC, summed over pairs and divided by the divisor."""
     background: Scalar
     """BRC, likewise."""
     area: Scalar
@@ -53,7 +53,7 @@ def ritc_losses(
     weights: LossWeights = VOC_WEIGHTS,
     temperature: float = 0.7,
     alpha: float = 0.1,
-    per_pair: bool = False,
+    divisor: float | Float[Tensor, ""] = 1.0,
     clip_normalisation: Literal["imagenet", "clip"] = "imagenet",
 ) -> RitcLosses:
     """Loss of one batch (published `step/train_qa_clims.py`).
@@ -70,8 +70,9 @@ def ritc_losses(
         weights: of the three terms.
         temperature: divides the cosine similarities.
         alpha: share of a CAM's maximum where its foreground mask begins.
-        per_pair: divide FRC and BRC by `num_pairs`. Published: sums over the local batch, which
-            make the step grow with the number of objects in it.
+        divisor: of FRC and BRC; 0 counts as 1. Published: 1, sums over the local batch, which make
+            the step grow with the number of objects in it. For the mean over the pairs of several
+            batches whose gradients are averaged: how many pairs count in a batch on average.
         clip_normalisation: what the views are normalised with. `clip` is what CLIP was trained on;
             published: `imagenet`, as the images come.
     """
@@ -82,8 +83,8 @@ def ritc_losses(
         cams, images, labels, texts, clip, temperature=temperature, alpha=alpha
     )
     num_pairs = texts.present.any(dim=1).sum().to(cams.dtype)
-    divisor = num_pairs.clamp(min=1) if per_pair else 1.0
-    frc, brc = (values.sum() / divisor for values in contrasts)
+    scale = torch.as_tensor(divisor, dtype=cams.dtype, device=cams.device)
+    frc, brc = (values.sum() / scale.where(scale > 0, 1.0) for values in contrasts)
     reg = area(cams)
     total = weights.foreground * frc + weights.background * brc + weights.area * reg
     terms = (frc.detach(), brc.detach(), reg.detach())

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from qaclims_ray.model.clip import MaskPromptedClip
 from qaclims_ray.model.texts import pair_features
-from qaclims_ray.sections import Clip, Ritc
+from qaclims_ray.sections.model import Clip
+from qaclims_ray.sections.train import Ritc
 from qaclims_ray.train.batches import Batch, PairTable
 from qaclims_ray.train.classifier import classifier_loss
 from qaclims_ray.train.ritc import LossWeights, ritc_losses
@@ -39,11 +39,14 @@ class RitcTask:
         self._pairs = pairs
         loss = ritc.loss
         self._weights = LossWeights(loss.foreground, loss.background, loss.area)
+        self._per_pair = loss.per_pair
 
     def __call__(self, logits: Cams, batch: Batch) -> Mapping[str, Tensor]:
-        """Terms of one batch; see `ritc_losses`."""
-        with torch.no_grad():
-            texts = pair_features(self._bank, self._pairs.of(batch.rows))
+        """Terms of one batch, see `ritc_losses`, but the number of pairs is that of its step."""
+        texts = pair_features(self._bank, self._pairs.of(batch.rows))
+        # Of all workers, whose rows are known here, and so without a collective.
+        num_pairs = self._pairs.num_counted(batch.step_rows)
+        share = len(batch.rows) / len(batch.step_rows)
         losses = ritc_losses(
             logits,
             batch.images,
@@ -53,7 +56,7 @@ class RitcTask:
             weights=self._weights,
             temperature=self._ritc.temperature,
             alpha=self._ritc.alpha,
-            per_pair=self._ritc.loss.per_pair,
+            divisor=num_pairs * share if self._per_pair else 1.0,
             clip_normalisation=self._clip_section.normalisation,
         )
-        return losses._asdict()
+        return {**losses._asdict(), "num_pairs": num_pairs}

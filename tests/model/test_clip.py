@@ -159,6 +159,30 @@ def test_a_weights_file_of_openai_names_is_loaded_without_a_warning(listed, tmp_
     assert not caplog.records
 
 
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_a_tag_loads_what_it_downloads_with_the_activation_it_asks_for(
+    listed, views, tmp_path, monkeypatch, quick_gelu
+):
+    """Only the download is replaced: nothing can be fetched here."""
+    torch.save(listed.state_dict(), tmp_path / "weights.pt")
+    tag = {"tiny-clip": {"mine": {"url": "somewhere", "quick_gelu": quick_gelu}}}
+    monkeypatch.setattr(open_clip.pretrained, "_PRETRAINED", tag)
+    download = lambda *_, **__: str(tmp_path / "weights.pt")  # noqa: E731
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", download)
+    clip = load_clip("tiny-clip", "mine")
+    expected = open_clip.create_model("tiny-clip", force_quick_gelu=quick_gelu).eval()
+    expected.load_state_dict(listed.state_dict())
+    assert clip.config["quick_gelu"] == quick_gelu
+    torch.testing.assert_close(clip.encode_regions(views), expected.encode_image(views))
+
+
+def test_a_tag_that_cannot_be_downloaded_is_an_error_with_a_way_out(listed, monkeypatch):
+    tag = {"tiny-clip": {"mine": {"url": "http://127.0.0.1:9/weights.pt"}}}
+    monkeypatch.setattr(open_clip.pretrained, "_PRETRAINED", tag)
+    with pytest.raises(ValueError, match=r"could not be had .*give the file instead of the tag"):
+        load_clip("tiny-clip", "mine")
+
+
 def test_mask_prompts_without_mask_embeddings_are_an_error(listed, tmp_path):
     torch.save(listed.state_dict(), tmp_path / "weights.pt")
     with pytest.raises(ValueError, match="have no mask embeddings: set it to 0"):

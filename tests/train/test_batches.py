@@ -5,13 +5,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.sections import Augment
+from qaclims_ray.sections.train import Augment
 from qaclims_ray.train.batches import (
+    Loader,
     PairTable,
     TrainingImages,
-    batches,
     epoch_rows,
     label_matrix,
+    share,
     steps_per_epoch,
 )
 
@@ -20,31 +21,24 @@ _deals = st.tuples(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5))
 
 @given(_deals, st.integers(0, 5), st.integers(0, 3))
 def test_every_image_is_dealt_at_most_once_per_epoch(deal, seed, epoch):
-    num_images, num_workers, images_per_worker = deal
-    workers = [
-        epoch_rows(
-            num_images,
-            seed=seed,
-            epoch=epoch,
-            worker=worker,
-            num_workers=num_workers,
-            images_per_worker=images_per_worker,
-        )
-        for worker in range(num_workers)
-    ]
-    steps = steps_per_epoch(num_images, num_workers, images_per_worker)
-    assert all(rows.shape == (steps, images_per_worker) for rows in workers)
-    dealt = np.concatenate([rows.ravel() for rows in workers])
+    num_images, num_batches, images_per_batch = deal
+    rows = epoch_rows(
+        num_images,
+        seed=seed,
+        epoch=epoch,
+        num_batches=num_batches,
+        images_per_batch=images_per_batch,
+    )
+    steps = steps_per_epoch(num_images, num_batches, images_per_batch)
+    assert rows.shape == (steps, num_batches, images_per_batch)
+    dealt = rows.ravel()
     assert set(dealt) <= set(range(num_images))
-    if num_images >= num_workers * images_per_worker:
-        assert len(set(dealt)) == len(dealt)
-        assert len(dealt) > num_images - num_workers * images_per_worker
-    else:
-        assert set(dealt) == set(range(num_images))
+    assert len(set(dealt)) == len(dealt)
+    assert len(dealt) > num_images - num_batches * images_per_batch
 
 
 def _order(seed, epoch):
-    rows = epoch_rows(50, seed=seed, epoch=epoch, worker=0, num_workers=1, images_per_worker=5)
+    rows = epoch_rows(50, seed=seed, epoch=epoch, num_batches=1, images_per_batch=5)
     return rows.ravel().tolist()
 
 
@@ -53,13 +47,23 @@ def test_an_epochs_order_depends_on_seed_and_epoch_alone():
     assert len({tuple(_order(seed, epoch)) for seed in range(3) for epoch in range(3)}) == 9
 
 
-def test_the_order_of_all_workers_together_is_that_of_one_alone():
-    alone = epoch_rows(40, seed=0, epoch=0, worker=0, num_workers=1, images_per_worker=8)
-    halves = [
-        epoch_rows(40, seed=0, epoch=0, worker=worker, num_workers=2, images_per_worker=4)
-        for worker in range(2)
-    ]
-    np.testing.assert_array_equal(np.concatenate(halves, axis=1), alone)
+def test_smaller_batches_of_more_workers_make_the_same_steps():
+    one = epoch_rows(40, seed=0, epoch=0, num_batches=1, images_per_batch=8)
+    four = epoch_rows(40, seed=0, epoch=0, num_batches=4, images_per_batch=2)
+    np.testing.assert_array_equal(four.reshape(one.shape), one)
+
+
+@given(st.integers(1, 12), st.integers(1, 8))
+def test_however_many_workers_share_a_step_each_batch_counts_once(num_batches, num_workers):
+    """The gradient is the sum of weight times gradient, divided by the number of workers."""
+    num_workers = min(num_workers, num_batches)
+    shares = [share(num_batches, worker, num_workers) for worker in range(num_workers)]
+    assert len({len(places) for places, _ in shares}) == 1
+    counted = np.zeros(num_batches)
+    for places, weights in shares:
+        assert weights[0] > 0
+        np.add.at(counted, places, np.array(weights) / num_workers)
+    np.testing.assert_allclose(counted, 1 / num_batches)
 
 
 def test_labels_become_rows_of_zeros_and_ones():
@@ -78,34 +82,71 @@ def table(png):
     return pa.Table.from_pylist(rows)
 
 
-def _load(table, epoch=0, processes=0, seed=0):
+def _loader(table, processes=0, seed=0, worker=0, num_workers=1):
     images = TrainingImages(table, Augment(resize_long=(30, 50), crop=24), seed, 10_000)
-    images.epoch = epoch
-    rows = np.array([[4, 1, 0], [2, 5, 3]])
-    return list(batches(images, label_matrix(table, 3), rows, processes))
+    return Loader(
+        images,
+        label_matrix(table, 3),
+        seed=seed,
+        num_batches=2,
+        images_per_batch=1,
+        worker=worker,
+        num_workers=num_workers,
+        num_processes=processes,
+    )
 
 
-def test_a_batch_holds_the_rows_asked_for(table):
-    first, second = _load(table)
-    assert first.names == ["i4", "i1", "i0"]
-    assert first.rows.tolist() == [4, 1, 0]
-    assert first.images.shape == (3, 3, 24, 24)
-    assert first.labels.argmax(dim=1).tolist() == [1, 1, 0]
-    assert second.names == ["i2", "i5", "i3"]
+def _batches(table, epoch=0, **options):
+    return [batch for step in _loader(table, **options).steps(epoch) for batch in step]
+
+
+def test_a_batch_holds_the_rows_of_the_epochs_order(table):
+    rows = epoch_rows(6, seed=0, epoch=1, num_batches=2, images_per_batch=1)
+    steps = list(_loader(table).steps(1))
+    assert [[batch.rows.item() for batch in step] for step in steps] == rows[..., 0].tolist()
+    for step, whole in zip(steps, rows, strict=True):
+        for batch in step:
+            row = batch.rows.item()
+            assert batch.names == [f"i{row}"]
+            assert batch.images.shape == (1, 3, 24, 24)
+            assert batch.labels.argmax() == row % 3
+            assert batch.step_rows.tolist() == whole.ravel().tolist()
+            assert batch.weight == 0.5
+
+
+def test_two_workers_have_the_batches_that_one_has_alone(table):
+    alone = list(_loader(table).steps(0))
+    for worker in range(2):
+        steps = list(_loader(table, worker=worker, num_workers=2).steps(0))
+        assert [len(step) for step in steps] == [1, 1, 1]
+        assert [step[0].weight for step in steps] == [1.0, 1.0, 1.0]
+        for step, both in zip(steps, alone, strict=True):
+            assert step[0].names == both[worker].names
+            torch.testing.assert_close(step[0].images, both[worker].images, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("processes", [0, 1])
+def test_an_epoch_goes_on_from_any_step(table, processes):
+    whole = [step[0].names for step in _loader(table).steps(2)]
+    rest = [step[0].names for step in _loader(table, processes).steps(2, first=2)]
+    assert rest == whole[2:]
+    assert list(_loader(table).steps(2, first=3)) == []
+
+
+def _view(table, name, **options):
+    return next(batch.images for batch in _batches(table, **options) if batch.names == [name])
 
 
 def test_a_view_depends_on_seed_epoch_and_name_alone(table):
     shuffled = table.take([5, 4, 3, 2, 1, 0])
-    one = _load(table)[0].images
-    torch.testing.assert_close(_load(table)[0].images, one, rtol=0, atol=0)
-    other = TrainingImages(shuffled, Augment(resize_long=(30, 50), crop=24), 0, 10_000)
-    np.testing.assert_array_equal(other[1][1], one[0])
-    assert not torch.equal(_load(table, epoch=1)[0].images, one)
-    assert not torch.equal(_load(table, seed=1)[0].images, one)
+    one = _view(table, "i4")
+    torch.testing.assert_close(_view(shuffled, "i4"), one, rtol=0, atol=0)
+    assert not torch.equal(_view(table, "i4", epoch=1), one)
+    assert not torch.equal(_view(table, "i4", seed=1), one)
 
 
 def test_loading_ahead_in_processes_changes_nothing(table):
-    here, there = _load(table, epoch=3), _load(table, epoch=3, processes=1)
+    here, there = _batches(table, epoch=3), _batches(table, epoch=3, processes=1)
     for one, other in zip(here, there, strict=True):
         assert one.names == other.names
         torch.testing.assert_close(one.images, other.images, rtol=0, atol=0)
@@ -159,3 +200,5 @@ def test_the_pairs_of_a_batch_are_those_of_a_plain_loop(rows, data):
         strict=True,
     )
     assert list(found) == _plain_loop(rows, index)
+    counted = sum(bool(pair["background"]) for i in index for pair in rows[i])
+    assert table.num_counted(torch.tensor(index)) == counted

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.sections import Fit, Optimiser
+from qaclims_ray.sections.train import Fit, Optimiser
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.fit import Fitter, unwrapped
 from qaclims_ray.train.tasks import classifier_task
@@ -18,6 +18,7 @@ def _batch(seed=0, num_images=4):
         images=torch.randn(num_images, 3, 32, 32, generator=rng),
         labels=torch.eye(3)[torch.arange(num_images) % 3],
         rows=torch.arange(num_images),
+        step_rows=torch.arange(num_images),
     )
 
 
@@ -56,7 +57,7 @@ def test_a_batch_is_not_changed():
     before = copy.deepcopy(batch)
     Fitter(_net(), classifier_task, _fit(), num_steps=2).step(batch)
     assert batch.names == before.names
-    for one, other in zip(batch[1:], before[1:], strict=True):
+    for one, other in zip(batch[1:5], before[1:5], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
@@ -71,6 +72,53 @@ def test_a_loss_that_is_not_finite_stops_it_and_names_the_images():
         fitter.step(_batch())
     for name, value in _weights(net).items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_a_gradient_that_is_not_finite_stops_it_too():
+    """The square root has no finite gradient at 0."""
+    net = _net()
+    before = _weights(net)
+
+    def task(logits, batch):
+        return {"total": (0 * logits.square().sum()).sqrt()}
+
+    fitter = Fitter(net, task, _fit(fix_batch_norm=True), num_steps=2)
+    with pytest.raises(FloatingPointError, match=r"gradient is not finite.*'i0', 'i1'"):
+        fitter.step(_batch())
+    for name, value in _weights(net).items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+
+
+def test_accumulated_batches_make_the_step_of_one_large_batch():
+    """The loss is a mean over images, and fixed batch norms don't mix them."""
+    whole = _batch(num_images=6)
+    parts = [
+        Batch(whole.names[i : i + 2], *(part[i : i + 2] for part in whole[1:4]), whole.rows, 1 / 3)
+        for i in (0, 2, 4)
+    ]
+    one, other = (
+        Fitter(_net(), classifier_task, _fit(fix_batch_norm=True), num_steps=2) for _ in range(2)
+    )
+    scalars = other.step(*parts)
+    for name, value in one.step(whole).items():
+        assert scalars[name] == pytest.approx(value, rel=1e-4)
+    for name, value in _weights(one.net).items():
+        torch.testing.assert_close(_weights(other.net)[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_scalars_of_a_step_are_means_but_the_largest_logit_is_one():
+    def task(logits, batch):
+        number = batch.rows[0].float()
+        zero = 0 * logits.sum()
+        return {"total": zero + number, "max_logit": number}
+
+    def batch(number, weight):
+        rows = torch.full((4,), number)
+        return _batch()._replace(rows=rows, weight=weight)
+
+    fitter = Fitter(_net(), task, _fit(), num_steps=2)
+    scalars = fitter.step(batch(3, 0.5), batch(5, 0.5), batch(9, 0.0))
+    assert (scalars["total"], scalars["max_logit"]) == (4, 5)
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for():

@@ -1,5 +1,4 @@
 import json
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from qaclims_ray.artifacts import artifact, own_artifact
+from qaclims_ray.cams.predict import load_net
 from qaclims_ray.storage import write_json
-from qaclims_ray.train.loop import Log, Place, num_steps, train
+from qaclims_ray.train.loop import Place, train
+from qaclims_ray.train.steps import num_steps
+from qaclims_ray.train.tasks import classifier_task
 
 CLASSES = ("cat", "dog", "boat")
 RANDOM_START = {"model.backbone_weights": None, "train.classifier.epochs": 2}
@@ -19,10 +21,10 @@ RANDOM_START = {"model.backbone_weights": None, "train.classifier.epochs": 2}
 class Memory:
     """Keeps the states of a worker as bytes would be kept, and can be switched off."""
 
-    def __init__(self, last_epoch=None):
+    def __init__(self, last_step=None):
         self.states = []
         self.metrics = []
-        self._last_epoch = last_epoch
+        self._last_step = last_step
 
     def load(self):
         return self.states[-1] if self.states else None
@@ -30,7 +32,7 @@ class Memory:
     def save(self, state, metrics):
         self.states.append(_copied(state))
         self.metrics.append(metrics)
-        if state["epoch"] == self._last_epoch:
+        if state["step"] == self._last_step:
             raise KeyboardInterrupt
 
     def place(self):
@@ -59,9 +61,9 @@ def table(png):
 def run(make_experiment, table, tmp_path):
     """Trains a classifier in a folder of its own; gives its weights."""
 
-    def run(folder, place, **overrides):
+    def run(folder, place, validate=None, **overrides):
         experiment = make_experiment(tmp_path / folder, {**RANDOM_START, **overrides})
-        train(experiment, "classifier", table, CLASSES, place)
+        train(experiment, "classifier", table, CLASSES, place, validate)
         return load_file(tmp_path / folder / "classifier" / "model.safetensors")
 
     return run
@@ -82,24 +84,168 @@ def test_another_seed_is_another_run(run):
     assert not torch.equal(one["classifier.weight"], other["classifier.weight"])
 
 
-def test_a_resumed_training_ends_as_an_undisturbed_one(run):
-    interrupted = Memory(last_epoch=0)
+def _interrupted(run, step, **overrides):
+    """What a training leaves that ends right after its checkpoint at a step."""
+    memory = Memory(last_step=step)
     with pytest.raises(KeyboardInterrupt):
-        run("interrupted", interrupted.place())
+        run("interrupted", memory.place(), **overrides)
     resumed = Memory()
-    resumed.states = interrupted.states
-    _assert_equal(run("interrupted", resumed.place()), run("straight", Place()))
-    assert [state["epoch"] for state in resumed.states] == [0, 1]
+    resumed.states = memory.states[-1:]
+    return resumed
+
+
+def _log(folder):
+    return [
+        json.loads(line)
+        for path in sorted((folder / "classifier" / "metrics").glob("epoch-*.jsonl"))
+        for line in path.read_text().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_resumed_training_ends_as_an_undisturbed_one(run, tmp_path, step):
+    often = {"compute.train.checkpoint_every": 1}
+    resumed = _interrupted(run, step, **often)
+    _assert_equal(run("interrupted", resumed.place(), **often), run("straight", Place()))
+    assert [state["step"] for state in resumed.states] == list(range(step, 5))
+    for one, other in zip(_log(tmp_path / "interrupted"), _log(tmp_path / "straight"), strict=True):
+        for key in ("epoch", "step", "total", "learning_rate", "grad_norm"):
+            assert one[key] == other[key]
+
+
+def test_steps_after_the_checkpoint_are_logged_once(run, tmp_path):
+    """A log that is ahead of the checkpoint, as after a kill between the two, is cut back."""
+    often = {"compute.train.checkpoint_every": 1}
+    resumed = _interrupted(run, 2, **often)
+    resumed.states = [{**resumed.states[0], "step": 1}]
+    run("interrupted", resumed.place(), **often)
+    assert [row["step"] for row in _log(tmp_path / "interrupted")] == [0, 1, 2, 3]
+
+
+def test_checkpoints_come_every_n_steps_and_after_each_epoch(run):
+    memory = Memory()
+    run("one", memory.place(), **{"compute.train.checkpoint_every": 3})
+    assert [state["step"] for state in memory.states] == [2, 3, 4]
+    memory = Memory()
+    run("other", memory.place())
+    assert [state["step"] for state in memory.states] == [2, 4]
 
 
 def test_a_training_whose_last_epoch_was_saved_only_writes_its_model(run):
-    interrupted = Memory(last_epoch=1)
-    with pytest.raises(KeyboardInterrupt):
-        run("interrupted", interrupted.place())
-    resumed = Memory()
-    resumed.states = interrupted.states
+    resumed = _interrupted(run, 4)
     _assert_equal(run("interrupted", resumed.place()), run("straight", Place()))
     assert resumed.metrics == []
+
+
+def test_one_worker_that_accumulates_takes_the_steps_of_one_that_does_not(run):
+    """Equal up to batch norms, which are fixed here and see one batch at a time elsewhere."""
+    fixed = {"train.classifier.fix_batch_norm": True, "train.classifier.images_per_worker": 4}
+    one = run("one", Place(), **fixed)
+    halves = {"train.classifier.images_per_worker": 2, "train.classifier.accumulate": 2}
+    other = run("other", Place(), **{**fixed, **halves})
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_fewer_workers_take_the_steps_of_all(run):
+    """What elastic training relies on: the step belongs to the recipe, not to the workers."""
+    recipe = {"compute.train.num_workers": 2, "train.classifier.images_per_worker": 4}
+    alone = {"train.classifier.accumulate": 2, "train.classifier.images_per_worker": 4}
+    _assert_equal(run("one", Place(), **recipe), run("other", Place(), **alone))
+
+
+def test_a_loss_that_is_not_finite_names_step_and_images_and_keeps_the_checkpoint(run, tmp_path):
+    memory = Memory()
+    often = {"compute.train.checkpoint_every": 1, "train.classifier.optimiser.learning_rate": 1e30}
+    with pytest.raises(ValueError, match=r"classifier, step 1: the loss is not finite.*\['i\d\d'"):
+        run("one", memory.place(), **often)
+    assert [state["step"] for state in memory.states] == [1]
+    assert [row["step"] for row in _log(tmp_path / "one")] == [0]
+    assert not (tmp_path / "one" / "classifier" / "model.safetensors").exists()
+
+
+def _scores(values):
+    """A function that scores networks by a list of values."""
+    given = iter(values)
+    return lambda experiment, fit: lambda net: {"miou": next(given), "threshold": 0.5}
+
+
+VALIDATED = {"train.classifier.validate_every": 1, "train.classifier.epochs": 3}
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_best_weights_are_kept_and_become_the_model_if_asked(run, tmp_path, keep):
+    memory = Memory()
+    overrides = {**VALIDATED, "train.classifier.keep": keep}
+    model = run("one", memory.place(), validate=_scores([0.2, 0.6, 0.4]), **overrides)
+    wanted = memory.states[1 if keep == "best" else 2]["fitter"]["model"]
+    _assert_equal(model, wanted)
+    folder = tmp_path / "one" / "classifier"
+    _assert_equal(load_file(folder / "best.safetensors"), memory.states[1]["fitter"]["model"])
+    lines = (folder / "metrics" / "validation.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in lines]
+    assert [(row["epoch"], row["step"], row["miou"]) for row in rows] == [
+        (0, 2, 0.2), (1, 4, 0.6), (2, 6, 0.4)
+    ]  # fmt: skip
+    assert [metrics["miou"] for metrics in memory.metrics] == [0.2, 0.6, 0.4]
+
+
+def test_scores_change_no_step(run):
+    scored = run("one", Place(), validate=_scores([0.2, 0.6, 0.4]), **VALIDATED)
+    _assert_equal(scored, run("other", Place(), **{"train.classifier.epochs": 3}))
+
+
+def test_a_resumed_training_remembers_its_scores(run, tmp_path):
+    memory = Memory(last_step=4)
+    with pytest.raises(KeyboardInterrupt):
+        run("one", memory.place(), validate=_scores([0.2, 0.6]), **VALIDATED)
+    resumed = Memory()
+    resumed.states = memory.states
+    run("one", resumed.place(), validate=_scores([0.4]), **VALIDATED)
+    folder = tmp_path / "one" / "classifier"
+    _assert_equal(load_file(folder / "best.safetensors"), memory.states[1]["fitter"]["model"])
+    assert len((folder / "metrics" / "validation.jsonl").read_text().splitlines()) == 3
+
+
+def test_every_third_epoch_and_the_last_are_scored(run):
+    memory = Memory()
+    overrides = {"train.classifier.validate_every": 3, "train.classifier.epochs": 4}
+    run("one", memory.place(), validate=_scores([0.2, 0.6]), **overrides)
+    assert ["miou" in metrics for metrics in memory.metrics] == [False, False, True, True]
+
+
+def test_keeping_the_best_needs_scores(make_experiment, tmp_path):
+    with pytest.raises(ValueError, match="keep: best needs scores"):
+        make_experiment(tmp_path, {"train.ritc.keep": "best"})
+
+
+def test_a_backbone_of_timm_trains_and_predicts(run, tmp_path):
+    model = run("one", Place(), **{"model.backbone": "timm:resnet10t"})
+    net = load_net(str(tmp_path / "one/classifier/model.safetensors"), "timm:resnet10t", 3)
+    assert net.state_dict().keys() == model.keys()
+    assert net(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 2, 3)
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_trains_alike(run):
+    """Adam moves each weight by the sign of its gradient, which is noise where it is small."""
+    plain = {"train.classifier.optimiser.kind": "sgd", "train.classifier.validate_every": 1}
+    scores = _scores([0.1, 0.2, 0.1, 0.2])
+    one = run("one", Place(), validate=scores, **plain, **{"compute.train.compile": True})
+    other = run("other", Place(), validate=scores, **plain)
+    for name, value in other.items():
+        torch.testing.assert_close(one[name], value, rtol=1e-3, atol=1e-4)
+
+
+def test_activation_checkpoints_are_not_compiled(make_experiment, tmp_path):
+    both = {"compute.train.compile": True, "compute.train.checkpoint_activations": True}
+    with pytest.raises(ValueError, match="choose one"):
+        make_experiment(tmp_path, both)
+
+
+def test_activation_checkpoints_change_no_result(run):
+    saving = {"compute.train.checkpoint_activations": True}
+    _assert_equal(run("one", Place(), **saving), run("other", Place()))
 
 
 def test_every_step_is_logged_once(run, tmp_path):
@@ -109,28 +255,73 @@ def test_every_step_is_logged_once(run, tmp_path):
     assert [path.name for path in files] == ["epoch-000.jsonl", "epoch-001.jsonl"]
     rows = [[json.loads(line) for line in path.read_text().splitlines()] for path in files]
     assert [[row["step"] for row in epoch] for epoch in rows] == [[0, 1], [2, 3]]
-    assert {"epoch", "total", "learning_rate", "grad_norm", "images_per_second"} <= set(rows[0][0])
+    assert {
+        "epoch",
+        "total",
+        "learning_rate",
+        "grad_norm",
+        "images_per_second",
+        "data_wait",
+    } <= set(rows[0][0])
     means = [np.mean([row["total"] for row in epoch]) for epoch in rows]
     assert [metrics["total"] for metrics in memory.metrics] == pytest.approx(means)
 
 
 def test_only_worker_0_writes(run, tmp_path):
     with pytest.raises(FileNotFoundError):
-        run("one", Place(worker=1, num_workers=2))
+        run("one", Place(worker=1, num_workers=2), **{"compute.train.num_workers": 2})
     assert not list((tmp_path / "one").rglob("*"))
 
 
 def test_steps_count_the_batches_of_all_workers(make_experiment, tmp_path):
-    experiment = make_experiment(tmp_path, RANDOM_START)
-    count = partial(num_steps, experiment, "classifier")
-    assert experiment.train.classifier.images_per_worker == 8
-    assert [count(40, 1), count(40, 2), count(3, 2)] == [10, 4, 2]
+    def count(num_images, **overrides):
+        overrides = {f"{key.replace('__', '.')}": value for key, value in overrides.items()}
+        experiment = make_experiment(tmp_path, {**RANDOM_START, **overrides})
+        assert experiment.train.classifier.images_per_worker == 8
+        return num_steps(experiment, "classifier", num_images)
+
+    two = {"compute__train__num_workers": 2}
+    assert [count(40), count(40, **two), count(16, **two)] == [10, 4, 2]
+    assert count(40, train__classifier__accumulate=2, **two) == 2
+    with pytest.raises(ValueError, match=r"15 images are fewer than the 16 of one step: lower tr"):
+        count(15, **two)
 
 
-def test_fewer_images_than_a_batch_train_too(make_experiment, table, tmp_path):
-    experiment = make_experiment(tmp_path, RANDOM_START)
-    train(experiment, "classifier", table.slice(0, 3), CLASSES, Place())
-    assert (tmp_path / "classifier" / "model.safetensors").is_file()
+def test_an_epoch_sees_each_image_once_but_for_the_rest(run, monkeypatch):
+    """Twenty images by eights: sixteen different ones an epoch, other four left each time."""
+    seen = []
+
+    def task(logits, batch):
+        seen.extend(batch.names)
+        return classifier_task(logits, batch)
+
+    monkeypatch.setattr("qaclims_ray.train.networks.classifier_task", task)
+    run("one", Place())
+    assert [len(set(seen[:16])), len(set(seen[16:]))] == [16, 16]
+    assert set(seen[:16]) != set(seen[16:])
+
+
+def test_a_resumed_training_draws_the_same_random_numbers(run, monkeypatch):
+    def task(logits, batch):
+        return {"total": classifier_task(logits, batch)["total"] * (0.5 + torch.rand(()))}
+
+    monkeypatch.setattr("qaclims_ray.train.networks.classifier_task", task)
+    often = {"compute.train.checkpoint_every": 1}
+    resumed = _interrupted(run, 3, **often)
+    torch.manual_seed(99)
+    _assert_equal(run("interrupted", resumed.place(), **often), run("straight", Place()))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"step": 2, "scores": []},
+        {"step": 2, "scores": [], "fitter": {"model": {}, "optimizer": {}, "schedule": {}}},
+    ],
+)
+def test_a_state_that_does_not_fit_is_a_clear_error(run, damage):
+    with pytest.raises(ValueError, match=r"checkpoint can't be used: .*\n.*--overwrite"):
+        run("one", Place(load=lambda: damage))
 
 
 def test_a_base_run_is_left_alone(make_experiment, table, tmp_path):
@@ -143,16 +334,3 @@ def test_a_base_run_is_left_alone(make_experiment, table, tmp_path):
     train(own, "classifier", table, CLASSES, Place())
     assert [path.name for path in Path(shared.uri).iterdir()] == ["_COMPLETE.json"]
     assert (tmp_path / "own" / "classifier" / "model.safetensors").is_file()
-
-
-def test_progress_tells_how_many_steps_are_done(make_experiment, tmp_path, monkeypatch):
-    seconds = iter([10.0, 20.0, 20.5, 30.0])
-    monkeypatch.setattr("qaclims_ray.train.loop.time.monotonic", lambda: next(seconds))
-    target = own_artifact(make_experiment(tmp_path, RANDOM_START), "classifier")
-    log = Log(target, Place(num_workers=2))
-    found = []
-    for step in range(3):
-        log.add(0, step, 5, {"total": 1.0})
-        found.append(json.loads(Path(target.work, "progress.json").read_text())["step"])
-    assert found == [1, 1, 3]
-    assert log.finish(0)["images_per_second"] == pytest.approx((1 + 20 + 10 / 9.5) / 3)

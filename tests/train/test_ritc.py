@@ -91,22 +91,22 @@ def test_the_order_of_images_changes_nothing(clip):
     torch.testing.assert_close(one, two)
 
 
-def test_per_pair_divides_the_contrasts_by_the_pairs_that_count(clip):
+def test_the_divisor_divides_the_contrasts_alone(clip):
     case = batch(2)
     case[3].present[0] = False
     summed = ritc_losses(*case, clip)
-    averaged = ritc_losses(*case, clip, per_pair=True)
+    averaged = ritc_losses(*case, clip, divisor=summed.num_pairs)
     assert summed.num_pairs == len(case[3].present) - (~case[3].present.any(dim=1)).sum()
     torch.testing.assert_close(averaged.foreground * summed.num_pairs, summed.foreground)
     torch.testing.assert_close(averaged.background * summed.num_pairs, summed.background)
     assert averaged.area == summed.area
 
 
-@pytest.mark.parametrize("per_pair", [False, True])
-def test_without_pairs_only_the_area_counts_and_the_logits_get_gradients(clip, per_pair):
+@pytest.mark.parametrize("divisor", [1.0, torch.tensor(0.0)])
+def test_without_pairs_only_the_area_counts_and_the_logits_get_gradients(clip, divisor):
     logits, images, labels, texts = batch(3)
     empty = PairFeatures(*(part[:0] for part in texts))
-    losses = ritc_losses(logits, images, 0 * labels, empty, clip, per_pair=per_pair)
+    losses = ritc_losses(logits, images, 0 * labels, empty, clip, divisor=divisor)
     losses.total.backward()
     assert losses.foreground == losses.background == losses.num_pairs == 0
     torch.testing.assert_close(losses.total, 0.2 * losses.area)
@@ -116,7 +116,7 @@ def test_without_pairs_only_the_area_counts_and_the_logits_get_gradients(clip, p
 def test_pairs_without_background_texts_count_for_nothing(clip):
     logits, images, labels, texts = batch(4)
     none = PairFeatures(texts.foreground, texts.background[:, :0], texts.present[:, :0])
-    losses = ritc_losses(logits, images, labels, none, clip, per_pair=True)
+    losses = ritc_losses(logits, images, labels, none, clip, divisor=torch.tensor(0.0))
     losses.total.backward()
     assert losses.foreground == losses.background == 0
     assert logits.grad.isfinite().all()

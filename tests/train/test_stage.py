@@ -1,19 +1,26 @@
 import json
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ray.train import Checkpoint, ControllerError, WorkerGroupError
 from safetensors.torch import load_file
 
-from qaclims_ray.artifacts import artifact, own_artifact
+from qaclims_ray.artifacts import Artifact, artifact, own_artifact
+from qaclims_ray.compute import run_config, scaling
 from qaclims_ray.config import load
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.resnet import fix_batch_norm
+from qaclims_ray.sections.compute import Workers
 from qaclims_ray.storage import write_json
 from qaclims_ray.tables import read_table
 from qaclims_ray.train import stage
-from qaclims_ray.train.loop import section
+from qaclims_ray.train.loop import Place, train
+from qaclims_ray.train.steps import section
+from qaclims_ray.train.table import training_rows
 
 
 def _model(experiment, network):
@@ -61,8 +68,10 @@ def test_ritc_leaves_out_images_without_answers(demo_run, tmp_path):
     pq.write_table(pairs.slice(2), f"{own.uri}/part-00000.parquet")
     write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "pairs").manifest())
     names = pairs["name"].to_pylist()
-    assert stage._training_table(fewer, "cam_net")["name"].to_pylist() == names[2:]
-    assert stage._training_table(fewer, "classifier")["name"].to_pylist() == names
+    for network, expected in {"cam_net": names[2:], "classifier": names}.items():
+        rows = training_rows(fewer, network)
+        assert rows.to_table(columns=["name"])["name"].to_pylist() == expected
+        assert rows.count_rows() == len(expected)
 
 
 def test_a_training_names_the_job_that_must_come_first(demo_run, make_experiment, tmp_path):
@@ -76,26 +85,101 @@ def test_a_training_names_the_job_that_must_come_first(demo_run, make_experiment
         stage.run(other, "cam_net")
 
 
-def test_two_workers_train_together_under_ray(demo_run, tmp_path):
-    experiment = demo_run.with_overrides(
-        {
-            "run": str(tmp_path),
-            "base": [demo_run.run],
-            "train.seed": 1,
-            "train.classifier.epochs": 2,
-            "train.classifier.images_per_worker": 2,
-            "compute.train.num_workers": 2,
-        }
+def _own(demo_run, tmp_path, **overrides):
+    """An experiment on the demo's images, in a run of its own."""
+    return demo_run.with_overrides({"run": str(tmp_path), "base": [demo_run.run], **overrides})
+
+
+def test_too_few_images_for_a_step_are_found_before_workers_start(demo_run, tmp_path):
+    experiment = _own(demo_run, tmp_path, **{"compute.train.num_workers": 2})
+    message = (
+        r"8 images are fewer than the 16 of one step: lower train\.classifier\.images_per_worker"
     )
-    assert stage.run(experiment, "classifier").startswith("classifier: 16 rows, 0 errors")
-    target = artifact(experiment, "classifier")
-    assert target.require()["facts"]["steps"] == 4
-    metrics = [
-        [json.loads(line) for line in path.read_text().splitlines()]
-        for path in sorted(Path(target.uri, "metrics").iterdir())
-    ]
-    assert [[row["step"] for row in epoch] for epoch in metrics] == [[0, 1], [2, 3]]
-    net = build_cam_net(experiment.model.backbone, len(CLASSES))
-    net.load_state_dict(_model(experiment, "classifier"))
-    assert all(torch.isfinite(value).all() for value in net.state_dict().values())
-    assert not Path(target.uri, "_work").exists()
+    with pytest.raises(ValueError, match=message):
+        stage.run(experiment, "classifier")
+
+
+def test_images_of_which_none_shows_a_class_are_an_error(demo_run, tmp_path):
+    experiment = _own(demo_run, tmp_path, **{"train.seed": 9})
+    own = own_artifact(experiment, "images")
+    rows = read_table(artifact(demo_run, "images"))
+    nothing = pa.array([[]] * rows.num_rows, rows.schema.field("labels").type)
+    rows = rows.set_column(rows.schema.get_field_index("labels"), "labels", nothing)
+    Path(own.uri).mkdir()
+    pq.write_table(rows, f"{own.uri}/part-00000.parquet")
+    write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "images").manifest())
+    with pytest.raises(ValueError, match="none of 8 images has a label"):
+        stage.run(experiment, "classifier")
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", b"PK\x03\x04 cut off"])
+def test_a_checkpoint_that_cannot_be_read_is_a_clear_error(
+    content, demo_run, tmp_path, monkeypatch
+):
+    experiment = _own(demo_run, tmp_path, **{"train.seed": 10})
+    (tmp_path / "step").mkdir()
+    (tmp_path / "step" / "state.pt").write_bytes(content)
+    checkpoint = Checkpoint.from_directory(tmp_path / "step")
+    monkeypatch.setattr("ray.train.get_checkpoint", lambda: checkpoint)
+    table = training_rows(experiment, "classifier").to_table(["name", "image", "labels"])
+    with pytest.raises(ValueError, match=r"checkpoint can't be used: .*\n.*--overwrite"):
+        train(experiment, "classifier", table, CLASSES, Place(load=stage._load))
+
+
+@pytest.mark.parametrize("name", ["resnet50", "timm:resnet10t", "timm:regnety_002"])
+def test_synchronised_batch_norms_compute_what_plain_ones_do(name, monkeypatch):
+    """On GPUs; timm builds activations into them, which must not be lost."""
+    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cuda"))
+    monkeypatch.setattr("ray.train.torch.prepare_model", lambda net: net)
+    net = build_cam_net(name, 3).eval()
+    images = torch.randn(1, 3, 64, 64)
+    expected = net(images)
+    net = stage._wrap(net)
+    norms = [one for one in net.modules() if isinstance(one, torch.nn.SyncBatchNorm)]
+    assert norms
+    assert not any(type(one) is torch.nn.BatchNorm2d for one in net.modules())
+    torch.testing.assert_close(net(images), expected)
+    fix_batch_norm(net.train())
+    assert not any(norm.training for norm in norms)
+
+
+def test_checkpoints_are_kept_by_count_and_by_score_where_there_is_one(tmp_path):
+    target = Artifact("cam_net", str(tmp_path), {})
+    kept = run_config(Workers(keep_checkpoints=5), target, "miou").checkpoint_config
+    assert (kept.num_to_keep, kept.checkpoint_score_attribute) == (5, "miou")
+    kept = run_config(Workers(), target).checkpoint_config
+    assert (kept.num_to_keep, kept.checkpoint_score_attribute) == (2, None)
+
+
+def test_elastic_workers_need_room_for_the_fewest_alone(local_ray):
+    assert scaling(Workers(num_workers=9, min_workers=2)).num_workers == (2, 9)
+    with pytest.raises(ValueError, match=r"lower compute\.train\.num_workers"):
+        scaling(Workers(num_workers=9, min_workers=8))
+    with pytest.raises(ValueError, match="min_workers: 3 is more than num_workers: 2"):
+        Workers(num_workers=2, min_workers=3)
+
+
+def test_what_workers_would_stumble_over_is_found_before_they_start(demo_run, tmp_path):
+    experiment = _own(demo_run, tmp_path, **{"train.seed": 8, "compute.train.tensorboard": True})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qaclims_ray.train.log.find_spec", lambda name: None)
+        with pytest.raises(ValueError, match="pip install tensorboard"):
+            stage.run(experiment, "classifier")
+
+
+def test_what_workers_died_of_is_said_once_and_in_few_lines(tmp_path):
+    trace = 'Traceback (most recent call last):\n  File "x.py", line 1\nRuntimeError: out of memory'
+    failures = {0: OSError("no space\n" + 200 * "more\n"), 1: Exception(trace), 2: Exception(trace)}
+    message = stage._why(str(tmp_path), WorkerGroupError("200 lines", failures))
+    assert len(message.splitlines()) == 4
+    assert "worker 0: OSError: no space" in message
+    assert message.count("RuntimeError: out of memory") == 1
+    message = stage._why(str(tmp_path), ControllerError(RuntimeError("no placement")))
+    assert "Ray Train: ControllerError: Training failed due to controller error" in message
+
+
+def test_what_was_noted_comes_before_what_followed_from_it(tmp_path):
+    for rank in range(2):
+        write_json(f"{tmp_path}/{rank:05d}.json", {"message": "step 7: the loss is not finite"})
+    error = WorkerGroupError("", {1: RuntimeError("connection closed by peer")})
+    assert stage._why(str(tmp_path), error) == "step 7: the loss is not finite"

@@ -1,0 +1,121 @@
+"""What a training reports: scalars of every step, as JSON lines and for TensorBoard; progress."""
+
+import json
+import tempfile
+import time
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from qaclims_ray.artifacts import Artifact
+from qaclims_ray.storage import read_bytes, write_bytes, write_json
+
+PROGRESS = "progress.json"
+_SECONDS_BETWEEN_PROGRESS = 1.0
+
+
+class Log:
+    """The log of worker 0: one line for each step, one file for each epoch.
+
+    Losses are those of worker 0's batches. The file is written at each checkpoint, so that a
+    training that goes on from one finds the lines before it, and drops those after it.
+    """
+
+    def __init__(self, target: Artifact, done: int, board: "Board | None" = None) -> None:
+        """Log into `target`, after `done` steps."""
+        self._target = target
+        self._board = board
+        self._rows: list[dict[str, Any]] = []
+        self._done = done
+        self._last = time.monotonic()
+        self._shown = 0.0
+
+    def start(self, epoch: int) -> None:
+        """Begin an epoch, or go on with one."""
+        self._epoch = epoch
+        self._rows = [row for row in _read(self._uri()) if row["step"] < self._done]
+
+    def add(self, step: int, num_images: int, waited: float, scalars: Mapping[str, float]) -> None:
+        """Note one step.
+
+        Args:
+            step: Its number, from the start of the training.
+            num_images: Images of the step, those of all workers.
+            waited: Seconds for which worker 0 waited for its batches.
+            scalars: Of the step.
+        """
+        now = time.monotonic()
+        seconds, self._last = max(now - self._last, 1e-9), now
+        row = {
+            **scalars,
+            "images_per_second": num_images / seconds,
+            "data_wait": min(waited / seconds, 1.0),
+        }
+        self._rows.append({"epoch": self._epoch, "step": step, **row})
+        if self._board is not None:
+            self._board.add(step, row)
+        if now - self._shown > _SECONDS_BETWEEN_PROGRESS:
+            self._shown = now
+            write_json(f"{self._target.work}/{PROGRESS}", {"step": step + 1})
+
+    def scored(self, step: int, scores: Mapping[str, float]) -> None:
+        """Note the scores after a step; time spent on them is no step's."""
+        if self._board is not None:
+            self._board.add(step, scores)
+
+    def write(self) -> dict[str, float]:
+        """Write the epoch's file; the means of its steps so far."""
+        lines = "".join(f"{json.dumps(row)}\n" for row in self._rows)
+        write_bytes(self._uri(), lines.encode())
+        if self._board is not None:
+            self._board.write()
+        self._last = time.monotonic()
+        return {key: sum(row[key] for row in self._rows) / len(self._rows) for key in self._rows[0]}
+
+    def _uri(self) -> str:
+        return f"{self._target.uri}/metrics/epoch-{self._epoch:03d}.jsonl"
+
+
+def _read(uri: str) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in read_bytes(uri).splitlines()]
+    except FileNotFoundError:
+        return []
+
+
+class Board:
+    """TensorBoard's event file, copied into `tensorboard/` of the artifact at each checkpoint."""
+
+    def __init__(self, target: Artifact, done: int) -> None:
+        """Write events after `done` steps; those that an earlier file has of later ones are void.
+
+        Raises:
+            ValueError: the package is not installed.
+        """
+        check_board()
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._target = target
+        self._folder = tempfile.TemporaryDirectory(prefix="tensorboard")
+        self._writer: Any = SummaryWriter(self._folder.name, purge_step=done or None)
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Note the scalars of a step."""
+        for name, value in scalars.items():
+            self._writer.add_scalar(name, value, step)
+
+    def write(self) -> None:
+        """Copy what there is so far."""
+        self._writer.flush()
+        for file in Path(self._folder.name).iterdir():
+            write_bytes(f"{self._target.uri}/tensorboard/{file.name}", file.read_bytes())
+
+
+def check_board() -> None:
+    """Raise ValueError where the package `tensorboard` is not installed."""
+    if find_spec("tensorboard") is None:
+        raise ValueError(
+            "compute.train.tensorboard is true, but the package is not installed: "
+            "`pip install tensorboard`, or set it to false"
+        )
