@@ -4,14 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float32
 from safetensors.torch import load
 from torch import Tensor, nn
 
 from qaclims_ray.cams.multiscale import multiscale_cams
 from qaclims_ray.data.images import decode, normalise
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
-from qaclims_ray.sections import Cams
+from qaclims_ray.sections.scores import Cams
 from qaclims_ray.storage import read_bytes
 from qaclims_ray.types import CamRow, ImageRow
 
@@ -30,56 +29,75 @@ def load_net(model: str, backbone: str, num_classes: int) -> CamNet:
 
 
 def predict_cams(
-    rows: Sequence[ImageRow], net: nn.Module, num_classes: int, cams: Cams, max_pixels: int
+    rows: Sequence[ImageRow],
+    net: nn.Module,
+    num_classes: int,
+    cams: Cams,
+    max_pixels: int,
+    max_images: int,
 ) -> list[CamRow]:
     """The CAMs of the classes that each image's labels name, images of equal size together.
 
+    An image whose labels nobody knows has none.
+
+    Images of unlike size never share a batch: padding would change what convolutions see at the
+    border, and so the maps. The more rows there are to choose from, the fuller the batches.
+
     Args:
-        rows: Name, encoded image and labels.
+        rows: Name, encoded image, its size and labels.
         net: Images to logit maps, in evaluation mode.
         num_classes: Of the network.
         cams: Scales, activation and resolution.
         max_pixels: Largest image that is decoded.
+        max_images: Largest batch.
 
     Returns:
         One row per image, in their order.
     """
-    pixels = [normalise(decode(row["image"], max_pixels=max_pixels)) for row in rows]
     made: dict[int, CamRow] = {}
-    for group in _equal_sizes(pixels):
-        images = torch.from_numpy(np.stack([pixels[i] for i in group]))
-        labels = torch.zeros(len(group), num_classes)
-        for position, i in enumerate(group):
-            labels[position, rows[i]["labels"]] = 1
-        device = next(net.parameters()).device
-        maps = multiscale_cams(
-            net,
-            images.to(device),
-            labels.to(device),
-            scales=cams.scales,
-            activation=cams.activation,
-            resolution=cams.resolution,
-        )
-        counts = [len(rows[i]["labels"]) for i in group]
-        for i, own in zip(group, maps[:, 0].half().cpu().split(counts), strict=True):
-            made[i] = _row(rows[i], own, pixels[i].shape[1:])
+    for batch in equal_sizes([(row["height"], row["width"]) for row in rows], max_images):
+        maps = _predict([rows[i] for i in batch], net, num_classes, cams, max_pixels)
+        made |= zip(batch, maps, strict=True)
     return [made[i] for i in range(len(rows))]
 
 
-def _equal_sizes(pixels: Sequence[Float32[np.ndarray, "3 _ _"]]) -> Iterator[list[int]]:
-    """Positions of the images of each size."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for position, image in enumerate(pixels):
-        groups.setdefault(image.shape, []).append(position)
-    yield from groups.values()
+def equal_sizes(sizes: Sequence[tuple[int, int]], max_images: int) -> Iterator[list[int]]:
+    """Positions of the images of each size, in batches of at most `max_images`."""
+    groups: dict[tuple[int, int], list[int]] = {}
+    for position, size in enumerate(sizes):
+        groups.setdefault(size, []).append(position)
+    for group in groups.values():
+        for start in range(0, len(group), max_images):
+            yield group[start : start + max_images]
 
 
-def _row(row: ImageRow, maps: Tensor, size: tuple[int, int]) -> CamRow:
+def _predict(
+    rows: Sequence[ImageRow], net: nn.Module, num_classes: int, cams: Cams, max_pixels: int
+) -> list[CamRow]:
+    """CAMs of images of one size, as one batch."""
+    pixels = [normalise(decode(row["image"], max_pixels=max_pixels)) for row in rows]
+    labels = torch.zeros(len(rows), num_classes)
+    for position, row in enumerate(rows):
+        labels[position, row["labels"] or []] = 1
+    device = next(net.parameters()).device
+    maps = multiscale_cams(
+        net,
+        torch.from_numpy(np.stack(pixels)).to(device),
+        labels.to(device),
+        scales=cams.scales,
+        activation=cams.activation,
+        resolution=cams.resolution,
+    )
+    split = maps[:, 0].half().cpu().split([len(row["labels"] or ()) for row in rows])
+    return [_row(row, own) for row, own in zip(rows, split, strict=True)]
+
+
+def _row(row: ImageRow, maps: Tensor) -> CamRow:
     return CamRow(
         name=row["name"],
-        height=size[0],
-        width=size[1],
-        classes=row["labels"],
+        height=row["height"],
+        width=row["width"],
+        classes=row["labels"] or [],
         cam=maps.numpy().tobytes(),
         cam_height=maps.shape[1],
         cam_width=maps.shape[2],

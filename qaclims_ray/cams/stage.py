@@ -13,8 +13,11 @@ from qaclims_ray.attempts import Attempt
 from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
+from qaclims_ray.data.labelled import labelled
 from qaclims_ray.data.stage import map_rows, publish_all
-from qaclims_ray.sections import Cams
+from qaclims_ray.sections.compute import Pool
+from qaclims_ray.sections.scores import Cams
+from qaclims_ray.work import reopen
 
 
 class CamPredictor:
@@ -27,6 +30,7 @@ class CamPredictor:
         num_classes: int,
         cams: dict[str, Any],
         max_pixels: int,
+        max_images: int,
         target: Artifact,
         max_errors: int,
     ) -> None:
@@ -37,6 +41,7 @@ class CamPredictor:
             num_classes=num_classes,
             cams=Cams.model_validate(cams),
             max_pixels=max_pixels,
+            max_images=max_images,
         )
 
     def __call__(self, images: pa.Table) -> pa.Table:
@@ -44,26 +49,51 @@ class CamPredictor:
         return self._attempt(images.to_pylist(), self._predict)
 
 
-def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = False) -> str:
-    """Write the artifact `cams`, or `baseline_cams` of the classifier; return its summary line."""
+def run(
+    experiment: Experiment,
+    *,
+    baseline: bool = False,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+) -> str:
+    """Write the artifact `cams`, or `baseline_cams` of the classifier; return its summary line.
+
+    With `retry_errors`, images that failed are tried again where it is complete.
+    """
     name, network = ("baseline_cams", "classifier") if baseline else ("cams", "cam_net")
-    return make(experiment, name, partial(_predict, experiment, network), overwrite)
+    again = reopen if retry_errors else None
+    return make(experiment, name, partial(_predict, experiment, network), overwrite, again)
 
 
 def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
-    """CAMs of the baseline, then of QA-CLIMS; return both summary lines."""
+    """CAMs of the baseline, then of QA-CLIMS; return both summary lines.
+
+    None are made where `evaluate.stream` has them scored and not kept.
+    """
+    if experiment.evaluate.stream:
+        return "cams: none are written, as evaluate.stream is true"
     lines = [run(experiment, baseline=one, overwrite=overwrite) for one in (True, False)]
     return "\n".join(lines)
+
+
+def whole_blocks(pool: Pool) -> Pool:
+    """The pool with actors that get whole blocks, to find more images of equal size in them.
+
+    `batch_size` then bounds what the network sees at a time, not what an actor is handed.
+    """
+    return pool.model_copy(update={"batch_size": max(pool.batch_size, pool.block_rows)})
 
 
 def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
     images, net = artifact(experiment, "images"), artifact(experiment, network)
     num_images = images.require()["rows"]
     net.require()
+    labelled(images)
     start(experiment.compute)
+    pool = experiment.compute.cams
     map_rows(
         images.shards(),
-        ["name", "image", "labels"],
+        ["name", "image", "height", "width", "labels"],
         target,
         CamPredictor,
         {
@@ -72,10 +102,11 @@ def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
             "num_classes": len(class_names(images)),
             "cams": experiment.cams.model_dump(),
             "max_pixels": experiment.data.max_pixels,
+            "max_images": pool.batch_size,
             "target": target,
             "max_errors": experiment.data.max_errors,
         },
-        experiment.compute.cams,
+        whole_blocks(pool),
         "compute.cams",
         expected=num_images,
     )

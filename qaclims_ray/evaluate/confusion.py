@@ -5,9 +5,10 @@ has one row per true class and one column per predicted class, background first.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Integer
+from jaxtyping import Bool, Float, Int, Integer, Num
 from numpy.typing import ArrayLike
 
 from qaclims_ray.types import BACKGROUND, IGNORE
@@ -15,10 +16,25 @@ from qaclims_ray.types import BACKGROUND, IGNORE
 _SIGNED_IGNORE = -1
 
 Confusion = Int[np.ndarray, "*T K K"]
+Levels = Int[np.ndarray, "H W"]
+"""How many of the thresholds, in ascending order, lie below the largest CAM of each pixel."""
 Truth = Integer[np.ndarray, "_ _"]
 """A label map of any integer type; 255 (or -1, its signed spelling) is ignored.
 
 Its size is checked against the prediction's: files may disagree."""
+
+
+class Overlap(NamedTuple):
+    """All that scores of single classes need of a confusion matrix: pixels, or sums of them."""
+
+    hits: Num[np.ndarray, "*T K"]
+    """Predicted as the class, and truly of it."""
+    predicted: Num[np.ndarray, "*T K"]
+    true: Num[np.ndarray, "*#T K"]
+
+
+Counts = Confusion | Overlap
+"""What scores are made of."""
 
 
 def count(
@@ -29,9 +45,9 @@ def count(
     Pixels whose truth is 255 count nowhere; a predicted 255 counts as background (published
     `eval_sem_seg`). Raises ValueError for maps of unlike size and for values out of range.
     """
-    kept, true = _known(truth, prediction.shape, num_classes)
+    kept, true = known(truth, prediction.shape, num_classes)
     predicted = np.where(prediction == IGNORE, BACKGROUND, prediction)[kept].astype(np.int64)
-    _check_values("prediction", predicted, num_classes)
+    check_values("prediction", predicted, num_classes)
     size = num_classes + 1
     pairs = true * size + predicted
     return np.bincount(pairs, minlength=size * size).reshape(size, size)
@@ -55,68 +71,111 @@ def sweep(
 
     Raises ValueError as `count` does.
     """
+    order = np.argsort(np.asarray(thresholds, dtype=cams.dtype))
+    winner, level = levels(cams, classes, np.asarray(thresholds)[order])
+    result = np.empty((len(order), num_classes + 1, num_classes + 1), np.int64)
+    result[order] = count_levels(winner, level, truth, len(order), num_classes)
+    return result
+
+
+def levels(
+    cams: Float[np.ndarray, "N H W"],
+    classes: Sequence[int],
+    thresholds: Sequence[float] | Float[np.ndarray, "T"],
+) -> tuple[Int[np.ndarray, "H W"], Levels]:
+    """What the predictions at all ascending thresholds follow from, as `sweep` defines them.
+
+    Returns:
+        Class index + 1 of the largest CAM, and its level: at the threshold of rank j the class is
+        predicted where its level is above j, and the background elsewhere. Without CAMs the level
+        is 0.
+    """
+    winner, value = _largest(cams, classes)
+    return winner, np.searchsorted(np.asarray(thresholds, dtype=cams.dtype), value)
+
+
+def count_levels(
+    winner: Int[np.ndarray, "H W"],
+    level: Levels,
+    truth: Truth,
+    num_thresholds: int,
+    num_classes: int,
+) -> Int[np.ndarray, "T K K"]:
+    """Confusion matrices at all thresholds of what `levels` gives; errors as `count`."""
     size = num_classes + 1
-    kept, true = _known(truth, cams.shape[1:], num_classes)
-    predicted, value = (pixels[kept] for pixels in _largest(cams, classes))
-    _check_values("class of a CAM", predicted, num_classes)
-    levels = np.asarray(thresholds, dtype=cams.dtype)
-    order = np.argsort(levels)
-    below = np.searchsorted(levels[order], value)
-    bins = (true * size + predicted) * (len(levels) + 1) + below
-    counts = np.bincount(bins, minlength=size * size * (len(levels) + 1))
+    kept, true = known(truth, winner.shape, num_classes)
+    predicted = winner[kept]
+    check_values("class of a CAM", predicted, num_classes)
+    bins = (true * size + predicted) * (num_thresholds + 1) + level[kept]
+    counts = np.bincount(bins, minlength=size * size * (num_thresholds + 1))
     counts = counts.reshape(size, size, -1)
-    # Over the threshold of rank r are the pixels of all bins above r: those keep their class.
-    foreground = np.moveaxis(counts[..., ::-1].cumsum(-1)[..., -2::-1], -1, 0)
-    result = np.empty_like(foreground)
-    result[order] = foreground
+    result = np.moveaxis(above(counts), -1, 0).copy()
     result[..., BACKGROUND] = counts.sum((1, 2)) - result[..., 1:].sum(-1)
     return result
 
 
-def iou(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+def above(histogram: Int[np.ndarray, "*n bins"]) -> Int[np.ndarray, "*n T"]:
+    """Pixels whose level is above 0, 1, …: sums over the bins of a histogram of levels."""
+    return histogram[..., ::-1].cumsum(-1)[..., -2::-1]
+
+
+def overlap(counts: Confusion | Overlap) -> Overlap:
+    """Hits, predicted and true pixels of each class; an overlap is one already."""
+    if isinstance(counts, Overlap):
+        return counts
+    return Overlap(np.diagonal(counts, axis1=-2, axis2=-1), counts.sum(-2), counts.sum(-1))
+
+
+def iou(counts: Counts) -> Float[np.ndarray, "*T K"]:
     """Intersection over union per class, in [0, 1].
 
     nan for a class that is neither true nor predicted anywhere; 0 for one predicted but never true.
     """
-    hits = _hits(confusion)
-    return _ratio(hits, confusion.sum(-1) + confusion.sum(-2) - hits)
+    hits, predicted, true = overlap(counts)
+    return _ratio(hits, true + predicted - hits)
 
 
-def mean_iou(confusion: Confusion) -> Float[np.ndarray, "*T"]:
+def mean_iou(counts: Counts) -> Float[np.ndarray, "*T"]:
     """Mean of `iou` over the classes (background included) that it is defined for."""
-    scores = iou(confusion)
+    return mean(iou(counts))
+
+
+def mean(scores: Float[np.ndarray, "*T K"]) -> Float[np.ndarray, "*T"]:
+    """Mean over the classes that a score is defined for; nan where there is none."""
     return _ratio(np.nansum(scores, axis=-1), np.isfinite(scores).sum(-1))
 
 
-def precision(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+def precision(counts: Counts) -> Float[np.ndarray, "*T K"]:
     """Share of the pixels predicted as a class that are truly of it; nan where none is."""
-    return _ratio(_hits(confusion), confusion.sum(-2))
+    hits, predicted, _ = overlap(counts)
+    return _ratio(hits, predicted)
 
 
-def recall(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+def recall(counts: Counts) -> Float[np.ndarray, "*T K"]:
     """Share of the pixels truly of a class that are predicted as such; nan where none is."""
-    return _ratio(_hits(confusion), confusion.sum(-1))
+    hits, _, true = overlap(counts)
+    return _ratio(hits, true)
 
 
-def false_positives(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+def false_positives(counts: Counts) -> Float[np.ndarray, "*T K"]:
     """Wrongly predicted pixels of a class as a share of its union (over-activation).
 
     With `iou` and `false_negatives` it sums to 1 (published `eval_sem_seg`).
     """
-    hits, predicted = _hits(confusion), confusion.sum(-2)
-    return _ratio(predicted - hits, confusion.sum(-1) + predicted - hits)
+    hits, predicted, true = overlap(counts)
+    return _ratio(predicted - hits, true + predicted - hits)
 
 
-def false_negatives(confusion: Confusion) -> Float[np.ndarray, "*T K"]:
+def false_negatives(counts: Counts) -> Float[np.ndarray, "*T K"]:
     """Missed pixels of a class as a share of its union (under-activation)."""
-    hits, true = _hits(confusion), confusion.sum(-1)
-    return _ratio(true - hits, true + confusion.sum(-2) - hits)
+    hits, predicted, true = overlap(counts)
+    return _ratio(true - hits, true + predicted - hits)
 
 
-def false_foreground(confusion: Confusion) -> Float[np.ndarray, "*T"]:
+def false_foreground(counts: Counts) -> Float[np.ndarray, "*T"]:
     """Share of the pixels predicted as any class that are truly background, in [0, 1]."""
-    predicted = confusion[..., 1:].sum(-1)
-    return _ratio(predicted[..., BACKGROUND], predicted.sum(-1))
+    hits, predicted, true = overlap(counts)
+    return _ratio((true - hits)[..., BACKGROUND], predicted[..., 1:].sum(-1))
 
 
 def best_threshold(
@@ -131,32 +190,29 @@ def best_threshold(
     return float(thresholds[best]), float(scores[best])
 
 
-def _hits(confusion: Confusion) -> Int[np.ndarray, "*T K"]:
-    return np.diagonal(confusion, axis1=-2, axis2=-1)
-
-
 def _ratio(part: ArrayLike, whole: ArrayLike) -> Float[np.ndarray, "..."]:
     """Quotient; nan where there is nothing of nothing."""
     with np.errstate(invalid="ignore"):
         return np.asarray(np.true_divide(part, whole))
 
 
-def _known(
+def known(
     truth: Truth, shape: tuple[int, ...], num_classes: int
 ) -> tuple[Bool[np.ndarray, "_ _"], Int[np.ndarray, "pixels"]]:
     """Where the truth is no 255, and its values there."""
     if truth.shape != shape:
         raise ValueError(
             f"ground truth of {truth.shape} pixels for a prediction of {shape}: both must have the "
-            "size of the image; resize the CAMs to full resolution first"
+            "size of the image"
         )
     kept = (truth != IGNORE) & (truth != _SIGNED_IGNORE)
     true = truth[kept].astype(np.int64)
-    _check_values("ground truth", true, num_classes)
+    check_values("ground truth", true, num_classes)
     return kept, true
 
 
-def _check_values(what: str, values: Int[np.ndarray, "pixels"], num_classes: int) -> None:
+def check_values(what: str, values: Int[np.ndarray, "pixels"], num_classes: int) -> None:
+    """Raise ValueError where `values` hold others than 0 to `num_classes`; `what` names them."""
     wrong = np.unique(values[(values < BACKGROUND) | (values > num_classes)])
     if wrong.size:
         raise ValueError(

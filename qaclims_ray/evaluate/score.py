@@ -1,46 +1,81 @@
-"""Scores of CAMs: confusion counts of rows, and what is reported of their sum."""
+"""What is reported of the counts of all images."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Num
+from numpy.typing import ArrayLike
 
 from qaclims_ray.config import Experiment
-from qaclims_ray.data.images import decode_mask
+from qaclims_ray.evaluate.bootstrap import interval, resample
 from qaclims_ray.evaluate.confusion import (
+    Overlap,
     best_threshold,
     false_foreground,
     false_negatives,
     false_positives,
     iou,
+    mean,
     mean_iou,
     precision,
     recall,
-    sweep,
 )
+from qaclims_ray.evaluate.tally import Tally, dense
 from qaclims_ray.types import CamRow
 
 SCORES = "scores.json"
 
-Counts = Int[np.ndarray, "T K K"]
+_BATCH = 256
+_STRIDES = {"strided": 4, "full": 1}
+
+
+class Figures(TypedDict):
+    """Scores at one threshold: shares in [0, 1], null where there is nothing of nothing.
+
+    `iou` to `false_negatives` have an entry per class.
+    """
+
+    threshold: float
+    """0 for label maps, which need none."""
+    miou: float
+    """Over the classes, background included."""
+    mean_boundary_iou: float
+    """The same for the bands along boundaries (Cheng et al. 2021)."""
+    mean_precision: float | None
+    """Over the object classes."""
+    mean_recall: float | None
+    """Over the object classes."""
+    false_foreground: float | None
+    """Share of the pixels taken for an object that are background."""
+    iou: list[float | None]
+    boundary_iou: list[float | None]
+    precision: list[float | None]
+    recall: list[float | None]
+    false_positives: list[float | None]
+    false_negatives: list[float | None]
+    intervals: dict[str, Any]
+    """95 % bootstrap intervals over images, [low, high], of the five means and of each `iou`. The
+    threshold is the same in all replicates: that it was chosen is not part of the doubt."""
 
 
 class Scores(TypedDict):
-    """Content of `scores.json`; shares are in [0, 1], classes in order, background first."""
+    """Content of `scores.json`; classes are in order, background first."""
 
     num_images: int
     settings: dict[str, Any]
     """What the scores depend on: split, scales, activation, resolution, refinement."""
     class_names: list[str]
     thresholds: list[float]
+    """Empty for label maps."""
     miou: list[float]
     """At each threshold."""
-    best: dict[str, Any]
+    best: Figures
     """At the threshold of the highest mIoU, which the ground truth chose."""
-    fixed: dict[str, Any]
+    fixed: Figures
     """At `evaluate.threshold`, or the threshold nearest to it."""
 
 
@@ -54,57 +89,50 @@ def full_size(row: CamRow) -> Float[np.ndarray, "N H W"]:
     return F.interpolate(torch.from_numpy(cams)[None], size, mode="bilinear")[0].numpy()
 
 
-def count(
-    rows: Sequence[CamRow],
-    masks: Mapping[str, bytes],
-    thresholds: Sequence[float],
-    num_classes: int,
-) -> Counts:
-    """Confusion counts of some images at all thresholds.
-
-    Args:
-        rows: CAMs.
-        masks: Encoded ground truth of each image, by name.
-        thresholds: Background scores.
-        num_classes: Background excluded.
-    """
-    total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
-    for row in rows:
-        truth = decode_mask(masks[row["name"]])
-        total += sweep(full_size(row), row["classes"], truth, thresholds, num_classes)
-    return total
-
-
 def report_scores(
-    counts: Counts,
-    experiment: Experiment,
-    class_names: Sequence[str],
-    num_images: int,
-    *,
-    scored: str,
+    tallies: Iterable[Tally], experiment: Experiment, class_names: Sequence[str], *, scored: str
 ) -> Scores:
-    """What is reported of the summed counts of all images.
+    """What is reported of CAMs.
 
     Args:
-        counts: At `experiment.evaluate.thresholds`.
+        tallies: Of each image at `experiment.evaluate.thresholds`, in an order that is always the
+            same, as draws of the bootstrap follow it; gone through twice, since only the sum over
+            all images says which threshold is best.
         experiment: The run.
         class_names: Background excluded.
-        num_images: That were counted.
         scored: What the counts are of, such as `cams`.
     """
-    thresholds = experiment.evaluate.thresholds
-    best, _ = best_threshold(counts, thresholds)
+    thresholds, num_classes = experiment.evaluate.thresholds, len(class_names)
+    total, num_images = _sum(tallies, len(thresholds), num_classes)
+    best, _ = best_threshold(total, thresholds)
     wanted = experiment.evaluate.threshold
-    nearest = min(thresholds, key=lambda threshold: abs(threshold - wanted))
-    at = {threshold: counts[index] for index, threshold in enumerate(thresholds)}
+    fixed = min(thresholds, key=lambda threshold: abs(threshold - wanted))
+    ranks = [thresholds.index(best), thresholds.index(fixed)]
+    at_best, at_fixed = _figures(tallies, num_classes, ranks)
     return Scores(
         num_images=num_images,
-        settings=_settings(experiment, scored),
+        settings=_settings(experiment, scored) | _cam_settings(experiment),
         class_names=["background", *class_names],
         thresholds=list(thresholds),
-        miou=[round(float(value), 6) for value in mean_iou(counts)],
-        best=_figures(best, at[best]),
-        fixed=_figures(nearest, at[nearest]),
+        miou=[round(float(value), 6) for value in mean_iou(total)],
+        best=Figures(threshold=best, **at_best),
+        fixed=Figures(threshold=fixed, **at_fixed),
+    )
+
+
+def report_label_maps(
+    tallies: Sequence[Tally], experiment: Experiment, class_names: Sequence[str], *, scored: str
+) -> Scores:
+    """What is reported of label maps: as `report_scores`, without thresholds."""
+    (figures,) = _figures(tallies, len(class_names), [0])
+    return Scores(
+        num_images=len(tallies),
+        settings=_settings(experiment, scored),
+        class_names=["background", *class_names],
+        thresholds=[],
+        miou=[],
+        best=Figures(threshold=0, **figures),
+        fixed=Figures(threshold=0, **figures),
     )
 
 
@@ -112,32 +140,93 @@ def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
     return {
         "data": experiment.data.kind,
         "split": getattr(experiment.data, "split", None),
+        "names": experiment.evaluate.names or "all",
         "scored": scored,
+    }
+
+
+def _cam_settings(experiment: Experiment) -> dict[str, Any]:
+    return {
         "scales": list(experiment.cams.scales),
         "flips": True,
         "activation": experiment.cams.activation,
         "resolution": experiment.cams.resolution,
+        "stride": _STRIDES[experiment.cams.resolution],
         "refinement": "none",
         "crf": False,
     }
 
 
-def _figures(threshold: float, confusion: Int[np.ndarray, "K K"]) -> dict[str, Any]:
+def _sum(
+    tallies: Iterable[Tally], num_thresholds: int, num_classes: int
+) -> tuple[Int[np.ndarray, "T K K"], int]:
+    """Confusion matrices of all images together, and the number of images."""
+    total = np.zeros((num_thresholds, num_classes + 1, num_classes + 1), np.int64)
+    num_images = 0
+    for one in tallies:
+        total[:, one.classes[:, None], one.classes] += one.areas
+        num_images += 1
+    return total, num_images
+
+
+def _figures(
+    tallies: Iterable[Tally], num_classes: int, ranks: Sequence[int]
+) -> list[dict[str, Any]]:
+    """`Figures` without the threshold, at the thresholds of some ranks."""
+    total = np.zeros((len(ranks), 2, 3, num_classes + 1), np.int64)
+
+    def batches() -> Iterator[Int[np.ndarray, "B V"]]:
+        remaining = iter(tallies)
+        while batch := list(islice(remaining, _BATCH)):
+            counts = np.stack([dense(one, num_classes, ranks) for one in batch])
+            total[:] += counts.sum(axis=0)
+            yield counts.reshape(len(batch), -1)
+
+    samples = resample(batches()).reshape(-1, *total.shape)
+    return [_at(total[i], samples[:, i]) for i in range(len(ranks))]
+
+
+def _at(counts: Int[np.ndarray, "2 3 K"], samples: Float[np.ndarray, "R 2 3 K"]) -> dict[str, Any]:
+    area, boundary = _overlaps(counts)
+    sampled_area, sampled_boundary = _overlaps(samples)
     per_class = {
-        "iou": iou,
-        "precision": precision,
-        "recall": recall,
-        "false_positives": false_positives,
-        "false_negatives": false_negatives,
+        "iou": iou(area),
+        "boundary_iou": iou(boundary),
+        "precision": precision(area),
+        "recall": recall(area),
+        "false_positives": false_positives(area),
+        "false_negatives": false_negatives(area),
     }
+    sampled = {**_means(sampled_area, sampled_boundary), "iou": iou(sampled_area)}
     return {
-        "threshold": threshold,
-        "miou": float(mean_iou(confusion)),
-        "false_foreground": float(false_foreground(confusion)),
-        **{name: _plain(function(confusion)) for name, function in per_class.items()},
+        **{name: _plain(value) for name, value in _means(area, boundary).items()},
+        **{name: _plain(values) for name, values in per_class.items()},
+        "intervals": {name: _plain(interval(values).T) for name, values in sampled.items()},
     }
 
 
-def _plain(values: Float[np.ndarray, "K"]) -> list[float | None]:
-    """JSON knows no nan: a class that is nowhere has no score."""
-    return [None if np.isnan(value) else round(float(value), 6) for value in values]
+def _means(area: Overlap, boundary: Overlap) -> dict[str, Float[np.ndarray, "*R"]]:
+    return {
+        "miou": mean_iou(area),
+        "mean_boundary_iou": mean_iou(boundary),
+        "mean_precision": mean(precision(area)[..., 1:]),
+        "mean_recall": mean(recall(area)[..., 1:]),
+        "false_foreground": false_foreground(area),
+    }
+
+
+def _overlaps(counts: Num[np.ndarray, "*R 2 3 K"]) -> tuple[Overlap, Overlap]:
+    """Of areas and of boundaries."""
+    hits, predicted, true = np.moveaxis(counts, -2, 0)
+    area, boundary = (
+        Overlap(hits[..., kind, :], predicted[..., kind, :], true[..., kind, :]) for kind in (0, 1)
+    )
+    return area, boundary
+
+
+def _plain(values: ArrayLike) -> Any:
+    """Nested lists, rounded; JSON knows no nan: what is undefined is null."""
+    values = np.asarray(values)
+    if values.ndim:
+        return [_plain(value) for value in values]
+    return None if np.isnan(values) else round(float(values), 6)

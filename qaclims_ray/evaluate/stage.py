@@ -1,52 +1,119 @@
-"""mIoU of CAMs against the ground truth, at all thresholds in one pass.
+"""Scores of CAMs, or of label maps from anywhere, against the ground truth.
 
 Reads `images` and `cams` (or `baseline_cams`); writes `scores` (or `baseline_scores`).
 """
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Sequence
 from functools import partial
+from typing import Any, cast
 
-import numpy as np
 import pyarrow as pa
-import ray.data
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.compute import actor_pool, start
+from qaclims_ray.attempts import Attempt
+from qaclims_ray.compute import actor_pool, read_rows, start
 from qaclims_ray.config import Experiment
-from qaclims_ray.evaluate.score import SCORES, Counts, Scores, count, report_scores
-from qaclims_ray.progress import watch
-from qaclims_ray.storage import read_json, write_json
+from qaclims_ray.data.stage import map_rows, publish_all
+from qaclims_ray.evaluate.names import check_there, names_in, names_to_score
+from qaclims_ray.evaluate.rows import Tallies, score_cams, score_label_map, unpack
+from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
+from qaclims_ray.evaluate.table import text_table
+from qaclims_ray.storage import absolute, read_json, write_json
 from qaclims_ray.tables import look_up, read_table
+from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
+
+_LABELS = {"baseline_scores": "baseline CAM", "scores": "QA-CLIMS"}
+_NAMES_SHOWN = 5
 
 
 class Scorer:
-    """Ray Data actor: CAM rows in, one row of confusion counts per batch out."""
+    """Ray Data actor: CAM rows in, their counts out."""
 
-    def __init__(self, images: Artifact, thresholds: Sequence[float], num_classes: int) -> None:
+    def __init__(
+        self,
+        images: Artifact,
+        names: Collection[str],
+        thresholds: Sequence[float],
+        num_classes: int,
+        target: Artifact,
+        max_errors: int,
+    ) -> None:
+        self._attempt = Attempt(target, max_errors)
         self._images = images
-        self._count = partial(count, thresholds=thresholds, num_classes=num_classes)
+        self._names = frozenset(names)
+        self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
 
     def __call__(self, cams: pa.Table) -> pa.Table:
-        """Confusion counts of a batch; images without ground truth are left out."""
-        found = look_up(self._images, cams["name"].to_pylist(), ["name", "mask"]).to_pylist()
-        masks = {row["name"]: row["mask"] for row in found if row["mask"] is not None}
-        rows = [row for row in cams.to_pylist() if row["name"] in masks]
-        counts = self._count(rows, masks).astype(np.int64).tobytes()
-        return pa.table({"counts": [counts], "num_images": [len(rows)], "num_rows": [len(cams)]})
+        """Counts of a batch of CAMs."""
+        wanted = self._names.intersection(cams["name"].to_pylist())
+        found = look_up(self._images, sorted(wanted), ["name", "mask"]).to_pylist()
+        masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
+
+        def score(rows: Sequence[CamRow]) -> list[ScoreRow]:
+            return self._score(rows, masks)
+
+        return self._attempt(cams.to_pylist(), score)
+
+
+class LabelMapScorer:
+    """Ray Data actor: names with ground truth in, counts of the label maps of these names out."""
+
+    def __init__(self, folder: str, names: Collection[str], num_classes: int) -> None:
+        self._folder = folder
+        self._names = frozenset(names)
+        self._num_classes = num_classes
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        """Counts of a batch; images that are not to be scored are left out."""
+        rows = [
+            score_label_map(self._folder, row["name"], row["mask"], self._num_classes)
+            for row in images.to_pylist()
+            if row["name"] in self._names
+        ]
+        return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
 
 
 def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = False) -> str:
-    """Write `scores` (or `baseline_scores`); return the summary line."""
+    """Write `scores` (or `baseline_scores`); return the summary line.
+
+    Raises:
+        ValueError: names of images, CAMs and `evaluate.names` don't match; CAMs are missing.
+    """
     prefix = "baseline_" if baseline else ""
-    return make(
-        experiment, f"{prefix}scores", partial(_score, experiment, f"{prefix}cams"), overwrite
+    build = partial(_score, experiment, f"{prefix}cams")
+    return summary(experiment, make(experiment, f"{prefix}scores", build, overwrite), baseline)
+
+
+def run_label_maps(experiment: Experiment, folder: str) -> str:
+    """Score the label maps `<name>.png` in a folder or at a URL; return the table and where it is.
+
+    They may be pseudo masks or predictions of any method. What is found goes to
+    `mask_scores/` in the run; it is no artifact, as nobody knows when the files change.
+
+    Raises:
+        ValueError: a label map is missing, or no fit for its ground truth.
+    """
+    images = artifact(experiment, "images")
+    folder, names, classes = (
+        absolute(folder),
+        names_to_score(experiment, of_cams=False),
+        class_names(images),
     )
-
-
-def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
-    """Scores of the baseline, then of QA-CLIMS; return both summary lines."""
-    lines = [run(experiment, baseline=one, overwrite=overwrite) for one in (True, False)]
-    return "\n".join(lines)
+    check_there(names, names_in(folder), f"{folder} lacks label maps (NAME.png)", "make them")
+    start(experiment.compute)
+    rows = read_rows(images.shards()).select_columns(["name", "mask"])
+    arguments = {"folder": folder, "names": names, "num_classes": len(classes)}
+    pool = actor_pool(experiment.compute.evaluate, "compute.evaluate")
+    rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
+    found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
+    tallies = [one for row in found if (one := unpack(row)) is not None]
+    scores = report_label_maps(tallies, experiment, classes, scored=folder)
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
+    label = folder.rsplit("/", 1)[-1]
+    uri = f"{absolute(experiment.run)}/mask_scores/{label}-{digest}.json"
+    write_json(uri, scores)
+    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {uri}"
 
 
 def has_truth(experiment: Experiment) -> bool:
@@ -54,69 +121,92 @@ def has_truth(experiment: Experiment) -> bool:
     return artifact(experiment, "images").require()["facts"]["num_masks"] > 0
 
 
-def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
-    images, cams = artifact(experiment, "images"), artifact(experiment, cams_name)
-    num_cams = cams.require()["rows"]
-    names = class_names(images)
-    _check_names(images, cams)
-    start(experiment.compute)
-    counts, num_images = _sum(experiment, images, cams, num_cams, len(names))
-    if num_images == 0:
-        raise ValueError(f"{images.uri} holds no ground truth, so there is nothing to score with")
-    result = report_scores(counts, experiment, names, num_images, scored=cams_name)
-    write_json(f"{target.uri}/{SCORES}", result)
-    return Built(num_images, num_cams - num_images, {"miou": result["best"]["miou"]})
+def finish(
+    experiment: Experiment, target: Artifact, num_rows: int, num_scored: int, *, scored: str
+) -> Built:
+    """Publish the counts of all images and the scores that follow from them.
 
+    Args:
+        experiment: The run.
+        target: `scores` or `baseline_scores` under way.
+        num_rows: Images that were gone through.
+        num_scored: Those of them that have ground truth and were to be scored.
+        scored: What the counts are of, such as `cams`.
 
-def _sum(
-    experiment: Experiment, images: Artifact, cams: Artifact, num_cams: int, num_classes: int
-) -> tuple[Counts, int]:
-    thresholds = experiment.evaluate.thresholds
-    arguments = {"images": images, "thresholds": thresholds, "num_classes": num_classes}
-    pool = experiment.compute.evaluate
-    rows = ray.data.read_parquet(cams.shards()).repartition(
-        target_num_rows_per_block=pool.block_rows
-    )
-    rows = rows.map_batches(
-        Scorer, fn_constructor_kwargs=arguments, **actor_pool(pool, "compute.evaluate")
-    )
-    total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
-    num_images = done = 0
-    with watch("scores", lambda: done, num_cams):
-        for row in rows.iter_rows():
-            total += np.frombuffer(row["counts"], np.int64).reshape(total.shape)
-            num_images += row["num_images"]
-            done += row["num_rows"]
-    return total, num_images
-
-
-def _check_names(images: Artifact, cams: Artifact) -> None:
-    known = set(read_table(images, ["name"])["name"].to_pylist())
-    scored = set(read_table(cams, ["name"])["name"].to_pylist())
-    if not scored <= known:
+    Raises:
+        ValueError: an image could not be scored: a score is of all images or none.
+    """
+    _, num_errors = publish_all(experiment, target, num_rows)
+    tallies = Tallies(target)
+    names = class_names(artifact(experiment, "images"))
+    if num_errors:
         raise ValueError(
-            f"{cams.uri} has images that {images.uri} lacks, such as {min(scored - known)!r}: "
-            "make the CAMs of these images anew (make_cams.py --overwrite)"
+            f"{num_errors} images could not be scored, see {target.uri}/_errors: mend them and run "
+            "the same command, or list the images to score in evaluate.names"
         )
+    result = report_scores(tallies, experiment, names, scored=scored)
+    if result["num_images"] != num_scored:
+        raise ValueError(
+            f"{target.uri}: {result['num_images']} images were scored, {num_scored} are wanted: "
+            "evaluate.names changed while the work was under way; pass --overwrite"
+        )
+    write_json(f"{target.uri}/{SCORES}", result)
+    facts = {"miou": result["best"]["miou"], "num_without_truth": num_rows - num_scored}
+    return Built(num_scored, 0, facts)
+
+
+def summary(experiment: Experiment, line: str, baseline: bool) -> str:
+    """A summary line, with the number of images that no score counts."""
+    name = "baseline_scores" if baseline else "scores"
+    left_out = artifact(experiment, name).require()["facts"].get("num_without_truth", 0)
+    why = "without ground truth" if experiment.evaluate.names is None else "not scored"
+    return f"{line} · {left_out:,} images {why}" if left_out else line
 
 
 def table(experiment: Experiment) -> str:
     """The scores of a run as text: baseline and QA-CLIMS, where they are complete."""
-    settings, lines = "", []
-    for name, label in (("baseline_scores", "baseline CAM"), ("scores", "QA-CLIMS")):
-        found: Scores | None = read_json(f"{artifact(experiment, name).uri}/{SCORES}")
-        if found is not None:
-            best, fixed = found["best"], found["fixed"]
-            lines.append(
-                f"{label:<14}{100 * best['miou']:6.1f} @ {best['threshold']:.2f}"
-                f"{100 * fixed['miou']:12.1f} @ {fixed['threshold']:.2f}"
-                f"{100 * best['false_foreground']:12.1f}"
-            )
-            settings = ", ".join(
-                f"{key} {value}" for key, value in found["settings"].items() if key != "scored"
-            )
-            settings = f"{found['num_images']} images, {settings}"
-    if not lines:
+    found = {label: _stored(experiment, name) for name, label in _LABELS.items()}
+    there = {label: scores for label, scores in found.items() if scores is not None}
+    if not there:
         return "no scores: the images have no ground truth, or evaluate.py has not run"
-    head = f"{'mIoU in %':<14}{'best @ threshold':>13}{'fixed @ threshold':>19}{'false fg.':>12}"
-    return "\n".join([head, *lines, settings])
+    return text_table(there)
+
+
+def _stored(experiment: Experiment, name: str) -> Scores | None:
+    return read_json(f"{artifact(experiment, name).uri}/{SCORES}")
+
+
+def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
+    images, cams = artifact(experiment, "images"), artifact(experiment, cams_name)
+    num_cams = cams.require()["rows"]
+    names = names_to_score(experiment)
+    _check_cams(names, images, cams)
+    start(experiment.compute)
+    arguments: dict[str, Any] = {
+        "images": images,
+        "names": names,
+        "thresholds": experiment.evaluate.thresholds,
+        "num_classes": len(class_names(images)),
+        "target": target,
+        "max_errors": experiment.data.max_errors,
+    }
+    map_rows(
+        cams.shards(),
+        SCHEMAS[cams_name].names,
+        target,
+        Scorer,
+        arguments,
+        experiment.compute.evaluate,
+        "compute.evaluate",
+        expected=num_cams,
+    )
+    return finish(experiment, target, num_cams, len(names), scored=cams_name)
+
+
+def _check_cams(names: Collection[str], images: Artifact, cams: Artifact) -> None:
+    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
+    known = read_table(images, ["name"])["name"].to_pylist()
+    remedy = "make the CAMs of these images anew (make_cams.py --overwrite)"
+    check_there(there, known, f"{images.uri} lacks images of {cams.uri}", remedy)
+    remedy += ", or list the images to score in evaluate.names"
+    check_there(names, there, f"{cams.uri} lacks images with ground truth", remedy)

@@ -4,10 +4,10 @@ import torch
 from safetensors.torch import save_file
 
 from qaclims_ray.cams.multiscale import multiscale_cams
-from qaclims_ray.cams.predict import load_net, predict_cams
+from qaclims_ray.cams.predict import equal_sizes, load_net, predict_cams
 from qaclims_ray.data.images import decode, normalise
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.sections import Cams
+from qaclims_ray.sections.scores import Cams
 
 SIZES = [(32, 48), (40, 40), (32, 48), (24, 56), (40, 40)]
 LABELS = [[1], [0, 2], [0], [], [2]]
@@ -27,6 +27,8 @@ def rows(png):
         {
             "name": f"i{number}",
             "image": png(rng.integers(0, 256, (*size, 3), np.uint8)),
+            "height": size[0],
+            "width": size[1],
             "labels": labels,
         }
         for number, (size, labels) in enumerate(zip(SIZES, LABELS, strict=True))
@@ -38,8 +40,8 @@ def _maps(row):
     return np.frombuffer(row["cam"], np.float16).reshape(shape)
 
 
-def _predict(rows, net, cams):
-    return predict_cams(rows, net, NUM_CLASSES, cams, 10_000)
+def _predict(rows, net, cams, max_images=8):
+    return predict_cams(rows, net, NUM_CLASSES, cams, 10_000, max_images)
 
 
 @pytest.mark.parametrize("resolution", ["strided", "full"])
@@ -71,13 +73,35 @@ def test_maps_differ_between_images_and_classes(net, rows):
     assert not np.array_equal(*_maps(made[1]))
 
 
+def test_images_of_one_size_share_batches_of_bounded_length():
+    small, large = (3, 4), (4, 3)
+    batches = list(equal_sizes([small, large, small, small, small, large], 3))
+    assert batches == [[0, 2, 3], [4], [1, 5]]
+    assert list(equal_sizes([], 3)) == []
+
+
+def test_the_network_never_sees_more_images_than_it_may(net, rows):
+    seen = []
+    handle = net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    made = _predict(rows * 3, net, Cams(scales=(1.0,)), max_images=4)
+    handle.remove()
+    # Each image comes with its mirror image; six, six and three images of the three sizes.
+    assert seen == [8, 4, 8, 4, 6]
+    assert [row["name"] for row in made] == [row["name"] for row in rows * 3]
+
+
+def test_an_image_whose_labels_nobody_knows_has_no_cams(net, rows):
+    (made,) = _predict([{**rows[0], "labels": None}], net, Cams(scales=(1.0,)))
+    assert (made["classes"], made["cam"]) == ([], b"")
+
+
 def test_no_images_have_no_cams(net):
     assert _predict([], net, Cams()) == []
 
 
 def test_an_image_that_is_too_large_is_an_error(net, rows):
     with pytest.raises(ValueError, match="pixels"):
-        predict_cams(rows, net, NUM_CLASSES, Cams(), 1000)
+        predict_cams(rows, net, NUM_CLASSES, Cams(), 1000, 8)
 
 
 def test_a_saved_network_is_loaded_ready_to_predict(net, rows, tmp_path):

@@ -7,17 +7,19 @@ from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.tables import read_table
 
+COLUMNS = ["name", "image", "height", "width", "labels"]
+
 
 @pytest.mark.parametrize(
     ("name", "network"), [("cams", "cam_net"), ("baseline_cams", "classifier")]
 )
 def test_cams_are_those_of_the_network(demo_run, name, network):
-    images = read_table(artifact(demo_run, "images"), ["name", "image", "labels"]).to_pylist()
+    images = read_table(artifact(demo_run, "images"), COLUMNS).to_pylist()
     model = f"{artifact(demo_run, network).uri}/model.safetensors"
     net = load_net(model, demo_run.model.backbone, len(CLASSES)).cpu()
     made = read_table(artifact(demo_run, name)).to_pylist()
     # Ray Data hands images over in batches of its own; convolutions may round otherwise there.
-    expected = predict_cams(images, net, len(CLASSES), demo_run.cams, 100_000)
+    expected = predict_cams(images, net, len(CLASSES), demo_run.cams, 100_000, 32)
     assert [row["name"] for row in made] == [row["name"] for row in images]
     for row, other in zip(made, expected, strict=True):
         assert {**row, "cam": None} == {**other, "cam": None}

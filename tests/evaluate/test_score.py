@@ -3,25 +3,12 @@ import json
 import numpy as np
 import pytest
 
-from qaclims_ray.evaluate.confusion import mean_iou, sweep
-from qaclims_ray.evaluate.score import count, full_size, report_scores
+from qaclims_ray.evaluate.confusion import levels
+from qaclims_ray.evaluate.score import full_size, report_label_maps, report_scores
+from qaclims_ray.evaluate.tally import tally
 
 CLASSES = ("cat", "dog", "boat")
 THRESHOLDS = (0.2, 0.5, 0.8)
-
-
-def _row(name, classes, cams, size=None):
-    cams = np.asarray(cams, np.float16)
-    height, width = size or cams.shape[1:]
-    return {
-        "name": name,
-        "height": height,
-        "width": width,
-        "classes": classes,
-        "cam": cams.tobytes(),
-        "cam_height": cams.shape[1],
-        "cam_width": cams.shape[2],
-    }
 
 
 @pytest.fixture
@@ -31,73 +18,58 @@ def experiment(make_experiment, tmp_path):
     )
 
 
-@pytest.fixture
-def truth():
-    """A cat beside a dog, and one ignored pixel."""
-    label_map = np.zeros((6, 8), np.uint8)
-    label_map[1:3, 1:4] = 1
-    label_map[3:5, 4:8] = 2
-    label_map[0, 0] = 255
-    return label_map
+def _tally(cams, truth):
+    return tally(*levels(cams, [0, 1], THRESHOLDS), truth, len(THRESHOLDS), len(CLASSES))
 
 
 def _perfect(truth):
-    return np.stack([truth == 1, truth == 2]).astype(np.float16)
+    return np.stack([truth == 1, truth == 2]).astype(np.float32)
 
 
-def test_maps_that_have_the_images_size_stay_as_they_are():
-    cams = np.random.default_rng(0).random((2, 6, 8)).astype(np.float16)
-    np.testing.assert_array_equal(full_size(_row("a", [0, 1], cams)), cams.astype(np.float32))
+class TestFullSize:
+    def test_maps_that_have_the_images_size_stay_as_they_are(self, make):
+        cams = np.random.default_rng(0).random((2, 6, 8)).astype(np.float16)
+        found = full_size(make.cam_row("a", [0, 1], cams))
+        np.testing.assert_array_equal(found, cams.astype(np.float32))
+
+    def test_strided_maps_grow_bilinearly_to_the_images_size(self, make):
+        grown = full_size(make.cam_row("a", [0], np.array([[[0.0, 1.0]]]), (2, 4)))
+        np.testing.assert_allclose(grown, np.tile([0, 0.25, 0.75, 1], (1, 2, 1)))
+
+    def test_an_image_without_classes_has_no_maps(self, make):
+        row = make.cam_row("a", [], np.zeros((0, 2, 2)), (6, 8))
+        assert full_size(row).shape == (0, 6, 8)
 
 
-def test_strided_maps_grow_bilinearly_to_the_images_size():
-    cams = np.array([[[0.0, 1.0]]])
-    grown = full_size(_row("a", [0], cams, (2, 4)))
-    np.testing.assert_allclose(grown, np.tile([0, 0.25, 0.75, 1], (1, 2, 1)))
-
-
-def test_an_image_without_classes_has_no_maps():
-    assert full_size(_row("a", [], np.zeros((0, 2, 2)), (6, 8))).shape == (0, 6, 8)
-
-
-def test_perfect_cams_score_1(truth, png, experiment):
-    rows = [_row("a", [0, 1], _perfect(truth))]
-    counts = count(rows, {"a": png(truth)}, THRESHOLDS, len(CLASSES))
-    np.testing.assert_allclose(mean_iou(counts), 1)
-    scores = report_scores(counts, experiment, CLASSES, 1, scored="cams")
+def test_perfect_cams_score_1(truth, experiment):
+    scores = report_scores([_tally(_perfect(truth), truth)], experiment, CLASSES, scored="cams")
     assert scores["miou"] == [1.0, 1.0, 1.0]
-    assert scores["best"]["iou"] == [1.0, 1.0, 1.0, None]
-    assert scores["best"]["false_foreground"] == 0
+    for figures in (scores["best"], scores["fixed"]):
+        assert figures["iou"] == figures["boundary_iou"] == [1.0, 1.0, 1.0, None]
+        assert figures["mean_precision"] == figures["mean_recall"] == 1
+        assert figures["false_foreground"] == 0
+        assert figures["intervals"]["miou"] == [1, 1]
+        assert figures["intervals"]["iou"] == [[1, 1], [1, 1], [1, 1], [None, None]]
 
 
-def test_an_ignored_pixel_counts_nowhere(truth, png):
-    row = _row("a", [0, 1], _perfect(truth))
-    counts = count([row], {"a": png(truth)}, THRESHOLDS, len(CLASSES))
-    assert counts.sum(axis=(1, 2)).tolist() == [truth.size - 1] * 3
-
-
-def test_counts_of_images_add_up(truth, png):
-    rng = np.random.default_rng(0)
-    rows = [_row(name, [0, 1], rng.random((2, 3, 4)), truth.shape) for name in "abc"]
-    masks = {name: png(np.roll(truth, shift)) for shift, name in enumerate("abc")}
-    together = count(rows, masks, THRESHOLDS, len(CLASSES))
-    assert together.dtype == np.int64
-    alone = [
-        sweep(full_size(row), [0, 1], np.roll(truth, shift), THRESHOLDS, len(CLASSES))
-        for shift, row in enumerate(rows)
-    ]
-    np.testing.assert_array_equal(together, sum(alone))
-    assert count([], masks, THRESHOLDS, len(CLASSES)).shape == (3, 4, 4)
+def test_a_score_that_nothing_is_left_of_is_null(truth, experiment):
+    scores = report_scores([_tally(0 * _perfect(truth), truth)], experiment, CLASSES, scored="cams")
+    assert scores["best"]["mean_precision"] is None
+    assert scores["best"]["false_foreground"] is None
+    assert scores["best"]["intervals"]["false_foreground"] == [None, None]
 
 
 class TestReport:
     @pytest.fixture
-    def scores(self, truth, png, experiment):
-        """Half of the dog is seen weakly, so that the lowest threshold is best."""
-        cams = _perfect(truth)
-        cams[1, 3] *= 0.3
-        counts = count([_row("a", [0, 1], cams)], {"a": png(truth)}, THRESHOLDS, len(CLASSES))
-        return report_scores(counts, experiment, CLASSES, 1, scored="cams")
+    def tallies(self, truth):
+        """In the first image half of the dog is seen weakly: the lowest threshold is best."""
+        weak = _perfect(truth)
+        weak[1, 3] *= 0.3
+        return [_tally(weak, truth), *(_tally(_perfect(truth), truth) for _ in range(9))]
+
+    @pytest.fixture
+    def scores(self, tallies, experiment):
+        return report_scores(tallies, experiment, CLASSES, scored="cams")
 
     def test_the_best_threshold_is_that_of_the_highest_miou(self, scores):
         assert scores["miou"] == sorted(scores["miou"], reverse=True)
@@ -105,18 +77,49 @@ class TestReport:
         assert scores["best"]["miou"] == pytest.approx(1)
 
     def test_the_fixed_figures_are_at_the_nearest_threshold(self, scores):
-        assert scores["fixed"]["threshold"] == 0.5
-        assert scores["fixed"]["miou"] == pytest.approx(scores["miou"][1], abs=1e-6)
-        assert scores["fixed"]["iou"][2] == 0.5
-        assert scores["fixed"]["recall"][2] == 0.5
-        assert scores["fixed"]["precision"][2] == 1
+        fixed = scores["fixed"]
+        assert fixed["threshold"] == 0.5
+        assert fixed["miou"] == pytest.approx(scores["miou"][1], abs=1e-6)
+        assert fixed["iou"][2] == fixed["recall"][2] == 0.95
+        assert fixed["precision"][2] == fixed["mean_precision"] == 1
+        assert fixed["mean_recall"] == pytest.approx((1 + 0.95) / 2)
+        assert fixed["mean_boundary_iou"] < fixed["miou"]
+
+    def test_intervals_hold_the_figure_and_are_the_same_each_time(
+        self, scores, tallies, experiment
+    ):
+        fixed = scores["fixed"]
+        low, high = fixed["intervals"]["miou"]
+        assert low < fixed["miou"] < high == 1
+        low, high = fixed["intervals"]["iou"][2]
+        assert low < 0.95 < high == 1
+        assert report_scores(tallies, experiment, CLASSES, scored="cams") == scores
 
     def test_they_say_what_was_scored_how(self, scores):
-        assert scores["settings"]["split"] == "train"
-        assert scores["settings"]["scales"] == [1.0]
-        assert scores["settings"]["scored"] == "cams"
-        assert scores["settings"]["crf"] is False
+        settings = scores["settings"]
+        assert scores["num_images"] == 10
+        assert (settings["split"], settings["names"]) == ("train", "all")
+        assert settings["scales"] == [1.0]
+        assert (settings["resolution"], settings["stride"]) == ("strided", 4)
+        assert settings["scored"] == "cams"
+        assert settings["crf"] is False
         assert scores["class_names"] == ["background", *CLASSES]
 
     def test_they_are_plain_json_without_nan(self, scores):
         assert json.loads(json.dumps(scores, allow_nan=False)) == scores
+
+
+def test_label_maps_have_one_set_of_figures_and_no_thresholds(truth, experiment):
+    winner = np.where(truth == 1, 1, 0)
+    counts = tally(winner, winner, truth, 1, len(CLASSES))
+    scores = report_label_maps([counts], experiment, CLASSES, scored="masks")
+    assert (scores["thresholds"], scores["miou"]) == ([], [])
+    assert scores["best"] == scores["fixed"]
+    assert scores["fixed"]["iou"][1:] == [1, 0, None]
+    assert "scales" not in scores["settings"]
+
+
+@pytest.mark.parametrize("thresholds", [[], [0.3, 0.2], [0.2, 0.2]])
+def test_thresholds_that_do_not_ascend_are_an_error(experiment, thresholds):
+    with pytest.raises(ValueError, match="each greater than the one before it"):
+        experiment.with_overrides({"evaluate.thresholds": thresholds})

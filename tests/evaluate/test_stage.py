@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -8,23 +9,30 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.artifacts import artifact
+from qaclims_ray.data.images import decode_mask, encode_mask
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.evaluate import stage
-from qaclims_ray.evaluate.confusion import mean_iou
-from qaclims_ray.evaluate.score import SCORES, count
+from qaclims_ray.evaluate.confusion import count, mean_iou, sweep
+from qaclims_ray.evaluate.score import SCORES, full_size
 from qaclims_ray.storage import read_json
 from qaclims_ray.tables import read_table
 
 
-def _expected(experiment, cams="cams"):
+def _masks(experiment):
     images = read_table(artifact(experiment, "images"), ["name", "mask"]).to_pylist()
-    masks = {row["name"]: row["mask"] for row in images if row["mask"] is not None}
-    rows = read_table(artifact(experiment, cams)).to_pylist()
-    return count(
-        [row for row in rows if row["name"] in masks],
-        masks,
-        experiment.evaluate.thresholds,
-        len(CLASSES),
+    return {row["name"]: decode_mask(row["mask"]) for row in images if row["mask"] is not None}
+
+
+def _expected(experiment, cams="cams"):
+    """mIoU of one sum of confusion matrices over all images."""
+    masks = _masks(experiment)
+    thresholds = experiment.evaluate.thresholds
+    return mean_iou(
+        sum(
+            sweep(full_size(row), row["classes"], masks[row["name"]], thresholds, len(CLASSES))
+            for row in read_table(artifact(experiment, cams)).to_pylist()
+            if row["name"] in masks
+        )
     )
 
 
@@ -44,7 +52,8 @@ def copied(demo_run, tmp_path):
 def _change(experiment, name, change):
     """Rewrite the rows of an artifact."""
     target = artifact(experiment, name)
-    rows = [change(row) for row in read_table(target).to_pylist()]
+    changed = [change(row) for row in read_table(target).to_pylist()]
+    rows = [row for row in changed if row is not None]
     schema = read_table(target).schema
     for shard in target.shards():
         Path(shard.removeprefix("file://")).unlink()
@@ -56,7 +65,7 @@ def _change(experiment, name, change):
 )
 def test_scores_are_those_of_one_sum_over_all_images(demo_run, name, cams):
     scores = _scores(demo_run, name)
-    np.testing.assert_allclose(scores["miou"], mean_iou(_expected(demo_run, cams)), atol=1e-6)
+    np.testing.assert_allclose(scores["miou"], _expected(demo_run, cams), atol=1e-6)
     assert scores["num_images"] == 8
     assert scores["settings"]["scored"] == cams
     assert scores["class_names"] == ["background", *CLASSES]
@@ -67,9 +76,12 @@ def test_images_without_ground_truth_are_left_out(copied):
         return {**row, "mask": None} if row["name"] in {"train_000001", "train_000006"} else row
 
     _change(copied, "images", without)
-    stage.run(copied)
+    line = stage.run(copied)
+    assert line.startswith("scores: 6 rows, 0 errors")
+    assert line.endswith(" · 2 images without ground truth")
+    assert stage.run(copied).endswith(" · 2 images without ground truth")
     assert _scores(copied)["num_images"] == 6
-    np.testing.assert_allclose(_scores(copied)["miou"], mean_iou(_expected(copied)), atol=1e-6)
+    np.testing.assert_allclose(_scores(copied)["miou"], _expected(copied), atol=1e-6)
 
 
 def test_no_ground_truth_at_all_is_an_error(copied):
@@ -79,25 +91,99 @@ def test_no_ground_truth_at_all_is_an_error(copied):
     assert not artifact(copied, "scores").is_complete()
 
 
-def test_cams_of_images_that_are_not_there_are_an_error(copied):
+def test_names_that_do_not_match_are_an_error(copied):
     _change(copied, "cams", lambda row: {**row, "name": row["name"].replace("_", "-")})
-    with pytest.raises(ValueError, match=r"lacks, such as 'train-000000'.*--overwrite"):
+    with pytest.raises(ValueError, match=r"lacks images of .*: 8 of 8, such as 'train-000000'"):
         stage.run(copied)
 
 
+def test_an_image_with_ground_truth_but_without_cams_is_an_error(copied):
+    """No score leaves out what is hard to score."""
+    _change(copied, "cams", lambda row: None if row["name"] == "train_000003" else row)
+    with pytest.raises(
+        ValueError, match=r"1 of 8, such as 'train_000003'.*--overwrite.*evaluate\.names"
+    ):
+        stage.run(copied)
+
+
+def test_only_images_on_the_list_are_scored(copied, tmp_path):
+    (tmp_path / "held_out.txt").write_text("train_000005\n\ntrain_000002\n")
+    listed = copied.with_overrides({"evaluate.names": str(tmp_path / "held_out.txt")})
+    assert stage.run(listed).endswith(" · 6 images not scored")
+    others = {"train_000005", "train_000002"}
+    _change(copied, "images", lambda row: row if row["name"] in others else {**row, "mask": None})
+    scores = _scores(listed)
+    assert scores["num_images"] == 2
+    assert scores["settings"]["names"].endswith("held_out.txt")
+    np.testing.assert_allclose(scores["miou"], _expected(copied), atol=1e-6)
+
+
+def test_a_list_of_unknown_names_is_an_error(copied, tmp_path):
+    (tmp_path / "names.txt").write_text("train_000005\nval_7\n")
+    with pytest.raises(ValueError, match=r"lacks images: 1 of 2, such as 'val_7': mend evaluate"):
+        stage.run(copied.with_overrides({"evaluate.names": str(tmp_path / "names.txt")}))
+    with pytest.raises(ValueError, match=r"evaluate\.names: there is no file 'nowhere\.txt'"):
+        stage.run(copied.with_overrides({"evaluate.names": "nowhere.txt"}))
+
+
+def test_an_image_that_cannot_be_scored_is_an_error(copied):
+    def broken(row):
+        return {**row, "mask": b"no picture"} if row["name"] == "train_000004" else row
+
+    _change(copied, "images", broken)
+    with pytest.raises(ValueError, match=r"1 images could not be scored, see .*_errors"):
+        stage.run(copied)
+    assert not artifact(copied, "scores").is_complete()
+
+
+class TestLabelMaps:
+    @pytest.fixture
+    def folder(self, demo_run, tmp_path):
+        """Ground truth moved to the right by two pixels."""
+        for name, truth in _masks(demo_run).items():
+            (tmp_path / f"{name}.png").write_bytes(encode_mask(np.roll(truth, 2, axis=1)))
+        return tmp_path
+
+    def test_they_are_scored_and_the_result_lies_in_the_run(self, demo_run, folder):
+        shown = stage.run_label_maps(demo_run, f"{folder}/")
+        uri = re.search(r"label maps: 8 rows · (\S+)", shown).group(1)
+        assert f"{demo_run.run}/mask_scores/{folder.name}-" in uri
+        masks = _masks(demo_run).values()
+        counts = sum(count(np.roll(mask, 2, axis=1), mask, len(CLASSES)) for mask in masks)
+        scores = read_json(uri)
+        assert scores["fixed"]["miou"] == pytest.approx(float(mean_iou(counts)), abs=1e-6)
+        assert scores["settings"]["scored"] == str(folder)
+        assert f"{100 * scores['fixed']['miou']:.1f}" in shown
+
+    def test_missing_ones_are_listed(self, demo_run, folder):
+        for number in (2, 6):
+            (folder / f"train_00000{number}.png").unlink()
+        with pytest.raises(
+            ValueError, match=r"lacks label maps .*: 2 of 8, such as 'train_000002', 'train_000006'"
+        ):
+            stage.run_label_maps(demo_run, str(folder))
+
+    def test_one_that_does_not_fit_is_named(self, demo_run, folder):
+        (folder / "train_000003.png").write_bytes(encode_mask(np.zeros((5, 5), np.uint8)))
+        with pytest.raises(
+            ValueError, match=r"train_000003\.png: ground truth of \(96, 96\) pixels"
+        ):
+            stage.run_label_maps(demo_run, str(folder))
+
+
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
-    monkeypatch.setattr(stage, "_sum", None)
+    monkeypatch.setattr(stage, "map_rows", None)
     assert stage.run(demo_run).startswith("scores: complete already, 8 rows")
 
 
 def test_the_table_shows_both_and_says_how_they_were_made(demo_run):
-    lines = stage.table(demo_run).splitlines()
+    text = stage.table(demo_run)
     best = _scores(demo_run)["best"]
-    assert any(line.startswith("baseline CAM") for line in lines)
-    (own,) = (line for line in lines if line.startswith("QA-CLIMS"))
-    assert f"{100 * best['miou']:.1f} @ {best['threshold']:.2f}" in own
-    for part in ("8 images", "split train", "scales [1.0]", "crf False"):
-        assert part in lines[-1]
+    assert f"QA-CLIMS, best @ {best['threshold']:.2f}" in text
+    assert f"{100 * best['miou']:.1f}" in text
+    assert "baseline CAM, fixed @" in text
+    for part in ("8 images", "split train", "scales [1.0]", "crf False", "stride 4"):
+        assert part in " ".join(text.splitlines()[-2:])
 
 
 def test_scores_are_a_file_for_any_program(demo_run):

@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from qaclims_ray.evaluate.confusion import levels
+from qaclims_ray.evaluate.rows import pack, score_cams, score_label_map, unpack, unscored
+from qaclims_ray.evaluate.tally import tally
+
+THRESHOLDS, NUM_CLASSES = (0.2, 0.5, 0.8), 3
+
+
+def _same(one, other):
+    np.testing.assert_array_equal(one.classes, other.classes)
+    np.testing.assert_array_equal(one.areas, other.areas)
+    for part, expected in zip(one.boundaries, other.boundaries, strict=True):
+        np.testing.assert_array_equal(part, expected)
+
+
+def test_counts_come_back_as_they_were(truth):
+    cams = np.random.default_rng(0).random((2, *truth.shape)).astype(np.float32)
+    counts = tally(*levels(cams, [0, 2], THRESHOLDS), truth, len(THRESHOLDS), NUM_CLASSES)
+    _same(unpack(pack("a", counts)), counts)
+
+
+def test_an_image_that_is_not_scored_has_no_counts():
+    assert unpack(unscored("a")) is None
+
+
+def test_each_image_is_scored_by_its_own_ground_truth(truth, make, png):
+    rng = np.random.default_rng(0)
+    rows = [make.cam_row(name, [0, 1], rng.random((2, 6, 8))) for name in "abc"]
+    masks = {"a": png(truth), "c": png(np.roll(truth, 1))}
+    found = score_cams(rows, masks, THRESHOLDS, NUM_CLASSES)
+    assert [row["name"] for row in found] == ["a", "b", "c"]
+    assert found[1] == unscored("b")
+    assert found[0] == score_cams(rows[:1], masks, THRESHOLDS, NUM_CLASSES)[0]
+    swapped = {"a": masks["c"]}
+    assert found[0] != score_cams(rows[:1], swapped, THRESHOLDS, NUM_CLASSES)[0]
+
+
+class TestLabelMap:
+    @pytest.fixture
+    def score(self, tmp_path, png, truth):
+        def score(label_map):
+            (tmp_path / "a.png").write_bytes(png(label_map))
+            return score_label_map(str(tmp_path), "a", png(truth), NUM_CLASSES)
+
+        return score
+
+    def test_a_predicted_255_counts_as_background(self, score, truth):
+        assert score(truth) == score(np.where(truth == 255, 0, truth).astype(np.uint8))
+        wrong = np.where(truth == 1, 255, truth).astype(np.uint8)
+        assert score(wrong) == score(np.where(truth == 1, 0, truth).astype(np.uint8))
+
+    def test_a_perfect_one_has_hits_only(self, score, truth):
+        counts = unpack(score(truth))
+        assert counts.classes.tolist() == [0, 1, 2]
+        assert counts.areas.tolist() == [np.diag([33, 6, 8]).tolist()]
+
+    def test_its_size_must_be_that_of_the_ground_truth(self, score, truth):
+        with pytest.raises(
+            ValueError, match=r"a\.png: ground truth of \(6, 8\) pixels for .*\(6, 7\)"
+        ):
+            score(truth[:, :-1])
+
+    def test_its_values_must_be_classes(self, score, truth):
+        with pytest.raises(ValueError, match=r"a\.png: prediction holds \[9\]; legal are .* 3 "):
+            score(np.where(truth == 1, 9, truth).astype(np.uint8))
+
+    def test_it_must_hold_indices(self, score, truth):
+        with pytest.raises(ValueError, match=r"a\.png: the mask is a colour image"):
+            score(np.stack([truth] * 3, axis=-1))
