@@ -1,0 +1,24 @@
+"""Search the configuration for the best CAMs: loss weights and whatever else `tune.space` names.
+
+    python jobs/tune.py --config configs/tune_demo.yaml
+    ray job submit --working-dir . -- python jobs/tune.py --config configs/tune_voc12.yaml data.root=/shared/VOC2012 run=/shared/tune_voc12
+
+Complete trials are kept: the same command goes on. Writes best.yaml and the table of all trials to
+<run>/search, and the report. With `tune.refine`, also chooses the thresholds of seeds.
+"""
+
+from qaclims_ray.cli import parse, run_job, tell
+from qaclims_ray.report import page as report
+from qaclims_ray.search import stage
+
+
+def main() -> None:
+    """Run the job."""
+    experiment, arguments = parse(__doc__)
+    tell(stage.check(experiment))
+    print(stage.run(experiment, overwrite=arguments.overwrite))
+    print(report.run(experiment))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,1 @@
+"""8. Search: which values of the configuration give the best CAMs."""

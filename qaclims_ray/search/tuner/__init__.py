@@ -1,0 +1,1 @@
+"""The trials of a search under Ray Tune."""

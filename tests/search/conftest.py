@@ -1,0 +1,35 @@
+"""A search of twelve trials that nobody ran."""
+
+import pytest
+
+from qaclims_ray.search.space import sample
+
+SPACE = {
+    "train.ritc.loss.foreground": {"log_uniform": (1, 30)},
+    "cams.scales": {"choice": ([1.0], [1.0, 1.5])},
+}
+
+
+@pytest.fixture
+def space():
+    return dict(SPACE)
+
+
+@pytest.fixture
+def experiment(make_experiment, tmp_path):
+    return make_experiment(tmp_path / "run", {"tune.space": SPACE, "tune.num_trials": 12})
+
+
+@pytest.fixture
+def rows(experiment):
+    """Trials whose score is the weight they drew; the last one failed."""
+    found = []
+    for number, overrides in enumerate(sample(experiment.tune)):
+        score = overrides["train.ritc.loss.foreground"] / 30
+        row = {"trial": f"trial_{number:02d}", "status": "complete", "epochs": 2, "score": score}
+        row |= {"threshold": 0.3, "seconds": 1.5, "overrides": overrides, "error": None}
+        row |= {"others": {}, "front": False}
+        found.append({**row, "scores": [score / 2, score], "curve": [score] * 5})
+    found[-1] |= {"status": "failed", "score": None, "threshold": None, "seconds": None}
+    found[-1] |= {"epochs": 0, "scores": [], "curve": [], "error": "Traceback: no"}
+    return found

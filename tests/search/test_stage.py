@@ -1,0 +1,245 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from qaclims_ray.artifacts import artifact
+from qaclims_ray.config import load
+from qaclims_ray.evaluate.score import SCORES
+from qaclims_ray.report.search import search_summary
+from qaclims_ray.search import stage
+from qaclims_ray.search.holdout import read_names
+from qaclims_ray.search.rows import read_trials
+from qaclims_ray.search.space import sample
+from qaclims_ray.storage import read_json
+from qaclims_ray.stream import stage as stream
+from qaclims_ray.train import stage as train
+
+RATE = "train.ritc.optimiser.learning_rate"
+SEARCH = {
+    # The second learning rate ruins the weights in one step, so that the next fails.
+    "tune.space": {RATE: {"grid": [1.0e-3, 1.0e30]}},
+    "tune.num_trials": 2,
+    "tune.num_finalists": 1,
+    "tune.seeds": [0],
+    "train.ritc.epochs": 2,
+    "compute.tune.max_failures": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def make_search(demo_run):
+    """A search that shares what the demo run has."""
+
+    def make(run, overrides=None):
+        own = {"run": str(run), "base": [demo_run.run]}
+        return demo_run.with_overrides({**SEARCH, **own, **(overrides or {})})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def searched(make_search, tmp_path_factory):
+    """A finished search, and what it said."""
+    experiment = make_search(tmp_path_factory.mktemp("search"))
+    return experiment, stage.run(experiment)
+
+
+@pytest.fixture
+def rows(searched):
+    experiment, _ = searched
+    return read_trials(f"{experiment.run}/search", experiment.tune.space)
+
+
+def test_a_failing_trial_is_recorded_and_stops_no_other(searched, rows):
+    good, bad = rows
+    assert (good["status"], good["epochs"], len(good["scores"])) == ("complete", 2, 2)
+    assert good["score"] == pytest.approx(max(good["curve"]), abs=1e-6)
+    assert (bad["status"], bad["overrides"]) == ("failed", {RATE: 1e30})
+    assert 'train/loop.py", line' in bad["error"]
+    assert "not finite" in bad["error"]
+    assert "2 trials, 1 failed" in searched[1]
+
+
+def test_trials_write_networks_and_share_all_else(searched):
+    experiment, _ = searched
+    assert sorted(path.name for path in Path(experiment.run).iterdir()) == ["search"]
+    folder = Path(experiment.run, "search", "trials", "trial_00000")
+    assert {path.name for path in folder.iterdir()} == {"cam_net", "curve.json", "overrides.json"}
+
+
+def test_the_best_trial_is_compared_with_the_own_values(searched):
+    experiment, shown = searched
+    found = read_json(f"{experiment.run}/search/finalists.json")
+    assert [one["name"] for one in found["finalists"]] == ["default", "trial_00000"]
+    assert found["winner"] in shown
+    # The trial's network was used: nothing was trained with the first seed again.
+    assert not Path(experiment.run, "search/finalists/trial_00000/seed_0/cam_net").exists()
+    assert Path(experiment.run, "search/finalists/default/seed_0/cam_net").exists()
+
+
+def test_the_best_configuration_gives_the_score_that_it_promises(searched):
+    experiment, _ = searched
+    folder = f"{experiment.run}/search"
+    found = read_json(f"{folder}/finalists.json")
+    (best,) = (one for one in found["finalists"] if one["name"] == found["winner"])
+    anew = load(f"{folder}/best.yaml")
+    train.run(anew, "cam_net")
+    stream.run_here(anew)
+    scores = read_json(f"{artifact(anew, 'scores').uri}/{SCORES}")
+    assert scores["fixed"]["threshold"] == best["threshold"]
+    assert scores["fixed"]["miou"] == pytest.approx(best["held_out"][0], abs=1e-4)
+    assert scores["num_images"] == len(read_names(f"{folder}/held_out.txt"))
+
+
+def test_a_second_call_trains_nothing(searched):
+    experiment, shown = searched
+    before = {path: path.stat().st_mtime_ns for path in Path(experiment.run).rglob("*.safetensors")}
+    assert stage.run(experiment) == shown
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_another_search_in_the_same_run_is_refused(searched):
+    experiment, _ = searched
+    with pytest.raises(ValueError, match=r"tune\.holdout: 0\.5 → 0\.4"):
+        stage.run(experiment.with_overrides({"tune.holdout": 0.4}))
+
+
+def test_the_report_shows_trials_finalists_and_failures(searched):
+    experiment, _ = searched
+    html = search_summary(experiment)
+    assert "Own values of the configuration" in html
+    assert "trial_00001 failed" in html
+    assert "1 trained to the end, 0 stopped early, 1 failed" in html
+    assert html.count("<svg") == 3
+    assert "nan" not in "".join(re.findall("<svg.*?</svg>", html))
+    assert search_summary(experiment.with_overrides({"run": "nowhere"})) == ""
+
+
+def test_a_space_is_checked_before_anything_else(make_search, tmp_path):
+    wrong = make_search(tmp_path, {"tune.space": {"train.ritc.alpha": {"uniform": [0, 2]}}})
+    with pytest.raises(ValueError, match=r"tune\.space: train\.ritc\.alpha: .*got 2"):
+        stage.check(wrong)
+    assert stage.check(make_search(tmp_path)) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_more_than_the_cluster_has_is_said_before_anything_runs(make_search, tmp_path):
+    wanted = {"compute.tune.max_concurrent": 3, "compute.tune.num_cpus": 2}
+    with pytest.raises(ValueError, match="6 CPUs are needed, the Ray cluster has 4: lower compute"):
+        stage.run(make_search(tmp_path, wanted))
+    with pytest.raises(ValueError, match=r"0\.5 GPUs are needed, the Ray cluster has 0"):
+        stage.run(make_search(tmp_path, {"compute.tune.num_gpus": 0.25}))
+    workers = {"compute.tune.max_concurrent": 3, "compute.train.num_workers": 2}
+    with pytest.raises(ValueError, match=r"6\.03 CPUs are needed"):
+        stage.run(make_search(tmp_path, workers))
+    assert not (tmp_path / "search").exists()
+
+
+def test_thresholds_are_chosen_over_cams_that_are_there(demo_run, tmp_path):
+    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.refine": {"min_coverage": 0.5}}
+    experiment = demo_run.with_overrides(own)
+    lines = stage.run(experiment).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["seeds", "masks"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["search"]
+    found = read_json(f"{tmp_path}/search/walk.json")
+    assert found["choosing"]["miou"] == pytest.approx(max(found["curve"]))
+    html = search_summary(experiment)
+    assert "Thresholds of seeds" in html
+    assert "Background score of the random walk" in html
+
+
+@pytest.mark.slow
+def test_asha_stops_what_lags_behind_and_optuna_proposes(make_search, tmp_path):
+    experiment = make_search(
+        tmp_path,
+        {
+            "tune.space": {"train.ritc.loss.area": {"log_uniform": [0.01, 10]}},
+            "tune.num_trials": 6,
+            "tune.searcher": "optuna",
+            "tune.scheduler": "asha",
+            "train.ritc.epochs": 4,
+        },
+    )
+    stage.run(experiment)
+    rows = read_trials(f"{tmp_path}/search", experiment.tune.space)
+    assert len(rows) == 6
+    assert {row["status"] for row in rows} == {"complete", "stopped"}
+    assert all(row["epochs"] == 4 for row in rows if row["status"] == "complete")
+
+
+@pytest.mark.slow
+def test_a_time_budget_ends_the_trials(make_search, tmp_path):
+    overrides = {"compute.tune.max_seconds": 1, "train.ritc.epochs": 20}
+    experiment = make_search(tmp_path, {**overrides, "tune.space": {RATE: {"grid": [1e-4, 1e-3]}}})
+    stage.run(experiment)
+    rows = read_trials(f"{tmp_path}/search", experiment.tune.space)
+    assert {row["status"] for row in rows} <= {"stopped"}
+    found = read_json(f"{tmp_path}/search/finalists.json")
+    assert [one["name"] for one in found["finalists"]] == ["default"]
+
+
+@pytest.mark.slow
+def test_several_metrics_give_a_front_from_which_the_finalists_are(make_search, tmp_path):
+    experiment = make_search(
+        tmp_path,
+        {
+            "tune.space": {
+                "train.ritc.loss.area": {"log_uniform": [0.01, 10]},
+                "cams.scales": {"choice": [[1.0], [1.0, 1.5]]},
+            },
+            "tune.num_trials": 6,
+            "tune.searcher": "optuna",
+            "tune.metrics": ["recall", "precision"],
+        },
+    )
+    stage.run(experiment)
+    rows = read_trials(f"{tmp_path}/search", experiment.tune.space, ["precision"])
+    front = [row for row in rows if row["front"]]
+    assert front
+    points = [(row["score"], row["others"]["precision"]) for row in rows]
+    for row in front:
+        recall, precision = row["score"], row["others"]["precision"]
+        assert not any(a > recall and b > precision for a, b in points)
+    found = read_json(f"{tmp_path}/search/finalists.json")
+    assert found["finalists"][1]["name"] == max(front, key=lambda row: row["score"])["trial"]
+    assert "Pareto front" in search_summary(experiment)
+
+
+@pytest.mark.slow
+def test_population_based_training_copies_weights_and_moves_values(make_search, tmp_path):
+    experiment = make_search(
+        tmp_path,
+        {
+            "tune.space": {RATE: {"log_uniform": [1.0e-5, 1.0e-2]}},
+            "tune.num_trials": 4,
+            "tune.scheduler": "pbt",
+            "train.ritc.epochs": 4,
+        },
+    )
+    stage.run(experiment)
+    rows = read_trials(f"{tmp_path}/search", experiment.tune.space)
+    # One that copies a finished trial has nothing left to train.
+    complete = [row for row in rows if row["status"] == "complete"]
+    assert len(complete) >= 2
+    assert all(row["status"] != "failed" for row in rows)
+    drawn = {overrides[RATE] for overrides in sample(experiment.tune)}
+    assert {row["overrides"][RATE] for row in rows} != drawn
+    begun = [row["scores"][0] for row in complete]
+    assert len(set(begun)) < len(begun), "no trial took over the weights of another"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_trials_train_by_workers_of_ray_train(make_search, tmp_path):
+    overrides = {
+        "compute.train.num_workers": 2,
+        "compute.tune.max_concurrent": 1,
+        "train.classifier.images_per_worker": 2,
+        "train.ritc.images_per_worker": 2,
+    }
+    experiment = make_search(tmp_path, overrides)
+    stage.run(experiment)
+    good, bad = read_trials(f"{tmp_path}/search", experiment.tune.space)
+    assert (good["status"], len(good["scores"])) == ("complete", 2)
+    assert bad["status"] == "failed"
