@@ -1,17 +1,10 @@
 """Questions, answers and texts of a report, as HTML."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from html import escape
 
-import pyarrow as pa
-
 from qaclims_ray.types import Answer, TextPair
-
-_NUM_COMMON = 6
-
-Common = dict[int, list[tuple[str, float]]]
-"""For each class index its most frequent background answers and their share of its images."""
 
 
 def pair_card(
@@ -38,45 +31,6 @@ def pair_card(
         f"<details{' open' if opened else ''}><summary>{len(answers)} questions and answers"
         f'</summary><div class="asked">{tables}</div></details></div></article>'
     )
-
-
-def common_backgrounds(corpus: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Common:
-    """What is most often named as background of each class, other than the class itself.
-
-    Args:
-        corpus: Batches of the column `answers`.
-        class_names: Names in the order of their indices.
-    """
-    pairs: Counter[int] = Counter()
-    named: Counter[tuple[int, str]] = Counter()
-    for batch in corpus:
-        said = _unique(batch["answers"])
-        named.update((label, lemma) for _, label, lemma in said)
-        pairs.update(label for _, label in {(row, label) for row, label, _ in said})
-    common: Common = {label: [] for label in sorted(pairs)}
-    for (label, lemma), count in sorted(named.items(), key=lambda item: (-item[1], item[0])):
-        if lemma != class_names[label] and len(common[label]) < _NUM_COMMON:
-            common[label].append((lemma, count / pairs[label]))
-    return common
-
-
-def common_table(common: Common, class_names: Sequence[str]) -> str:
-    """A row per class with its most frequent background answers."""
-    rows = "".join(
-        f"<tr><th>{escape(class_names[label])}</th><td>"
-        + "".join(_share_chip(text, share) for text, share in texts)
-        + "</td></tr>"
-        for label, texts in common.items()
-    )
-    return f'<table class="common"><tbody>{rows}</tbody></table>'
-
-
-def _unique(answers: pa.ListArray) -> set[tuple[int, int, str]]:
-    """(row, class index, lemma) of the background answers."""
-    flat = answers.flatten()
-    columns = (flat.field(name).to_pylist() for name in ("kind", "label", "lemma"))
-    rows = zip(answers.value_parent_indices().to_pylist(), *columns, strict=True)
-    return {(row, label, lemma) for row, kind, label, lemma in rows if kind == "bg"}
 
 
 def _questions(answers: Sequence[Answer], kind: str) -> str:
@@ -113,10 +67,3 @@ def _chip(text: str, count: int = 1, *, kept: bool = True) -> str:
     word = escape(text) or "(empty)"
     times = f" <small>&times;{count}</small>" if count > 1 else ""
     return f"<em>{word}{times}</em>" if kept else f"<em><s>{word}</s></em>"
-
-
-def _share_chip(text: str, share: float) -> str:
-    return (
-        f'<em style="--share:{100 * share:.0f}%">{escape(text) or "(empty)"} '
-        f"<small>{100 * share:.0f}%</small></em>"
-    )

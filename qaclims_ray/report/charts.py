@@ -17,6 +17,9 @@ SMALL = (320, 190)
 """Width and height of a chart in units of which a letter is 12 high."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 14, 36
 _MAX_BINS = 100
+_CELL = (34, 22)
+_DEEP = 0.6
+"""Share from which a cell is too dark for dark letters."""
 
 
 class Line(NamedTuple):
@@ -107,6 +110,65 @@ def binned(style: str, x: Values, y: Values) -> Line:
         np.array([part.mean() for part in parts]),
         np.array([part.min() for part in parts]),
         np.array([part.max() for part in parts]),
+    )
+
+
+def heat_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    shares: Float[np.ndarray, "rows columns"],
+    notes: Sequence[Sequence[str]],
+    *,
+    title: str,
+) -> str:
+    """An SVG of a table of shares in [0, 1], the deeper coloured the larger.
+
+    Args:
+        rows: Their names.
+        columns: Their names, written slantwise.
+        shares: Of each cell.
+        notes: Text in each cell; where it is empty, none.
+        title: What the drawing shows, for those who hear it.
+    """
+    left, top = 7 * max(map(len, rows)) + 16, 5 * max(map(len, columns)) + 16
+    width, height = left + _CELL[0] * len(columns) + top, top + _CELL[1] * len(rows)
+    parts = [
+        *(_row_name(name, left - 8, top + _CELL[1] * i) for i, name in enumerate(rows)),
+        *(_column_name(name, left + _CELL[0] * i, top - 6) for i, name in enumerate(columns)),
+        *(
+            _cell(left + _CELL[0] * j, top + _CELL[1] * i, float(shares[i, j]), notes[i][j])
+            for i in range(len(rows))
+            for j in range(len(columns))
+        ),
+    ]
+    return (
+        f'<svg class="chart heat" viewBox="0 0 {width} {height}" role="img" '
+        f'style="max-width:{width}px" aria-label="{escape(title)}">{"".join(parts)}</svg>'
+    )
+
+
+def _row_name(name: str, x: int, y: int) -> str:
+    middle = y + _CELL[1] / 2 + 4
+    return f'<text x="{x}" y="{middle:.0f}" text-anchor="end">{escape(name)}</text>'
+
+
+def _column_name(name: str, x: int, y: int) -> str:
+    middle = x + _CELL[0] // 2
+    return f'<text transform="translate({middle} {y}) rotate(-45)">{escape(name)}</text>'
+
+
+def _cell(x: int, y: int, share: float, note: str) -> str:
+    width, height = _CELL
+    words = (
+        f'<text class="{"deep" if share > _DEEP else "light"}" x="{x + width // 2}" '
+        f'y="{y + height // 2 + 4}" text-anchor="middle">{escape(note)}</text>'
+        if note
+        else ""
+    )
+    return (
+        f'<rect class="empty" x="{x}" y="{y}" width="{width - 1}" height="{height - 1}"/>'
+        f'<rect class="full" x="{x}" y="{y}" width="{width - 1}" height="{height - 1}" '
+        f'fill-opacity="{share:.2f}"/>{words}'
     )
 
 

@@ -13,10 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qaclims_ray.artifacts import RECIPES, Artifact, Manifest, artifact
+from qaclims_ray.artifacts import Artifact, Manifest, artifact
 from qaclims_ray.config import Experiment, dump
+from qaclims_ray.corpus.flat import titles
+from qaclims_ray.corpus.tally import count
 from qaclims_ray.evaluate.score import SCORES, Scores
-from qaclims_ray.report.answers import common_backgrounds, common_table, pair_card
+from qaclims_ray.recipes import RECIPES
+from qaclims_ray.report.answers import pair_card
+from qaclims_ray.report.corpus import corpus_summary
 from qaclims_ray.report.pictures import (
     choose_images,
     data_uri,
@@ -33,6 +37,7 @@ from qaclims_ray.report.scores import (
     threshold_chart,
     training_log,
 )
+from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.stages import (
     error_list,
     failed_rows,
@@ -117,6 +122,8 @@ def _section(run: Run, section: Section) -> str:
         for name in (*section.needs, *section.uses)
         if name in run.missing
     )
+    if not body and not absent:
+        return ""
     return f"<section><h2>{section.title}</h2>{body}{absent}</section>"
 
 
@@ -167,7 +174,7 @@ def _pictures(run: Run) -> str:
 def _answers(run: Run) -> str:
     names = choose_images(run.experiment, _NUM_ASKED)
     pictures = thumbnails(run.experiment, names)
-    class_names = run.manifests["images"]["facts"]["class_names"]
+    called = titles(run.manifests["images"]["facts"]["class_names"])
     texts = _texts(run, names)
     cards: list[str] = []
     for row in look_up(run.artifact("corpus"), names, ["name", "answers"]).to_pylist():
@@ -177,7 +184,7 @@ def _answers(run: Run) -> str:
                 pair_card(
                     answers,
                     texts.get((row["name"], label)),
-                    class_names[label],
+                    called[label],
                     data_uri(pictures[row["name"]]),
                     opened=not cards,
                 )
@@ -192,14 +199,11 @@ def _texts(run: Run, names: Sequence[str]) -> dict[tuple[str, int], TextPair]:
     return {(row["name"], pair["label"]): pair for row in rows for pair in row["pairs"]}
 
 
-def _common(run: Run) -> str:
+def _corpus(run: Run) -> str:
     batches = dataset(run.artifact("corpus")).to_batches(columns=["answers"])
     class_names = run.manifests["images"]["facts"]["class_names"]
-    return (
-        '<p class="lead">Background answers that the most images of each class share: what comes '
-        "with the class, and so what its CAMs are in danger of including.</p>"
-        f"{common_table(common_backgrounds(batches, class_names), class_names)}"
-    )
+    more_names = run.experiment.corpus.expected_names
+    return corpus_summary(count(batches, class_names), class_names, more_names)
 
 
 def _losses(run: Run) -> str:
@@ -216,6 +220,10 @@ def _losses(run: Run) -> str:
                 f"{loss_charts(rows, style)}"
             )
     return "".join(parts)
+
+
+def _search(run: Run) -> str:
+    return search_summary(run.experiment)
 
 
 def _stages(run: Run) -> str:
@@ -244,8 +252,9 @@ _SECTIONS = (
     Section("Scores", _scores, uses=("baseline_scores", "scores")),
     Section("Class activation maps", _pictures, needs=("images",), uses=("baseline_cams", "cams")),
     Section("Questions and answers", _answers, needs=("images", "corpus"), uses=("pairs",)),
-    Section("What comes with each class", _common, needs=("images", "corpus")),
+    Section("Corpus", _corpus, needs=("images", "corpus")),
     Section("Training", _losses, uses=("classifier", "cam_net")),
+    Section("Search", _search),
     Section("Time", _stages),
     Section("Rows that failed", _errors),
     Section("Configuration", _configuration),

@@ -60,7 +60,7 @@ def panels(experiment: Experiment, num_images: int) -> list[Panel]:
     shown: list[Panel] = []
     for name, row in _rows(images, names).items():
         own = {key: (rows.get(name), threshold) for key, (rows, threshold) in cams.items()}
-        classes = tuple(class_names[label] for label in row["labels"])
+        classes = tuple(class_names[label] for label in row["labels"] or ())
         shown.append(Panel(name, classes, _pictures(row, own, limit)))
     return shown
 
@@ -90,15 +90,17 @@ def choose_images(experiment: Experiment, num_images: int) -> list[str]:
     return choose(table["name"].to_pylist(), table["labels"].to_pylist(), num_images)
 
 
-def choose(names: Sequence[str], labels: Sequence[Sequence[int]], num_images: int) -> list[str]:
+def choose(
+    names: Sequence[str], labels: Sequence[Sequence[int] | None], num_images: int
+) -> list[str]:
     """Names that are evenly spaced, those first that bring a class not seen before; sorted."""
     step = max(1, len(names) // num_images)
     order = sorted(range(len(names)), key=lambda i: (i % step, i))
     seen: set[int] = set()
     chosen: dict[int, None] = {}
     for i in order:
-        if not seen.issuperset(labels[i]):
-            seen.update(labels[i])
+        if not seen.issuperset(labels[i] or ()):
+            seen.update(labels[i] or ())
             chosen[i] = None
     chosen.update(dict.fromkeys(order))
     return sorted(names[i] for i in list(chosen)[:num_images])

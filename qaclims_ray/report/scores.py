@@ -1,10 +1,9 @@
 """Scores and losses of a report, as HTML."""
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,22 +16,23 @@ STYLES = {"baseline_scores": "baseline", "scores": "ours"}
 """Class of the style sheet of each artifact's curves."""
 TITLES = {"baseline": "Baseline CAM", "ours": "QA-CLIMS"}
 
-_Figure = Callable[[Scores], float]
-_FIGURES: tuple[tuple[str, str, _Figure], ...] = (
-    ("Best mIoU", "threshold chosen by the ground truth", lambda s: s["best"]["miou"]),
-    (
-        "mIoU, fixed threshold",
-        "threshold chosen beforehand",
-        lambda s: s["fixed"]["miou"],
+_Kind = Literal["best", "fixed"]
+_MIOU: dict[_Kind, tuple[str, str]] = {
+    "best": ("Best mIoU", "threshold chosen by the ground truth"),
+    "fixed": ("mIoU, fixed threshold", "threshold chosen beforehand"),
+}
+_FIGURES = {
+    "mean_boundary_iou": (
+        "Boundary IoU",
+        "the same for the bands along boundaries, 2% of the image's diagonal wide",
     ),
-    ("Precision", "mean over the object classes", lambda s: _mean(s["best"]["precision"][1:])),
-    ("Recall", "mean over the object classes", lambda s: _mean(s["best"]["recall"][1:])),
-    (
+    "mean_precision": ("Precision", "mean over the object classes"),
+    "mean_recall": ("Recall", "mean over the object classes"),
+    "false_foreground": (
         "False foreground",
         "share of the pixels taken for an object that are background; less is better",
-        lambda s: s["best"]["false_foreground"],
     ),
-)
+}
 _TERMS = {
     "total": "Loss",
     "foreground": "Foreground contrast (FRC)",
@@ -47,11 +47,11 @@ def score_table(scores: Mapping[str, Scores]) -> str:
     """The figures that matter, a column for each style in `scores` (`baseline`, `ours`)."""
     heads = "".join(f'<th class="{style}">{TITLES[style]}</th>' for style in scores)
     difference = "<th>Difference</th>" if len(scores) == 2 else ""
-    rows = "".join(_score_row(scores, *figure) for figure in _FIGURES)
+    bodies = "".join(_score_rows(scores, kind, words) for kind, words in _MIOU.items())
     notes = "".join(f"<p>{note}</p>" for note in dict.fromkeys(map(_conditions, scores.values())))
     return (
         f'<table class="scores"><thead><tr><th></th>{heads}{difference}</tr></thead>'
-        f'<tbody>{rows}</tbody></table><div class="note">{notes}</div>'
+        f'{bodies}</table><div class="note">{notes}</div>'
     )
 
 
@@ -78,10 +78,13 @@ def threshold_chart(scores: Mapping[str, Scores]) -> str:
 def class_bars(scores: Mapping[str, Scores]) -> str:
     """IoU of each class at the best thresholds, as horizontal bars."""
     names = next(iter(scores.values()))["class_names"]
-    ious = {style: score["best"]["iou"] for style, score in scores.items()}
+    best = {style: score["best"] for style, score in scores.items()}
     rows = "".join(
         f'<div class="class"><span>{escape(name)}</span><div>'
-        + "".join(_bar(style, values[index]) for style, values in ious.items())
+        + "".join(
+            _bar(style, figures["iou"][index], figures["intervals"]["iou"][index])
+            for style, figures in best.items()
+        )
         + "</div></div>"
         for index, name in enumerate(names)
     )
@@ -117,16 +120,24 @@ def _figure(title: str, rows: Sequence[Mapping[str, Any]], line: Line) -> str:
     return f"<figure><figcaption>{title} <small>{ends}</small></figcaption>{chart}</figure>"
 
 
-def _score_row(scores: Mapping[str, Scores], name: str, meaning: str, figure: _Figure) -> str:
-    fixed = "fixed" in name
+def _score_rows(scores: Mapping[str, Scores], kind: _Kind, words: tuple[str, str]) -> str:
+    rows = {"miou": words, **_FIGURES}
+    return f"<tbody>{''.join(_score_row(scores, kind, *row) for row in rows.items())}</tbody>"
+
+
+def _score_row(
+    scores: Mapping[str, Scores], kind: _Kind, figure: str, words: tuple[str, str]
+) -> str:
+    at = {style: score[kind] for style, score in scores.items()}
     cells = "".join(
-        f'<td class="{style}"><b>{_percent(figure(score))}</b>'
-        f"<small>threshold {score['fixed' if fixed else 'best']['threshold']:g}</small></td>"
-        for style, score in scores.items()
+        f'<td class="{style}"><b>{_percent(figures[figure])}</b>'
+        f"<small>{_interval(figures['intervals'][figure])}, threshold {figures['threshold']:g}"
+        "</small></td>"
+        for style, figures in at.items()
     )
-    values = [figure(score) for score in scores.values()]
+    values = [figures[figure] for figures in at.values()]
     difference = f"<td>{_points(*values)}</td>" if len(values) == 2 else ""
-    return f"<tr><th>{name}<small>{meaning}</small></th>{cells}{difference}</tr>"
+    return f"<tr><th>{words[0]}<small>{words[1]}</small></th>{cells}{difference}</tr>"
 
 
 def _conditions(score: Scores) -> str:
@@ -139,33 +150,33 @@ def _conditions(score: Scores) -> str:
         f"CAMs of the classes that the labels name, at scales {scales}"
         + (", each with its mirror image" if settings["flips"] else ""),
         f"activation {settings['activation']}",
-        f"resolution {settings['resolution']}",
+        f"resolution {settings['resolution']}, stride {settings['stride']}",
         f"refinement {settings['refinement']}",
         f"CRF {'on' if settings['crf'] else 'off'}",
         f"mIoU over {len(score['class_names'])} classes, background included",
         "pixels marked 255 in the ground truth are ignored",
+        "intervals hold 95 % of 1,000 bootstrap samples of the images at the same threshold",
     ]
     return escape("; ".join(facts) + ".")
 
 
-def _bar(style: str, value: float | None) -> str:
-    value = math.nan if value is None else value
-    width = 0 if math.isnan(value) else 100 * value
+def _bar(style: str, value: float | None, bounds: Sequence[float | None]) -> str:
+    width = 0 if value is None else 100 * value
     return (
-        f'<div class="bar {style}"><i style="width:{width:.1f}%"></i>'
+        f'<div class="bar {style}" title="{_interval(bounds)}"><i style="width:{width:.1f}%"></i>'
         f"<b>{_percent(value, unit='')}</b></div>"
     )
 
 
-def _mean(values: Sequence[float | None]) -> float:
-    there = [value for value in values if value is not None]
-    return sum(there) / len(there) if there else math.nan
+def _percent(value: float | None, unit: str = "%") -> str:
+    return "n/a" if value is None else f"{100 * value:.1f}{unit}"
 
 
-def _percent(value: float, unit: str = "%") -> str:
-    return "n/a" if math.isnan(value) else f"{100 * value:.1f}{unit}"
+def _interval(bounds: Sequence[float | None]) -> str:
+    return " to ".join(_percent(bound) for bound in bounds)
 
 
-def _points(baseline: float, ours: float) -> str:
-    difference = 100 * (ours - baseline)
-    return "n/a" if math.isnan(difference) else f"{difference:+.1f} <small>points</small>"
+def _points(baseline: float | None, ours: float | None) -> str:
+    if baseline is None or ours is None:
+        return "n/a"
+    return f"{100 * (ours - baseline):+.1f} <small>points</small>"

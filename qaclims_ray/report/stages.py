@@ -34,7 +34,7 @@ def total_seconds(manifests: Mapping[str, Manifest]) -> str:
     total = sum(manifest["seconds"] for manifest in manifests.values())
     return (
         f'<p class="lead">{total:,.0f} s in all, start-up of each stage included. Rows of a '
-        "training are the images that it saw; errors of scores are images without ground truth.</p>"
+        "training are the images that it saw.</p>"
     )
 
 

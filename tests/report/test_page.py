@@ -9,16 +9,18 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.artifacts import ERRORS, RECIPES, Artifact, Built, artifact
+from qaclims_ray.artifacts import ERRORS, Artifact, Built, artifact
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus.texts import pairs_of
 from qaclims_ray.data.images import encode_mask
-from qaclims_ray.evaluate.score import SCORES, count, report_scores
+from qaclims_ray.evaluate.rows import score_cams, unpack
+from qaclims_ray.evaluate.score import SCORES, report_scores
+from qaclims_ray.recipes import RECIPES
 from qaclims_ray.report import page as report
 from qaclims_ray.report.pictures import grid_picture
 from qaclims_ray.report.stages import stage_table
 from qaclims_ray.storage import atomic_open, read_bytes, read_json, write_bytes, write_json
-from qaclims_ray.types import SCHEMAS, Answer
+from qaclims_ray.types import NO_CLASS, SCHEMAS, Answer
 
 CLASSES = ["cat", "<dog> & co", "boat"]
 SIDE = 12
@@ -127,9 +129,10 @@ def make_cams(experiment: Experiment, images: list, prefix: str, outside: float)
     ]
     write(artifact(experiment, f"{prefix}cams"), rows)
     masks = {image["name"]: image["mask"] for image in images}
-    counts = count(rows, masks, experiment.evaluate.thresholds, len(CLASSES))
+    counts = score_cams(rows, masks, experiment.evaluate.thresholds, len(CLASSES))
     target = artifact(experiment, f"{prefix}scores")
-    result = report_scores(counts, experiment, CLASSES, len(rows), scored=f"{prefix}cams")
+    tallies = [unpack(row) for row in counts]
+    result = report_scores(tallies, experiment, CLASSES, scored=f"{prefix}cams")
     write_json(f"{target.uri}/{SCORES}", result)
     target.complete(Built(len(rows), 0, {}), 1.0, {})
 
@@ -202,7 +205,7 @@ def test_the_scores_state_their_values_and_conditions(complete):
     text = re.sub("<[^>]*>", " ", html)
     best = read_json(f"{complete.run}/scores/{SCORES}")["best"]
     assert best["miou"] == pytest.approx(1.0)
-    assert re.search(r"Best mIoU.*?100\.0%\s+threshold 0\.05", text, re.S)
+    assert re.search(r"Best mIoU.*?100\.0%\s+100\.0% to 100\.0%, threshold 0\.05", text, re.S)
     for condition in (
         "8 images with ground truth of demo, split train",
         "scales 1, 0.5, 1.5, 2",
@@ -221,6 +224,15 @@ def test_words_of_users_are_escaped(complete):
     assert "&lt;dog&gt; &amp; co" in html
     assert "<h1>tiny &lt;run&gt;</h1>" in html
     assert "ValueError: &lt;broken&gt;" in html
+
+
+def test_answers_about_no_class_are_those_of_the_image(experiment):
+    make_images(experiment)
+    answers = [answer(NO_CLASS, "bg", "beach"), answer(0, "fg", "kitten")]
+    write(artifact(experiment, "corpus"), [{"name": "image_0", "answers": answers}])
+    cards = re.findall(r"<article.*?</article>", page_of(experiment), re.S)
+    assert [re.findall("<h3>(.*?)</h3>", card) for card in cards] == [["(image)"], ["cat"]]
+    assert "beach" in cards[0]
 
 
 def test_a_run_in_cloud_storage_gets_its_page_there(experiment):

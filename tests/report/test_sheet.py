@@ -1,0 +1,151 @@
+import numpy as np
+import pytest
+from PIL import Image as pil
+
+from qaclims_ray.artifacts import artifact
+from qaclims_ray.data.images import decode_mask
+from qaclims_ray.report import sheet
+from qaclims_ray.storage import read_bytes
+from qaclims_ray.tables import read_table
+from qaclims_ray.types import CamRow, ImageRow
+
+
+@pytest.fixture
+def experiment(demo_run, tmp_path):
+    """A run of its own that has all else from the demo run."""
+    return demo_run.with_overrides({"run": str(tmp_path), "base": [demo_run.run]})
+
+
+def test_the_sheet_shows_images_with_labels_masks_and_sizes(experiment, tmp_path):
+    line = sheet.run(experiment)
+    assert line == f"show: 8 images · {tmp_path}/show/sheet.html"
+    html = (tmp_path / "show" / "sheet.html").read_text()
+    assert html.count('class="panel"') == 8
+    assert html.count("<img") == 16
+    assert html.count("96 x 96") == 8
+    for name in artifact(experiment, "images").require()["facts"]["class_names"]:
+        assert name in html
+    assert not (tmp_path / "show" / "cams").exists()
+
+
+def test_chosen_images_with_cams_as_pngs(experiment, tmp_path):
+    names = ["train_000003", "train_000001"]
+    sheet.run(experiment, names=names, cams=["baseline_cams", "cams"])
+    html = (tmp_path / "show" / "sheet.html").read_text()
+    assert html.count("<img") == 2 * 4
+    rows = {row["name"]: row for row in read_table(artifact(experiment, "images")).to_pylist()}
+    for folder in ("baseline_cams", "cams"):
+        files = sorted((tmp_path / "show" / folder / "masks").iterdir())
+        assert [file.stem for file in files] == sorted(names)
+        for file in files:
+            assert pil.open(file).mode == "P"
+            values = {*np.unique(decode_mask(file.read_bytes())).tolist()} - {0}
+            assert values <= {label + 1 for label in rows[file.stem]["labels"]}
+            over = pil.open(tmp_path / "show" / folder / "overlays" / file.name)
+            assert over.size == (96, 96)
+
+
+def test_a_shard_and_a_number(experiment, tmp_path):
+    images = artifact(experiment, "images")
+    assert sheet.run(experiment, num_images=3).startswith("show: 3 images")
+    sheet.run(experiment, shard=0)
+    html = (tmp_path / "show" / "sheet.html").read_text()
+    assert "train_000000" in html
+    assert 0 < html.count('class="panel"') < 8
+    with pytest.raises(ValueError, match=f"shard 99 .* legal are 0 to {len(images.shards()) - 1}"):
+        sheet.run(experiment, shard=99)
+
+
+def test_an_unknown_name_shows_close_ones(experiment):
+    with pytest.raises(ValueError, match=r"no image 'train_00001'; .*train_000001"):
+        sheet.run(experiment, names=["train_00001"])
+
+
+def test_missing_cams_name_their_job(make_experiment, demo_run, tmp_path):
+    changed = {"base": [demo_run.run], "train.seed": 99}
+    other = make_experiment(tmp_path, changed)
+    with pytest.raises(ValueError, match=r"run jobs/make_cams\.py first"):
+        sheet.run(other, cams=["cams"])
+
+
+def test_any_store_will_do(demo_run):
+    other = demo_run.with_overrides({"run": "memory://sheet", "base": [demo_run.run]})
+    line = sheet.run(other, num_images=1, cams=["cams"])
+    assert line.endswith("memory://sheet/show/sheet.html")
+    assert b"<img" in read_bytes("memory://sheet/show/sheet.html")
+
+
+def test_a_mask_lies_in_its_colours_over_the_image():
+    image = np.full((2, 3, 3), 100, np.uint8)
+    label_map = np.array([[0, 1, 255], [0, 0, 2]], np.uint8)
+    shown = sheet.mask_overlay(image, label_map)
+    assert (shown[label_map == 0] == 100).all()
+    assert shown[0, 1].tolist() == [round(45 + 0.55 * 128), 45, 45]  # VOC's dark red
+    assert shown[0, 2].tolist() == [round(45 + 0.55 * 255)] * 3
+
+
+def test_labels_that_disagree_with_the_mask_are_said(png):
+    row = ImageRow(
+        name="<a>",
+        image=b"",
+        height=2,
+        width=2,
+        labels=[0],
+        mask=png(np.array([[0, 2], [255, 0]], np.uint8)),
+    )
+    image = np.zeros((2, 2, 3), np.uint8)
+    shown = sheet.panel(row, image, ("cat", "dog"), {})
+    assert "dog in the mask only" in shown
+    assert "cat not in the mask" in shown
+    assert "&lt;a&gt;" in shown
+    row["mask"], row["labels"] = None, []
+    shown = sheet.panel(row, image, ("cat", "dog"), {})
+    assert "no label" in shown
+    assert "no mask" in shown
+
+
+def test_the_label_map_of_cams_is_the_strongest_class_above_the_threshold():
+    cams = np.array([[[0.2, 0.9]], [[0.1, 0.95]]], np.float16)
+    row = CamRow(
+        name="a",
+        height=1,
+        width=2,
+        classes=[3, 5],
+        cam=cams.tobytes(),
+        cam_height=1,
+        cam_width=2,
+    )
+    shown = sheet.show_cam(np.zeros((1, 2, 3), np.uint8), row, 0.5)
+    assert shown.label_map.tolist() == [[0, 6]]
+    empty = CamRow({**row, "classes": [], "cam": b""})
+    assert sheet.show_cam(np.zeros((1, 2, 3), np.uint8), empty, 0.5).label_map.tolist() == [[0, 0]]
+
+
+def test_more_classes_than_a_mask_holds_are_shown_without_label_maps():
+    classes = [f"class {number}" for number in range(600)]
+    html = sheet.page("many", [], classes)
+    assert all(f">{name}<" in html for name in classes)
+    image = np.zeros((1, 2, 3), np.uint8)
+    row = CamRow(
+        name="a",
+        height=1,
+        width=2,
+        classes=[3, 254],
+        cam=np.ones((2, 1, 2), np.float16).tobytes(),
+        cam_height=1,
+        cam_width=2,
+    )
+    assert sheet.show_cam(image, row, 0.5).label_map is None
+    fits = CamRow({**row, "classes": [3, 253]})
+    assert sheet.show_cam(image, fits, 0.5).label_map is not None
+
+
+def test_an_image_without_known_labels_says_so():
+    row = ImageRow(name="a", image=b"", height=1, width=1, labels=None, mask=None)
+    assert "labels unknown" in sheet.panel(row, np.zeros((1, 1, 3), np.uint8), ("cat",), {})
+
+
+@pytest.mark.parametrize("number", [0, -1])
+def test_no_image_is_no_sheet(experiment, number):
+    with pytest.raises(ValueError, match="1 or more"):
+        sheet.run(experiment, num_images=number)
