@@ -11,37 +11,9 @@ import sys
 import time
 
 import torch
-from torch.nn import functional as F
 
-from qaclims_ray.model.affinity import affinities, random_walk, search_paths, shifted, weights
-
-RADIUS, BETA, EXP_TIMES = 5, 10.0, 8
-
-
-def boundaries(height, width):
-    """Weak noise and lines every 16 cells; no denormal numbers, which slow the dense form down."""
-    edge = torch.rand(height, width) / 5
-    edge[::16] = edge[:, ::16] = 0.8
-    return edge
-
-
-def dense_walk(cams, edge):
-    """The published form: a dense matrix, squared 8 times."""
-    height, width = edge.shape
-    padded = F.pad(edge, (RADIUS, RADIUS, 0, RADIUS), value=1.0)
-    cells = torch.arange(padded.numel()).view(padded.shape)
-    source = shifted(cells, [(0, 0)], RADIUS).flatten()
-    target = shifted(cells, [path[0] for path in search_paths(RADIUS)], RADIUS).flatten(1)
-    values = affinities(padded, RADIUS).flatten(1)
-    matrix = torch.eye(padded.numel())
-    matrix[source.expand_as(target), target] = values
-    matrix[target, source.expand_as(target)] = values
-    kept = cells[:height, RADIUS : RADIUS + width].flatten()
-    matrix = matrix[kept][:, kept] ** BETA
-    matrix /= matrix.sum(0)
-    for _ in range(EXP_TIMES):
-        matrix = matrix @ matrix
-    return ((cams * (1 - edge)).flatten(1) @ matrix).view(cams.shape)
+from qaclims_ray.benchmark.walk import BETA, EXP_TIMES, RADIUS, dense_walk, random_boundaries
+from qaclims_ray.model.affinity import random_walk, weights
 
 
 def seconds(function):
@@ -67,7 +39,7 @@ def main(full):
     print(f"{torch.get_num_threads()} threads")
     print("    size   dense s   sparse s   ratio   floor s   largest difference")
     for height, width, dense in ((47, 63, True), (94, 125, full), (120, 160, False)):
-        cams, edge = torch.rand(3, height, width), boundaries(height, width)
+        cams, edge = torch.rand(3, height, width), random_boundaries(height, width)
         fast = min(seconds(lambda: random_walk(cams, edge))[0] for _ in range(3))  # noqa: B023
         row = f"{height:4d} x {width:<4d}"
         if not dense:

@@ -1,0 +1,53 @@
+"""From measured rates to hours for the data sets of the paper."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from qaclims_ray.benchmark.measure import Timing
+from qaclims_ray.benchmark.sizes import PAIRS_PER_IMAGE
+from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
+from qaclims_ray.data import coco14, voc12
+from qaclims_ray.sections.train import Classifier, Ritc
+
+
+class DataSet(NamedTuple):
+    """What the hours depend on."""
+
+    name: str
+    num_images: int
+    num_pairs: int
+    """(image, class) pairs."""
+    num_pixels: int
+    """Of a typical image."""
+
+
+_VOC_IMAGES, _VOC_PAIRS = voc12.EXPECTED_COUNTS["train_aug"]
+_COCO_IMAGES, _ = coco14.EXPECTED_COUNTS["train"]
+assert _VOC_PAIRS is not None
+
+VOC = DataSet("VOC train_aug", _VOC_IMAGES, _VOC_PAIRS, 375 * 500)
+COCO = DataSet("COCO 2014 train", _COCO_IMAGES, round(2.9 * _COCO_IMAGES), 480 * 640)
+"""No number of pairs is published: 2.9 labels an image, about."""
+DATA_SETS = (VOC, COCO)
+
+NUM_QUESTIONS = len(FOREGROUND_QUESTIONS) + len(BACKGROUND_QUESTIONS)
+
+UNITS: dict[str, Callable[[DataSet], float]] = {
+    "VQA": lambda data: NUM_QUESTIONS * data.num_pairs,
+    # CLIP looks at pairs: a batch that shows more of them counts as a larger one.
+    "RITC training": lambda data: Ritc().epochs * data.num_pairs / PAIRS_PER_IMAGE,
+    "classifier training": lambda data: Classifier().epochs * data.num_images,
+    "CAMs": lambda data: data.num_images,
+    "random walk": lambda data: data.num_images,
+}
+"""How many units each part has to do: answers, images (epochs counted), images, images, masks."""
+
+
+def hours(part: str, timing: Timing, data: DataSet, gpus: int = 1) -> float:
+    """Hours of a part for a data set on so many devices, at the median rate.
+
+    VOC's pairs per image are assumed for VQA, which has COCO's 2.9 a little faster in truth.
+    """
+    median, _, _ = timing.rates
+    size = (data.num_pixels / VOC.num_pixels) ** timing.way.growth
+    return UNITS[part](data) * size / median / 3600 / gpus

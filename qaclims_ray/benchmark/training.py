@@ -1,0 +1,128 @@
+"""Images a second of the two trainings, forward, backward and optimiser step, without decoding."""
+
+import copy
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from qaclims_ray.benchmark.measure import Kind, Way, Ways
+from qaclims_ray.benchmark.sizes import Sizes, clip_config, labels
+from qaclims_ray.model.cam_net import CamNet, build_cam_net
+from qaclims_ray.model.clip import MaskPromptedClip
+from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
+from qaclims_ray.model.new_clip import new_clip
+from qaclims_ray.model.regions import Pairs, region_views, select_pairs
+from qaclims_ray.model.texts import PairFeatures
+from qaclims_ray.sections.train import Fit, Optimiser
+from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.fit import Fitter, Task
+from qaclims_ray.train.ritc import ritc_losses
+from qaclims_ray.train.tasks import classifier_task
+from qaclims_ray.types import Cams
+
+NUM_TEXTS = 10
+"""Background texts of a pair."""
+_SGD = Optimiser(learning_rate=1e-9)
+"""So small that what is measured stays the same."""
+
+
+def random_clip(config: dict[str, Any], device: torch.device) -> MaskPromptedClip:
+    """A frozen CLIP with random weights."""
+    return new_clip(config).eval().requires_grad_(False).to(device)
+
+
+def random_batch(num_images: int, num_classes: int, side: int, device: torch.device) -> Batch:
+    """Square images, with 2 and 1 classes in turn."""
+    rows = torch.arange(num_images)
+    images = torch.randn(num_images, 3, side, side, device=device)
+    names = [str(row) for row in range(num_images)]
+    return Batch(names, images, labels(num_images, num_classes, device), rows, rows)
+
+
+def random_texts(num_pairs: int, width: int, device: torch.device) -> PairFeatures:
+    """Features of a foreground and ten background texts for each pair."""
+    foreground = torch.randn(num_pairs, width, device=device)
+    background = torch.randn(num_pairs, NUM_TEXTS, width, device=device)
+    present = torch.ones(num_pairs, NUM_TEXTS, dtype=torch.bool, device=device)
+    normalised = partial(nn.functional.normalize, dim=-1)
+    return PairFeatures(normalised(foreground), normalised(background), present)
+
+
+def at_once(
+    clip: MaskPromptedClip, texts: PairFeatures, logits: Cams, batch: Batch
+) -> Mapping[str, Tensor]:
+    """Our RITC loss: one CLIP forward over both views of all pairs."""
+    return ritc_losses(logits, batch.images, batch.labels, texts, clip)._asdict()
+
+
+def one_by_one(
+    clip: MaskPromptedClip, texts: PairFeatures, logits: Cams, batch: Batch
+) -> Mapping[str, Tensor]:
+    """The published RITC loss: pair after pair, CLIP asked twice for each."""
+    cams = logits.float().sigmoid()
+    frc = brc = cams.new_zeros(())
+    for number, (image, label) in enumerate(zip(*select_pairs(batch.labels), strict=True)):
+        pair = Pairs(image[None], label[None])
+        views = region_views(cams, batch.images, pair, clip.image_size, 0.1)
+        inside = clip.encode_regions(views.foreground, views.foreground_mask)
+        outside = clip.encode_regions(views.background, views.background_mask)
+        own = PairFeatures(*(part[number : number + 1] for part in texts))
+        frc = frc + foreground_contrast(inside, *own, 0.7).sum()
+        brc = brc + background_contrast(outside, *own, 0.7).sum()
+    return {"total": 10 * frc + 8 * brc + 0.2 * area(cams)}
+
+
+def new_fitter(
+    net: CamNet,
+    task: Task,
+    *,
+    precision: Literal["float32", "bfloat16"] = "float32",
+    fix_batch_norm: bool = False,
+) -> Fitter:
+    """Trains a copy of the network, channels last on GPUs as `train.loop` has it."""
+    own = copy.deepcopy(net)
+    if next(own.parameters()).is_cuda:
+        own = own.to(memory_format=torch.channels_last)
+    fit = Fit(optimiser=_SGD, precision=precision, fix_batch_norm=fix_batch_norm)
+    return Fitter(own, task, fit, 1000)
+
+
+def ritc_ways(device: torch.device, sizes: Sizes) -> Ways:
+    """Both ways, in float32 as the configs say; on GPUs also in the bfloat16 that they may say."""
+    net = build_cam_net(sizes.backbone, sizes.num_classes).to(device)
+    clip = random_clip(clip_config(sizes), device)
+    batch = random_batch(sizes.ritc_images, sizes.num_classes, sizes.crop, device)
+    num_pairs = int(batch.labels.sum())
+    texts = random_texts(num_pairs, clip.config["embed_dim"], device)
+
+    def way(kind: Kind, name: str, task: Any, precision: Literal["float32", "bfloat16"]) -> Ways:
+        fitter = new_fitter(net, partial(task, clip, texts), precision=precision)
+        text = f"{sizes.ritc_images} images, {num_pairs} pairs"
+        run = partial(fitter.step, batch)
+        return {Way(kind, name, precision, text, sizes.ritc_images): run}
+
+    ours = partial(way, name="CLIP once for all pairs", task=at_once)
+    published = way("published", "CLIP twice a pair", one_by_one, "float32")
+    if device.type == "cpu":
+        return {**ours("ours", precision="float32"), **published}
+    faster = ours("option", precision="bfloat16")
+    return {**ours("ours", precision="float32"), **published, **faster}
+
+
+def classifier_ways(device: torch.device, sizes: Sizes) -> Ways:
+    """The classifier, which is trained alike in both; on GPUs also in bfloat16."""
+    net = build_cam_net(sizes.backbone, sizes.num_classes).to(device)
+    batch = random_batch(sizes.classifier_images, sizes.num_classes, sizes.crop, device)
+
+    def way(kind: Kind, precision: Literal["float32", "bfloat16"]) -> Ways:
+        fitter = new_fitter(net, classifier_task, precision=precision, fix_batch_norm=True)
+        count = sizes.classifier_images
+        run = partial(fitter.step, batch)
+        return {Way(kind, "the same in both", precision, f"{count} images", count): run}
+
+    if device.type == "cpu":
+        return way("both", "float32")
+    return {**way("both", "float32"), **way("option", "bfloat16")}
