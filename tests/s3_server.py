@@ -14,7 +14,7 @@ SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
 UNAVAILABLE = b"<Error><Code>ServiceUnavailable</Code><Message>Try again.</Message></Error>"
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.3
 
 
 class Faulty:
