@@ -1,6 +1,7 @@
 """Compare variants of an experiment over seeds, tuned on one split and reported on another.
 
     python jobs/ablation.py --config configs/demo_ablation.yaml [run=…]
+    ray job submit --working-dir . -- python jobs/ablation.py --config configs/demo_ablation.yaml run=/shared/demo_ablation
 
 Complete trials are skipped. Writes table.md and table.json into the study's `run`.
 """

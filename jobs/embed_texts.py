@@ -1,16 +1,18 @@
 """Texts of every pair and their CLIP features (artifacts `pairs`, `texts`). Reads `corpus`.
 
 python jobs/embed_texts.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/voc12.yaml run=/shared/voc12
+ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 """
 
-from qaclims_ray.cli import parse, run_job
+from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.corpus import stage
+from qaclims_ray.preflight.stage import check
 
 
 def main() -> None:
     """Run the job."""
     experiment, arguments = parse(__doc__)
+    tell(check(experiment, "pairs", "texts", overwrite=arguments.overwrite))
     print(stage.run_texts(experiment, overwrite=arguments.overwrite))
 
 

@@ -1,6 +1,8 @@
 """Published files into a run, instead of making its artifacts; and CAM networks back out.
 
     python jobs/import_published.py --config configs/voc12.yaml --cam_net res50_qa_clims.pth
+    ray job submit --working-dir . -- python jobs/import_published.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --cam_net /shared/res50_qa_clims.pth
+
 ImageNet weights (torchvision, timm) need no import: name the file as model.backbone_weights.
 """
 
@@ -18,7 +20,7 @@ def main() -> None:
     for kind, (files, meaning) in published.KINDS.items():
         parser.add_argument(f"--{kind}", nargs=len(files), metavar=files, help=meaning)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    print("\n".join(published.run(vars(parser.parse_args()))))
+    print("\n".join(published.run(vars(parser.parse_intermixed_args()))))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,24 @@
 """Ingest: images and image-level labels to Parquet shards (artifact `images`).
 
-python jobs/ingest.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.yaml run=/shared/voc12
+python jobs/ingest.py --config configs/demo.yaml [--retry-errors]
+ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
+
+--retry-errors loads those images that failed in a complete artifact, and no others.
 """
 
-from qaclims_ray.cli import parse, run_job
+from qaclims_ray.artifacts import artifact
+from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.data import stage
+from qaclims_ray.data.facts import describe
+from qaclims_ray.preflight.stage import check
 
 
 def main() -> None:
     """Run the job."""
-    experiment, arguments = parse(__doc__)
-    print(stage.run(experiment, overwrite=arguments.overwrite))
+    experiment, again = parse(__doc__, None, "--retry-errors")
+    tell(check(experiment, "images", overwrite=again.overwrite or again.retry_errors))
+    line = stage.run(experiment, overwrite=again.overwrite, retry_errors=again.retry_errors)
+    print(describe(artifact(experiment, "images").require()["facts"]), line, sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,17 +1,23 @@
 """CAMs of every image (artifact `cams`, or with --baseline `baseline_cams` of the classifier).
 
-python jobs/make_cams.py --config configs/demo.yaml [--baseline]
-ray job submit --working-dir . -- python jobs/make_cams.py --config configs/voc12.yaml run=/shared/voc12
+python jobs/make_cams.py --config configs/demo.yaml [--baseline] [--retry-errors]
+ray job submit --working-dir . -- python jobs/make_cams.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
+
+--retry-errors makes those CAMs of a complete artifact that failed, and no others.
 """
 
 from qaclims_ray.cams import stage
-from qaclims_ray.cli import parse, run_job
+from qaclims_ray.cli import parse, run_job, tell
+from qaclims_ray.preflight.stage import check
 
 
 def main() -> None:
     """Run the job."""
-    experiment, arguments = parse(__doc__, None, "--baseline")
-    print(stage.run(experiment, baseline=arguments.baseline, overwrite=arguments.overwrite))
+    experiment, arguments = parse(__doc__, None, "--baseline", "--retry-errors")
+    name = "baseline_cams" if arguments.baseline else "cams"
+    again = {"overwrite": arguments.overwrite, "retry_errors": arguments.retry_errors}
+    tell(check(experiment, name, overwrite=any(again.values())))
+    print(stage.run(experiment, baseline=arguments.baseline, **again))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 Reads whatever the run has; needs no Ray.
 
     python jobs/report.py --config configs/demo.yaml
+    ray job submit --working-dir . -- python jobs/report.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 """
 
 from qaclims_ray.cli import parse, run_job
@@ -11,7 +12,7 @@ from qaclims_ray.report import page as report
 
 def main() -> None:
     """Run the job."""
-    experiment, _ = parse(__doc__)
+    experiment, _ = parse(__doc__, overwrites=False)
     print(report.run(experiment))
 
 

@@ -8,7 +8,7 @@ from qaclims_ray.cli import describe, parse, run_job
 
 def main() -> None:
     """Run the job."""
-    experiment, _ = parse(__doc__)
+    experiment, _ = parse(__doc__, overwrites=False)
     print("\n".join(describe(experiment)))
 
 

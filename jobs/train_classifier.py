@@ -1,17 +1,24 @@
-"""Train the multi-label classifier, whose CAMs are the baseline. Reads `images`.
+"""Train the multi-label classifier, whose CAMs are the baseline (artifact `classifier`).
 
-python jobs/train_classifier.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/train_classifier.py --config configs/voc12.yaml run=/shared/voc12
+Reads `images`. Interrupted, the same command goes on from the last checkpoint.
+
+    python jobs/train_classifier.py --config configs/demo.yaml
+    python jobs/train_classifier.py --config configs/demo.yaml train.classifier.validate_every=1
+    ray job submit --working-dir . -- python jobs/train_classifier.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 """
 
-from qaclims_ray.cli import parse, run_job
+from qaclims_ray.cli import parse, run_job, tell
+from qaclims_ray.preflight.stage import check
 from qaclims_ray.train import stage
+from qaclims_ray.validate import validation
 
 
 def main() -> None:
     """Run the job."""
     experiment, arguments = parse(__doc__)
-    print(stage.run(experiment, "classifier", overwrite=arguments.overwrite))
+    tell(check(experiment, "classifier", overwrite=arguments.overwrite))
+    line = stage.run(experiment, "classifier", overwrite=arguments.overwrite, validate=validation)
+    print(line)
 
 
 if __name__ == "__main__":

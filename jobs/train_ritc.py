@@ -1,19 +1,25 @@
 """Train the CAM network by region image-text contrast (artifact `cam_net`).
 
-Reads `images`, `pairs`, `texts`, `classifier`.
+Reads `images`, `pairs`, `texts`, `classifier`. Interrupted, the same command goes on from the last
+checkpoint.
 
     python jobs/train_ritc.py --config configs/demo.yaml
-    ray job submit --working-dir . -- python jobs/train_ritc.py --config configs/voc12.yaml run=/shared/voc12
+    python jobs/train_ritc.py --config configs/demo.yaml train.ritc.validate_every=1 compute.train.tensorboard=true
+    ray job submit --working-dir . -- python jobs/train_ritc.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 """
 
-from qaclims_ray.cli import parse, run_job
+from qaclims_ray.cli import parse, run_job, tell
+from qaclims_ray.preflight.stage import check
 from qaclims_ray.train import stage
+from qaclims_ray.validate import validation
 
 
 def main() -> None:
     """Run the job."""
     experiment, arguments = parse(__doc__)
-    print(stage.run(experiment, "cam_net", overwrite=arguments.overwrite))
+    tell(check(experiment, "cam_net", overwrite=arguments.overwrite))
+    line = stage.run(experiment, "cam_net", overwrite=arguments.overwrite, validate=validation)
+    print(line)
 
 
 if __name__ == "__main__":

@@ -80,7 +80,9 @@ def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
     foreground, background = (read_published(file) for file in files)
 
     def rows_of(rows: Sequence[ImageRow]) -> list[CorpusRow]:
-        return [convert(foreground, background, row["name"], row["labels"], names) for row in rows]
+        return [
+            convert(foreground, background, row["name"], row["labels"] or (), names) for row in rows
+        ]
 
     remove(f"{target.work}/rows")
     attempt = Attempt(target, experiment.data.max_errors)

@@ -8,7 +8,7 @@ import numpy as np
 
 from qaclims_ray.config import Experiment, load, read_yaml
 from qaclims_ray.overrides import validate, with_overrides
-from qaclims_ray.sections import Section
+from qaclims_ray.sections.base import Section
 
 
 class Variant(Section):

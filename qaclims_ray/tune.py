@@ -5,21 +5,19 @@ the scores is written. What trials share (images, corpus, texts, classifiers) is
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-import numpy as np
 import ray
 from tqdm import tqdm
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.cams.predict import load_net, predict_cams
+from qaclims_ray.artifacts import artifact
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.data import stage as data_stage
-from qaclims_ray.evaluate.score import SCORES, Scores, count, report_scores
+from qaclims_ray.evaluate.score import SCORES, Scores
 from qaclims_ray.storage import read_json, write_bytes, write_json
+from qaclims_ray.stream import stage as stream_stage
 from qaclims_ray.study import (
     Row,
     Study,
@@ -29,12 +27,11 @@ from qaclims_ray.study import (
     split_experiment,
     trials,
 )
-from qaclims_ray.tables import dataset
 from qaclims_ray.train import stage as train_stage
+from qaclims_ray.validate import validation
 
 Split = Literal["tuning", "reporting"]
 Network = Literal["classifier", "cam_net"]
-_BATCH = 32
 
 
 def run_study(study: Study) -> str:
@@ -136,34 +133,10 @@ def _together(
 def _train_and_score(plain: dict[str, Any], network: Network) -> str:
     """Train a network in this process and score its CAMs."""
     experiment = Experiment.model_validate(plain)
-    train_stage.run(experiment, "classifier")
-    train_stage.run(experiment, network)
-    return make(experiment, _scores_name(network), partial(_score, experiment, network), False)
+    train_stage.run(experiment, "classifier", validate=validation)
+    train_stage.run(experiment, network, validate=validation)
+    return stream_stage.run_here(experiment, baseline=network == "classifier")
 
 
 def _scores_name(network: Network) -> str:
     return "baseline_scores" if network == "classifier" else "scores"
-
-
-def _score(experiment: Experiment, network: Network, target: Artifact) -> Built:
-    """The scores of a network's CAMs on all images with ground truth, CAMs kept nowhere."""
-    images, net = artifact(experiment, "images"), artifact(experiment, network)
-    names = class_names(images)
-    predict = partial(
-        predict_cams,
-        net=load_net(f"{net.uri}/model.safetensors", experiment.model.backbone, len(names)),
-        num_classes=len(names),
-        cams=experiment.cams,
-        max_pixels=experiment.data.max_pixels,
-    )
-    thresholds = experiment.evaluate.thresholds
-    total = np.zeros((len(thresholds), len(names) + 1, len(names) + 1), np.int64)
-    num_images = 0
-    for batch in dataset(images).to_batches(batch_size=_BATCH):
-        rows = [row for row in cast(list[Any], batch.to_pylist()) if row["mask"] is not None]
-        masks = {row["name"]: row["mask"] for row in rows}
-        total += count(predict(rows), masks, thresholds, len(names))
-        num_images += len(rows)
-    result = report_scores(total, experiment, names, num_images, scored=network)
-    write_json(f"{target.uri}/{SCORES}", result)
-    return Built(num_images, 0, {"miou": result["best"]["miou"]})

@@ -78,7 +78,7 @@ def local_ray() -> Iterator[None]:
     import ray
 
     from qaclims_ray.compute import start
-    from qaclims_ray.sections import Compute
+    from qaclims_ray.sections.compute import Compute
 
     # Below a short folder of its own: socket paths are limited to 107 characters.
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:

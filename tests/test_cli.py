@@ -1,8 +1,27 @@
 import pytest
 import yaml
+from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
-from qaclims_ray.cli import describe, parse, run_job
+from qaclims_ray.attempts import StageError
+from qaclims_ray.cli import describe, explain, parse, run_job
 from qaclims_ray.config import Experiment, load
+
+
+def test_a_jobs_own_options_take_values_and_are_in_its_help(demo_config, capsys):
+    until = {"choices": ("images", "cams"), "default": ""}
+    argv = ["--config", str(demo_config), "--until", "cams", "train.seed=3"]
+    experiment, arguments = parse("", argv, until=until)
+    assert (experiment.train.seed, arguments.until) == (3, "cams")
+    with pytest.raises(SystemExit):
+        parse("", [*argv[:3], "scores"], until=until)
+    with pytest.raises(SystemExit):
+        parse("", ["--help"], until=until)
+    assert "--until {images,cams}" in capsys.readouterr().out
+
+
+def test_a_job_that_makes_no_artifact_has_nothing_to_overwrite(demo_config):
+    with pytest.raises(SystemExit):
+        parse("", ["--config", str(demo_config), "--overwrite"], overwrites=False)
 
 
 def test_overrides_and_switches_come_in_any_order(demo_config):
@@ -48,6 +67,58 @@ def test_a_users_mistake_ends_a_job_with_one_message():
     with pytest.raises(SystemExit) as caught:
         run_job(main)
     assert caught.value.code == "error: data.root: required, but not given"
+
+
+def test_a_full_disk_ends_a_job_with_one_line():
+    def main():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(SystemExit, match=r"^error: OSError: .*No space left on device\n"):
+        run_job(main)
+
+
+def _as_ray_raises(error):
+    """The error as it comes from a task, and as it comes from an actor that does not start."""
+    trace = f"Traceback (most recent call last):\n  File 'x'\n{type(error).__name__}: {error}"
+    task = RayTaskError("f", trace, error)
+    return task, task.as_instanceof_cause(), ActorDiedError(task)
+
+
+@pytest.mark.parametrize("way", range(3))
+@pytest.mark.parametrize(
+    "error", [ValueError("no model\nin 'x'"), OSError("no model\nin 'x'"), StageError("no model")]
+)
+def test_a_users_mistake_that_ray_wraps_ends_a_job_with_one_message(way, error):
+    def main():
+        raise _as_ray_raises(error)[way]
+
+    with pytest.raises(SystemExit) as caught:
+        run_job(main)
+    message = str(caught.value.code)
+    assert str(error) in message
+    assert "Traceback" not in message
+    assert len(message.splitlines()) <= 3
+
+
+def test_what_user_code_raises_inside_a_task_is_found():
+    wrapped = UserCodeException()
+    wrapped.__cause__ = ValueError("no labels")
+    assert explain(RayTaskError("f", "Traceback", wrapped)) == "no labels"
+
+
+@pytest.mark.parametrize("way", range(3))
+def test_our_own_mistake_that_ray_wraps_keeps_its_traceback(way):
+    wrapped = _as_ray_raises(KeyError("x"))[way]
+    assert explain(wrapped) is None
+    assert explain(ActorDiedError()) is None
+
+
+def test_no_message_holds_a_secret():
+    def main():
+        raise ValueError("https://me:PASS@h/a?sig=SIGN: no file")
+
+    with pytest.raises(SystemExit, match=r"^error: https://h/a\?…: no file$"):
+        run_job(main)
 
 
 def test_our_own_mistake_ends_a_job_with_a_traceback():

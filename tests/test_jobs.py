@@ -1,15 +1,20 @@
 """Every job runs on the demo, and its --help teaches."""
 
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
+import pyarrow.dataset as pads
 import pytest
 import yaml
 
 from qaclims_ray.config import Experiment, dump
+from qaclims_ray.demo.voc import write_voc
+from qaclims_ray.overrides import flatten
 
 ROOT = Path(__file__).parents[1]
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
@@ -61,21 +66,21 @@ def test_help_says_what_a_job_does_and_how_it_is_run(name, capsys, monkeypatch):
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert f"python jobs/{name}.py --" in shown
-    assert "--out" in shown if name == "pretrain_demo" else "--config" in shown
+    assert "--out" in shown if name in ("pretrain_demo", "benchmark") else "--config" in shown
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_is_thin(name):
     lines = (ROOT / "jobs" / f"{name}.py").read_text().splitlines()
-    assert len(lines) <= 36
+    assert len(lines) <= 40
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stages_job_finds_what_is_complete(stage, job, config):
     name, *switches = stage.split()
     lines = job(name, "--config", config, *switches).splitlines()
-    assert [line.split(":")[0] for line in lines] == list(STAGES[stage])
-    assert all("complete already" in line for line in lines)
+    found = [line.split(":")[0] for line in lines if "complete already" in line]
+    assert found == list(STAGES[stage])
 
 
 def test_a_job_takes_overrides(job, config, demo_run, tmp_path):
@@ -102,6 +107,16 @@ def test_overwrite_makes_an_artifact_anew(job, config, demo_run, tmp_path):
     assert marker.stat().st_mtime_ns > before
 
 
+def test_corpus_stats_prints_tables_writes_files_and_exports(job, config, demo_run, tmp_path):
+    out = job("corpus_stats", "--config", config, "--top", 2, "--export", tmp_path / "a.jsonl")
+    found = json.loads(Path(demo_run.run, "corpus_stats", "corpus_stats.json").read_text())
+    assert found["images"] == 8
+    assert all(len(row["backgrounds"]) <= 2 for row in found["classes"])
+    assert len((tmp_path / "a.jsonl").read_text().splitlines()) == found["total"]["answers"]
+    assert "most frequent backgrounds" in out
+    assert out.splitlines()[-1].startswith("corpus_stats: 8 images, ")
+
+
 def test_show_config_prints_the_resolved_tree(job, config, demo_run):
     shown = job("show_config", "--config", config, "train.seed=5")
     tree = yaml.safe_load(shown)
@@ -115,6 +130,39 @@ def test_run_all_skips_what_is_complete_and_ends_with_scores_and_report(job, con
     assert "QA-CLIMS" in out
     assert "report.html" in out.splitlines()[-1]
     assert Path(demo_run.run, "report.html").is_file()
+
+
+def test_ingest_shows_the_facts(job, config):
+    shown = job("ingest", "--config", config).splitlines()
+    assert shown[0].startswith("8 images, ")
+    assert "height: 96 to 96 pixels, median 96" in shown
+    assert "images per class:" in shown
+    assert "complete already" in shown[-1]
+
+
+def test_run_all_ends_where_it_is_told_to(job, config, demo_run, tmp_path):
+    own = (f"run={tmp_path}/run", f"base=[{demo_run.run}]")
+    lines = job("run_all", "--config", config, "--until", "texts", *own).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["images", "corpus", "pairs", "texts"]
+    with pytest.raises(SystemExit):
+        job("run_all", "--config", config, "--until", "lunch", *own)
+
+
+def test_show_writes_a_sheet_of_chosen_images(job, config, demo_run, tmp_path):
+    own = (f"run={tmp_path}/run", f"base=[{demo_run.run}]")
+    shown = job("show", "--config", config, "--num", 3, *own)
+    assert shown == f"show: 3 images · {tmp_path}/run/show/sheet.html\n"
+    names = "train_000001,train_000002"
+    job("show", "--config", config, "--names", names, "--cams", "--baseline", *own)
+    pngs = {str(path.relative_to(tmp_path / "run")) for path in tmp_path.rglob("*.png")}
+    assert pngs == {
+        f"show/{artifact}/{kind}/{name}.png"
+        for artifact in ("cams", "baseline_cams")
+        for kind in ("masks", "overlays")
+        for name in names.split(",")
+    }
+    with pytest.raises(ValueError, match="no image 'x'"):
+        job("show", "--config", config, "--names", "x", *own)
 
 
 def test_a_mistake_is_one_line_without_traceback(config):
@@ -157,3 +205,45 @@ def test_one_command_runs_all(tmp_path, small, demo_config):
         assert noise not in shown
     again = _subprocess("run_all", demo_config, f"run={tmp_path}", *overrides)
     assert again.stdout.count("complete already") == 10
+
+
+@pytest.fixture
+def own_images(tmp_path):
+    """30 images of a user who has labels and no masks."""
+    world = tmp_path / "world"
+    write_voc(world, split="train", num_images=30, seed=3, biased=True)
+    (tmp_path / "mine").mkdir()
+    shutil.copytree(world / "JPEGImages", tmp_path / "mine" / "images")
+    lines = ["image,labels"]
+    for path in sorted((world / "Annotations").iterdir()):
+        names = {node.text for node in ElementTree.parse(path).iterfind("object/name")}
+        lines.append(f"{path.stem}.jpg,{';'.join(sorted(names))}")
+    (tmp_path / "mine" / "labels.csv").write_text("\n".join(lines))
+    shutil.rmtree(world)
+    return tmp_path / "mine"
+
+
+def test_the_walk_through_with_own_images(own_images, tmp_path, demo_config, small):
+    """Three commands from a folder to CAMs; configs/folder.yaml with the demo's tiny models."""
+    tiny = {**yaml.safe_load(demo_config.read_text()), "data": {"kind": "folder"}}
+    plain = dict(flatten({key: value for key, value in tiny.items() if key != "name"}))
+    plain |= {key: value for key, value in small.items() if not key.startswith("data.")}
+    plain |= {"compute.train.use_gpu": False, "compute.texts.num_gpus": 0}
+    plain |= {"compute.corpus.num_gpus": 0, "compute.cams.num_gpus": 0}
+    plain |= {"compute.train.loader_processes": 0, "model.clip.normalisation": "imagenet"}
+    plain |= {"data.root": str(own_images), "run": str(tmp_path / "run")}
+    overrides = [f"{key}={json.dumps(value)}" for key, value in plain.items()]
+    config = ROOT / "configs" / "folder.yaml"
+
+    done = _subprocess("ingest", config, *overrides)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("30 images, ")
+    assert "masks: 0, 30 images have none" in done.stdout
+    done = _subprocess("show", config, *overrides)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "run" / "show" / "sheet.html").is_file()
+    done = _subprocess("run_all", config, "--until", "cams", *overrides)
+    assert done.returncode == 0, done.stderr
+    made = pads.dataset(sorted((tmp_path / "run" / "cams").glob("part-*.parquet"))).to_table()
+    assert made.num_rows == 30
+    assert done.stdout.splitlines()[-1].startswith("cams: 30 rows, 0 errors")

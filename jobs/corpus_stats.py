@@ -1,0 +1,22 @@
+"""What the corpus says, in tables, as files in `<run>/corpus_stats`, and as one line per answer.
+
+Reads `images` and `corpus`; needs no Ray.
+
+    python jobs/corpus_stats.py --config configs/demo.yaml [--top 10] [--export answers.csv.gz]
+    ray job submit --working-dir . -- python jobs/corpus_stats.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --export /shared/answers.csv.gz
+"""
+
+from qaclims_ray.cli import parse, run_job
+from qaclims_ray.corpus import survey
+
+
+def main() -> None:
+    """Run the job."""
+    top = {"type": int, "default": 10, "help": "backgrounds and answers listed"}
+    export = {"metavar": "FILE", "help": "path or URL: .jsonl or .csv, also .gz"}
+    experiment, arguments = parse(__doc__, overwrites=False, top=top, export=export)
+    print(survey.run(experiment, top=arguments.top, export_to=arguments.export))
+
+
+if __name__ == "__main__":
+    run_job(main)
