@@ -181,6 +181,7 @@ def _subprocess(name, config, *overrides):
 def test_one_command_runs_all(tmp_path, small, demo_config):
     """As a user types it: a Ray of its own, two training workers, nothing but our lines shown."""
     overrides = [f"{key}={value}" for key, value in small.items() if "num_workers" not in key]
+    overrides.append("train.classifier.images_per_worker=4")  # a step takes 8 images
     done = _subprocess("run_all", demo_config, f"run={tmp_path}", *overrides)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
