@@ -15,6 +15,8 @@ Resources = Mapping[str, float]
 
 BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 """Where `ray up` leaves its configuration on the head node, on which jobs run."""
+_HEAD = "node:__internal_head__"
+"""The resource by which Ray marks the head node."""
 _SLACK = 1e-6
 """1 / 0.1 and its like may be rounded down."""
 _MANY = 10**9
@@ -27,6 +29,8 @@ class Capacity(NamedTuple):
     nodes: tuple[Resources, ...]
     is_known: bool = True
     """False where an autoscaler may add nodes of which nothing is known."""
+    grows: bool = False
+    """Whether an autoscaler adds nodes."""
 
     def total(self, resource: str) -> float:
         """Of all nodes together."""
@@ -52,7 +56,10 @@ class Capacity(NamedTuple):
             return
         wanted = {name: number * amount for name, amount in each.items()}
         wanted["CPU"] = wanted.get("CPU", 0.0) + spare_cpus
-        remedy = f"lower {keys}, or give compute.num_cpus or a larger cluster"
+        remedy = (
+            f"lower {keys}, or give compute.num_cpus or a larger cluster (compute.autoscales=true "
+            "where one adds nodes as they are asked for)"
+        )
         for name, amount in wanted.items():
             has = self.total(name)
             if amount > has + _SLACK:
@@ -71,20 +78,27 @@ class Capacity(NamedTuple):
         return ", ".join(f"{kinds.count(kind)} x {kind}" for kind in dict.fromkeys(kinds))
 
 
-def capacity_of(nodes: Sequence[Mapping[str, Any]], bootstrap: str | Path = BOOTSTRAP) -> Capacity:
+def capacity_of(
+    nodes: Sequence[Mapping[str, Any]],
+    autoscales: bool | None = None,
+    bootstrap: str | Path = BOOTSTRAP,
+) -> Capacity:
     """The capacity of a cluster.
 
     Args:
         nodes: As `ray.nodes()` lists them.
+        autoscales: Whether it adds nodes; None: if its head has no CPUs, and so leaves all work to
+            others, which something must add.
         bootstrap: Configuration of the cluster launcher, if this is its head node.
     """
-    alive = [_resources(node["Resources"]) for node in nodes if node["Alive"]]
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    there = tuple(map(_resources, alive))
+    grows = autoscales if autoscales is not None else any(one["CPU"] == 0 for one in there)
     path = Path(bootstrap).expanduser()
-    # A head node without CPUs leaves all work to others, which something must add.
-    grows = any(resources.get("CPU", 0.0) == 0 for resources in alive)
-    if not (grows and path.is_file()):
-        return Capacity(tuple(alive), is_known=not grows)
-    return Capacity(_at_most(yaml.safe_load(path.read_text())))
+    if not grows or not path.is_file():
+        return Capacity(there, is_known=not grows, grows=grows)
+    head = [_resources(one) for one in alive if _HEAD in one and one.get("CPU")]
+    return Capacity((*head, *_at_most(yaml.safe_load(path.read_text()))), grows=True)
 
 
 def _at_most(launcher: Mapping[str, Any]) -> tuple[Resources, ...]:

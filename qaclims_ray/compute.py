@@ -36,14 +36,21 @@ ENVIRONMENT = {
     # It warns of the snapshots that it takes so that no checkpoint is lost.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
+log = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 _MIN_CPUS = 4
+_AUTOSCALES = "qaclims_ray.autoscales"
+_SECONDS_FOR_NODES = 24 * 3600
+"""How long a stage waits for nodes where an autoscaler adds them: spot nodes may be sold out."""
 _TRIAL_CPUS = 0.01
 """CPUs of the process of a trial that waits for its workers."""
 
 
 def start(compute: Compute) -> None:
     """Start Ray on this machine or connect to a cluster; nothing to do where Ray runs already."""
+    context = ray.data.DataContext.get_current()
+    context.set_config(_AUTOSCALES, compute.autoscales)
     if ray.is_initialized():
         return
     for key, value in ENVIRONMENT.items():
@@ -59,9 +66,12 @@ def start(compute: Compute) -> None:
     # A pool that is larger than a small input needs is no fault.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    _set_data_defaults()
+    _set_data_defaults(context)
     with _quiet_core():
         _init(compute, quiet)
+    grows = capacity().grows
+    context.wait_for_min_actors_s = _SECONDS_FOR_NODES if grows else 600
+    context.execution_no_progress_timeout_s = _SECONDS_FOR_NODES if grows else 1800
 
 
 def _init(compute: Compute, quiet: dict[str, Any]) -> None:
@@ -95,15 +105,12 @@ def _quiet_core() -> Generator[None]:
         os.close(kept)
 
 
-def _set_data_defaults() -> None:
-    context = ray.data.DataContext.get_current()
+def _set_data_defaults(context: ray.data.DataContext) -> None:
     # Progress is ours (progress.py), on the user's screen only.
     context.enable_progress_bars = False
     # A stage's own error, not what Ray wraps around it.
     context.raise_original_map_exception = True
     context.retried_io_errors = list(TRANSIENT_ERRORS)
-    context.wait_for_min_actors_s = 600
-    context.execution_no_progress_timeout_s = 1800
     context.actor_init_retry_on_errors = True
     # A model that always ends its process while it loads stops the stage.
     context.max_consecutive_actor_init_deaths = 3
@@ -119,11 +126,15 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
     Raises:
         ValueError: the pool could never be placed, or would leave no CPU to read with.
     """
+    require_pool(pool, key)
+    room = capacity_of(ray.nodes(), autoscales=False).places(_actor_resources(pool))
+    if room < pool.num_actors:
+        hours = _SECONDS_FOR_NODES // 3600
+        log.warning(
+            f"{key}: {pool.num_actors} actors are wanted, the cluster has room for {room} now; "
+            f"waiting up to {hours} hours for what its autoscaler adds"
+        )
     most = pool.max_actors or pool.num_actors
-    each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
-    keys = f"{key}.num_actors, .num_cpus or .num_gpus"
-    # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
-    capacity().require(pool.num_actors, each, keys, spare_cpus=2.0)
     return {
         "compute": ray.data.ActorPoolStrategy(min_size=pool.num_actors, max_size=most),
         "num_cpus": pool.num_cpus,
@@ -131,6 +142,17 @@ def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
         "batch_size": pool.batch_size,
         "batch_format": "pyarrow",
     }
+
+
+def require_pool(pool: Pool, key: str) -> None:
+    """Check that the cluster can ever hold a pool of actors; see `actor_pool`."""
+    keys = f"{key}.num_actors, .num_cpus or .num_gpus"
+    # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
+    capacity().require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
+
+
+def _actor_resources(pool: Pool) -> dict[str, float]:
+    return {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
 
 
 def trial_resources(compute: Compute) -> dict[str, float]:
@@ -157,7 +179,7 @@ def _worker_resources(workers: Workers) -> dict[str, float]:
 
 def capacity() -> Capacity:
     """What the cluster can ever give."""
-    return capacity_of(ray.nodes())
+    return capacity_of(ray.nodes(), ray.data.DataContext.get_current().get_config(_AUTOSCALES))
 
 
 def object_store_bytes() -> int:

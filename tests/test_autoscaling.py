@@ -150,7 +150,8 @@ def _run(environment, address, run, *more, job):
 
 
 def _resources(environment, address) -> dict[str, float]:
-    look = f"import json, ray; ray.init('{address}', logging_level='ERROR'); "
+    look = "import json, ray; quiet = {'logging_level': 'ERROR', 'log_to_driver': False}; "
+    look += f"ray.init('{address}', **quiet); "
     look += "print(json.dumps(ray.cluster_resources()))"
     done = subprocess.run(
         [sys.executable, "-c", look], env=environment, capture_output=True, text=True, check=True

@@ -1,17 +1,13 @@
 """Checks that need no Ray. Each gives what is wrong as one sentence each; none: all is well."""
 
-import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import open_clip
-from huggingface_hub import hf_hub_download
-
-from qaclims_ray.config import Experiment, resolve
+from qaclims_ray.config import Experiment
 from qaclims_ray.preflight.estimate import Counts
-from qaclims_ray.sections.corpus import Blip, Chat, Vllm
+from qaclims_ray.preflight.models import model_paths
 from qaclims_ray.storage import absolute, exists, is_local, read_bytes, remove, shown, write_bytes
 
 _PACKAGED = "runtime_resources"
@@ -67,9 +63,15 @@ def sharing_problems(paths: Mapping[str, str], seen: Mapping[str, Mapping[str, b
         if without:
             problems.append(
                 f"{key}: {path} is not there on {', '.join(without)} ({len(without)} of "
-                f"{len(seen)} nodes): give {key}= a folder that all nodes share, or a URL"
+                f"{len(seen)} nodes): give {key}= {_remedy(key)}"
             )
     return problems
+
+
+def _remedy(key: str) -> str:
+    if key.partition(".")[0] in ("run", "data"):
+        return "a folder that all nodes share, or a URL"
+    return "a path that all nodes have"
 
 
 def disk_problems(run: str, wanted: int, node_bytes: Mapping[str, int], copied: int) -> list[str]:
@@ -109,58 +111,6 @@ def store_note(experiment: Experiment, counts: Counts, store_bytes: int) -> list
         f"has {_megabytes(store_bytes)}: Ray will write them to disk. Lower "
         "compute.corpus.batch_size, or raise compute.object_store_megabytes"
     ]
-
-
-def model_paths(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:
-    """Local files and folders of models that these artifacts need, by key of the configuration."""
-    found = {key: resolve(model) for key, model in _models(experiment, set(names)).items()}
-    return {key: path for key, path in found.items() if _is_path(path)}
-
-
-def model_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
-    """Models that are named, and not there: of the Hub, and of open_clip."""
-    problems: list[str] = []
-    for key, model in _models(experiment, set(names)).items():
-        if _is_path(resolve(model)):
-            continue
-        if key == "corpus.engine.model":
-            problems += _hub_problems(key, model)
-        elif key == "model.clip.model" and model not in open_clip.list_models():
-            problems.append(
-                f"{key}: {model!r} is neither a folder nor a model of open_clip "
-                "(open_clip.list_models() lists them)"
-            )
-    return problems
-
-
-def _hub_problems(key: str, model: str) -> list[str]:
-    try:
-        hf_hub_download(model, "config.json")
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        return [
-            f"{key}: {model!r} is neither a folder here nor to be had from the Hub: {reason}. "
-            "Download it to a folder that all nodes share, and give that"
-        ]
-    return []
-
-
-def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
-    engine, model = experiment.corpus.engine, experiment.model
-    found: dict[str, str | None] = {}
-    if "corpus" in names and isinstance(engine, (Blip, Chat, Vllm)):
-        found["corpus.engine.model"] = engine.model
-    if names & {"texts", "cam_net"}:
-        found["model.clip.model"] = model.clip.model
-        found["model.clip.pretrained"] = model.clip.pretrained
-    if "classifier" in names:
-        found["model.backbone_weights"] = model.backbone_weights
-    return {key: value for key, value in found.items() if value is not None}
-
-
-def _is_path(model: str) -> bool:
-    """Whether a model is meant as a file or folder rather than by a name."""
-    return os.path.isabs(model) or model.startswith(".") or Path(model).exists()
 
 
 def local_paths(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:

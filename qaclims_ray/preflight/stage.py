@@ -9,10 +9,10 @@ from uuid import uuid4
 
 from qaclims_ray.artifacts import artifact
 from qaclims_ray.compute import (
-    actor_pool,
     capacity,
     object_store_bytes,
     on_each_node,
+    require_pool,
     scaling,
     start,
 )
@@ -22,13 +22,13 @@ from qaclims_ray.preflight.checks import (
     disk_problems,
     free_bytes,
     local_paths,
-    model_problems,
     sees,
     sharing_problems,
     storage_problems,
     store_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
+from qaclims_ray.preflight.models import model_problems
 from qaclims_ray.recipes import INPUTS
 from qaclims_ray.storage import is_local
 
@@ -107,6 +107,8 @@ def _is_missing(experiment: Experiment, name: str) -> bool:
 
 def _require_inputs(experiment: Experiment, todo: Sequence[str], names: Sequence[str]) -> None:
     needed = {one for name in todo for one in INPUTS[name]}
+    if experiment.evaluate.stream:  # its CAMs are scored as they are made
+        needed -= {"baseline_cams", "cams"}
     for one in sorted(needed.difference(names), key=list(INPUTS).index):
         artifact(experiment, one).require()
 
@@ -132,7 +134,7 @@ def _room_problems(experiment: Experiment, todo: Sequence[str]) -> list[str]:
     problems: list[str] = []
     for key in sorted(pools):
         try:
-            actor_pool(getattr(compute, key), f"compute.{key}")
+            require_pool(getattr(compute, key), f"compute.{key}")
         except ValueError as error:
             problems.append(f"compute.{key}: {error}")
     if compute.train.num_workers and set(todo) & set(_NETWORKS):

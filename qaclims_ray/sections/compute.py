@@ -105,6 +105,9 @@ class Compute(Section):
 
     address: str | None = None
     """Of a running Ray cluster (`auto` finds it); null starts Ray on this machine."""
+    autoscales: bool | None = None
+    """Whether that cluster adds nodes as they are asked for, so that stages wait for them; null: it
+    does if its head has no CPUs, as in `cluster.yaml`."""
     num_cpus: PositiveInt | None = None
     """CPUs of a Ray started here; null: the machine's, at least 4 (waiting actors hold some)."""
     object_store_megabytes: PositiveInt | None = None

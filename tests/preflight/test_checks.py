@@ -2,6 +2,7 @@ import pytest
 
 from qaclims_ray.preflight import checks
 from qaclims_ray.preflight.estimate import Counts
+from qaclims_ray.preflight.models import model_problems
 
 
 def test_storage_that_takes_and_gives_a_file_is_fine(tmp_path):
@@ -33,6 +34,9 @@ def test_a_path_that_nodes_lack_is_named_with_its_key():
         "share, or a URL"
     )
     assert checks.sharing_problems({"run": "/data/run"}, {"a": {"run": True}}) == []
+    key = "model.clip.pretrained"
+    (problem,) = checks.sharing_problems({key: "clip.pt"}, {"a": {key: False}})
+    assert problem.endswith("give model.clip.pretrained= a path that all nodes have")
 
 
 def test_full_disks_are_found(tmp_path):
@@ -52,25 +56,10 @@ def test_an_object_store_too_small_for_decoded_images_is_a_note(make_experiment,
     assert "compute.corpus.batch_size" in note
 
 
-def test_models_are_looked_for_where_they_are_needed(make_experiment, tmp_path):
-    nowhere = {
-        "corpus.engine.model": "somebody/nothing",
-        "model.clip.model": "ViT-nix",
-        "model.backbone_weights": "/nowhere/resnet.pth",
-    }
-    experiment = make_experiment(tmp_path, nowhere)
-    blip, clip = checks.model_problems(experiment, ["corpus", "texts", "classifier"])
-    assert blip.startswith("corpus.engine.model: 'somebody/nothing' is neither a folder here nor")
-    assert clip.startswith("model.clip.model: 'ViT-nix' is neither a folder nor a model")
-    assert checks.model_problems(experiment, ["images", "cams"]) == []
-    paths = checks.model_paths(experiment, ["classifier"])
-    assert paths == {"model.backbone_weights": "/nowhere/resnet.pth"}
-
-
 def test_the_demos_models_are_paths(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path)
     names = ["images", "corpus", "texts", "classifier", "cam_net"]
-    assert checks.model_problems(experiment, names) == []
+    assert model_problems(experiment, names) == []
     paths = checks.local_paths(experiment, names)
     assert set(paths) >= {"corpus.engine.model", "model.clip.model"}
     assert all(checks.sees(path) for path in paths.values())

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from qaclims_ray.preflight.stage import artifacts_until, check
@@ -56,6 +58,21 @@ def test_scores_are_not_wanted_without_ground_truth(local_ray, make_experiment, 
     facts = {"num_masks": 0, "num_images": 0}
     make(experiment, "images", lambda _: Built(0, 0, facts), False)
     assert check(experiment, "scores") == []
+
+
+def test_cams_that_are_scored_as_they_are_made_need_not_be_there(
+    local_ray, demo_run, make_experiment, tmp_path
+):
+    for name in ("images", "classifier", "cam_net"):
+        Path(tmp_path, name).symlink_to(Path(demo_run.run, name))
+    experiment = demo_run.with_overrides({"run": str(tmp_path)})
+    with pytest.raises(ValueError, match=r"cams is not complete: run jobs/make_cams\.py first"):
+        check(experiment, "scores")
+    streamed = experiment.with_overrides({"evaluate.stream": True})
+    assert check(streamed, "scores")[1].startswith("scores:")
+    assert check(streamed, "baseline_scores")
+    fresh = make_experiment(tmp_path / "fresh", {"evaluate.stream": True})
+    assert check(fresh, *artifacts_until("", fresh))[-1].startswith("scores:")
 
 
 @pytest.mark.parametrize(

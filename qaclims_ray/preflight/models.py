@@ -1,0 +1,126 @@
+"""Checks of the models that a run names: whether their files are there, or to be had."""
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import open_clip
+import timm
+import torch
+import torchvision.models as tv
+from huggingface_hub import hf_hub_download, model_info
+from huggingface_hub.constants import HF_HUB_CACHE
+
+from qaclims_ray.config import Experiment, resolve
+from qaclims_ray.model.cam_net import IMAGENET, TIMM
+from qaclims_ray.model.checkpoints import PUBLISHED_IMAGENET
+from qaclims_ray.sections.corpus import Blip, Chat, Vllm
+from qaclims_ray.sections.model import Model
+
+_PRETRAINED, _BACKBONE = "model.clip.pretrained", "model.backbone_weights"
+_SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}
+"""Of weights files."""
+_SECONDS = 20
+"""That a server may take to answer."""
+
+
+def model_paths(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:
+    """Local files and folders of models that these artifacts need, by key of the configuration."""
+    found = {key: resolve(model) for key, model in _models(experiment, set(names)).items()}
+    return {key: path for key, path in found.items() if _is_path(key, path)}
+
+
+def model_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """Models that are meant by name, and unknown or not to be had."""
+    problems: list[str] = []
+    for key, model in _models(experiment, set(names)).items():
+        if not _is_path(key, resolve(model)):
+            try:
+                _look_up(key, model, experiment.model)
+            except (OSError, RuntimeError, ValueError) as error:
+                reason = str(error).strip().splitlines()[0]
+                problems.append(f"{key}: {model!r} is no file or folder here, {reason}")
+    return problems
+
+
+def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
+    engine, model = experiment.corpus.engine, experiment.model
+    found: dict[str, str | None] = {}
+    if "corpus" in names and isinstance(engine, (Blip, Chat, Vllm)):
+        found["corpus.engine.model"] = engine.model
+    if names & {"texts", "cam_net"}:
+        found["model.clip.model"] = model.clip.model
+        found[_PRETRAINED] = model.clip.pretrained
+    if "classifier" in names:
+        found[_BACKBONE] = model.backbone_weights
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _is_path(key: str, model: str) -> bool:
+    """Whether a model is meant as a file or folder rather than by a name."""
+    path = Path(model)
+    if key in (_PRETRAINED, _BACKBONE) and ("/" in model or path.suffix in _SUFFIXES):
+        return True
+    return os.path.isabs(model) or model.startswith(".") or path.exists()
+
+
+def _look_up(key: str, model: str, section: Model) -> None:
+    """Raise an error that says why a model can't be had by its name."""
+    if key == "corpus.engine.model":
+        _fetch(lambda: hf_hub_download(model, "config.json"))
+    elif key == _PRETRAINED:
+        _look_up_tag(section.clip.model, model)
+    elif key == _BACKBONE:
+        _look_up_backbone(section.backbone, model)
+    elif model not in open_clip.list_models():
+        raise ValueError("nor a model of open_clip (open_clip.list_models() lists them)")
+
+
+def _look_up_tag(model: str, tag: str) -> None:
+    if model not in open_clip.list_models():
+        return  # a folder, which has its own weights, or an unknown model, which is said already
+    tags = open_clip.list_pretrained_tags_by_model(model)
+    if tag not in tags:
+        raise ValueError(f"nor a tag of {model}, which are {', '.join(tags)}")
+    source = open_clip.get_pretrained_cfg(model, tag)
+    if source.get("hf_hub"):
+        _look_up_repository(os.path.dirname(str(source["hf_hub"])))
+    else:
+        _look_up_url(str(source["url"]), Path("~/.cache/clip").expanduser())
+
+
+def _look_up_backbone(backbone: str, weights: str) -> None:
+    if weights == IMAGENET and backbone.startswith(TIMM):
+        source = timm.get_pretrained_cfg(backbone.removeprefix(TIMM))
+        if source is not None and source.hf_hub_id:
+            _look_up_repository(source.hf_hub_id)
+        return
+    try:
+        found = tv.get_weight(PUBLISHED_IMAGENET if weights == IMAGENET else weights)
+    except (AttributeError, KeyError, ValueError) as error:
+        raise ValueError(f"nor {IMAGENET!r}, nor weights of torchvision: {error}") from error
+    _look_up_url(found.url, Path(torch.hub.get_dir()) / "checkpoints")
+
+
+def _look_up_repository(name: str) -> None:
+    """A repository of the Hub of which there is a copy, or to which there is a connection."""
+    folder = Path(HF_HUB_CACHE)
+    if not any(folder.glob(f"models--{name.replace('/', '--')}/snapshots/*/*")):
+        _fetch(lambda: model_info(name, timeout=_SECONDS))
+
+
+def _look_up_url(url: str, cache: Path) -> None:
+    if not (cache / url.rpartition("/")[2]).is_file():
+        _fetch(lambda: urlopen(Request(url, method="HEAD"), timeout=_SECONDS).close())
+
+
+def _fetch(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(
+            f"nor to be had from the network: {reason}. Download it where there is a connection, "
+            "and give a path that all nodes have"
+        ) from error

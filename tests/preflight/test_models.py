@@ -1,0 +1,96 @@
+import pytest
+import torchvision.models as tv
+
+from qaclims_ray.preflight import models
+
+
+def test_models_are_looked_for_where_they_are_needed(make_experiment, tmp_path):
+    nowhere = {
+        "corpus.engine.model": "somebody/nothing",
+        "model.clip.model": "ViT-nix",
+        "model.backbone_weights": "/nowhere/resnet.pth",
+    }
+    experiment = make_experiment(tmp_path, nowhere)
+    blip, clip = models.model_problems(experiment, ["corpus", "texts", "classifier"])
+    assert blip.startswith("corpus.engine.model: 'somebody/nothing' is no file or folder here, nor")
+    assert clip.startswith("model.clip.model: 'ViT-nix' is no file or folder here, nor a model of")
+    assert models.model_problems(experiment, ["images", "cams"]) == []
+    paths = models.model_paths(experiment, ["classifier"])
+    assert paths == {"model.backbone_weights": "/nowhere/resnet.pth"}
+
+
+@pytest.mark.parametrize(
+    "weights", ["weights/ovseg.pth", "ovseg.pth", "./ovseg", "/weights/ovseg", "clip.safetensors"]
+)
+def test_weights_that_look_like_a_file_must_be_one(make_experiment, tmp_path, weights):
+    overrides = {"model.clip": {"model": "ViT-L-14", "pretrained": weights}}
+    experiment = make_experiment(tmp_path, {**overrides, "model.backbone_weights": weights})
+    names = ["texts", "classifier"]
+    assert models.model_problems(experiment, names) == []
+    paths = models.model_paths(experiment, names)
+    assert paths == {"model.clip.pretrained": weights, "model.backbone_weights": weights}
+
+
+def test_a_tag_that_clip_lacks_is_said_with_those_there_are(make_experiment, tmp_path):
+    overrides = {"model.clip": {"model": "ViT-L-14", "pretrained": "opnai"}}
+    experiment = make_experiment(tmp_path, overrides)
+    (problem,) = models.model_problems(experiment, ["cam_net"])
+    assert problem.startswith("model.clip.pretrained: 'opnai' is no file or folder here, nor a tag")
+    assert "of ViT-L-14, which are openai, " in problem
+
+
+@pytest.mark.parametrize("weights", ["ResNet50_Weights.NONE", "NoNet_Weights.V1", "imagenot"])
+def test_ids_that_torchvision_lacks_are_named(make_experiment, tmp_path, weights):
+    experiment = make_experiment(tmp_path, {"model.backbone_weights": weights})
+    (problem,) = models.model_problems(experiment, ["classifier"])
+    assert problem.startswith(f"model.backbone_weights: {weights!r} is no file or folder here, nor")
+
+
+def test_weights_of_torchvision_are_fetched_or_there_already(
+    make_experiment, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(models, "urlopen", _refuse)
+    overrides = {"model": {"backbone": "resnet50", "backbone_weights": "imagenet"}}
+    experiment = make_experiment(tmp_path, overrides)
+    (problem,) = models.model_problems(experiment, ["classifier"])
+    assert "nor to be had from the network: no connection. Download it where there is" in problem
+    kept = tmp_path / "torch" / "hub" / "checkpoints"
+    kept.mkdir(parents=True)
+    (kept / tv.ResNet50_Weights.IMAGENET1K_V1.url.rpartition("/")[2]).touch()
+    assert models.model_problems(experiment, ["classifier"]) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name", "repository"),
+    [
+        (
+            {"model.clip": {"model": "ViT-L-14", "pretrained": "openai"}},
+            "texts",
+            "timm/vit_large_patch14_clip_224.openai",
+        ),
+        (
+            {"model.backbone": "timm:resnet10t", "model.backbone_weights": "imagenet"},
+            "classifier",
+            "timm/resnet10t.c3_in1k",
+        ),
+    ],
+)
+def test_weights_of_the_hub_are_fetched_or_there_already(
+    make_experiment, tmp_path, monkeypatch, overrides, name, repository
+):
+    asked = []
+    monkeypatch.setattr(models, "model_info", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    experiment = make_experiment(tmp_path, overrides)
+    assert models.model_problems(experiment, [name]) == []
+    assert asked == [repository]
+    copy = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "1"
+    copy.mkdir(parents=True)
+    (copy / "model.safetensors").touch()
+    assert models.model_problems(experiment, [name]) == []
+    assert asked == [repository]
+
+
+def _refuse(*_, **__):
+    raise OSError("no connection")
