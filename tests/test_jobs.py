@@ -140,6 +140,23 @@ def test_ingest_shows_the_facts(job, config):
     assert "complete already" in shown[-1]
 
 
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("evaluate", ("images", "cam_net")),
+        ("run_all", ("images", "corpus", "pairs", "texts", "classifier", "cam_net")),
+    ],
+)
+def test_cams_are_scored_as_they_are_made(job, config, demo_run, tmp_path, name, found):
+    run = tmp_path / "run"
+    run.mkdir()
+    for artifact in found:
+        (run / artifact).symlink_to(Path(demo_run.run, artifact))
+    out = job(name, "--config", config, f"run={run}", "evaluate.stream=true")
+    assert "scores: 8 rows, 0 errors" in out
+    assert not list(run.glob("*cams"))
+
+
 def test_run_all_ends_where_it_is_told_to(job, config, demo_run, tmp_path):
     own = (f"run={tmp_path}/run", f"base=[{demo_run.run}]")
     lines = job("run_all", "--config", config, "--until", "texts", *own).splitlines()
