@@ -229,3 +229,40 @@ def test_a_node_may_die_in_every_stage(cluster, tmp_path):
     assert _scores(run)["best"]["miou"] == pytest.approx(
         _scores(tmp_path / "one")["best"]["miou"], abs=0.01
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_an_elastic_training_grows_and_shrinks_with_the_cluster(cluster, tmp_path):
+    """Ray Train looks once a minute whether there is room for more workers."""
+    run = tmp_path / "run"
+    _finish(_start(run, f"compute.address={cluster.address}", job="ingest"))
+    cluster.ask("kill", 1)
+    cluster.ask("kill", 2)
+    recipe = ["train.classifier.epochs=100", "train.classifier.images_per_worker=1"]
+    optimiser = "train.classifier.optimiser="
+    recipe.append(optimiser + '{"kind": "sgd", "learning_rate": 0.001, "weight_decay": 0}')
+    recipe.append("compute.train.checkpoint_every=null")
+    elastic = [f"compute.address={cluster.address}", "compute.train.min_workers=1"]
+    process = _start(run, *recipe, *elastic, job="train_classifier")
+    _wait_for(lambda: _steps(run, "classifier") > 0, process)
+    assert len(cluster.nodes_of("RayTrainWorker")) == 1
+    second = cluster.ask("add", 3, 0)
+    _wait_for(lambda: len(cluster.nodes_of("RayTrainWorker")) == 2, process)
+    reached = _steps(run, "classifier")
+    _wait_for(lambda: _steps(run, "classifier") > reached + 24, process)
+    cluster.ask("kill", second)
+    _finish(process)
+    other = tmp_path / "other"
+    alone = ["compute.num_cpus=5", "compute.object_store_megabytes=200", f'base=["{run}"]']
+    _finish(_start(other, *recipe, *alone, job="train_classifier"))
+    curve, expected = _curve(run), _curve(other)
+    assert [row["step"] for row in curve] == list(range(1200))
+    assert [row["total"] for row in curve] == pytest.approx(
+        [row["total"] for row in expected], rel=0.01
+    )
+
+
+def _curve(run: Path) -> list[dict]:
+    files = sorted((run / "classifier" / "metrics").glob("epoch-*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]

@@ -101,7 +101,8 @@ class Trials(Section):
 
 
 class Compute(Section):
-    """Where the work runs; of all this, `train.num_workers` alone changes a result."""
+    """Where the work runs. Of all this `train.num_workers` alone changes a result, but for float16
+    roundings of CAMs with the number of images in a batch."""
 
     address: str | None = None
     """Of a running Ray cluster (`auto` finds it); null starts Ray on this machine."""
