@@ -13,6 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
+
 from qaclims_ray.data.errors import attempt
 from qaclims_ray.storage import exists, filesystem, patiently
 
@@ -121,15 +124,39 @@ def read_all(paths: Iterable[str]) -> list[bytes | ValueError]:
 def walk(folder: str) -> list[str]:
     """Paths of all files below a folder, relative to it, sorted; hidden ones are left out.
 
-    A folder that does not exist has no files.
+    Links to local folders are followed, but for those that lead back to a folder above them. A
+    folder that does not exist has no files.
     """
     fs, root = filesystem(folder)
-    root = root.rstrip("/") + "/"
+    local = isinstance(fs, LocalFileSystem)
     try:
-        below = [path.removeprefix(root) for path in patiently(lambda: fs.find(root), folder)]
+        return sorted(patiently(lambda: _walk(root) if local else _find(fs, root), folder))
     except FileNotFoundError:
         return []
-    return sorted(path for path in below if not any(p.startswith(".") for p in path.split("/")))
+
+
+def _walk(folder: str, above: tuple[str, ...] = ()) -> list[str]:
+    """Files below a local folder; none if it is one of those `above`, given by their real paths."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return []
+    files: list[str] = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            files += (f"{name}/{file}" for file in _walk(path, (*above, real)))
+        else:
+            files.append(name)
+    return files
+
+
+def _find(fs: AbstractFileSystem, root: str) -> list[str]:
+    """Files below a remote folder."""
+    root = root.rstrip("/") + "/"
+    below = (path.removeprefix(root) for path in fs.find(root))
+    return [path for path in below if not any(part.startswith(".") for part in path.split("/"))]
 
 
 def find_all(pattern: str) -> list[str]:

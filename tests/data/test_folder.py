@@ -49,6 +49,15 @@ def test_masks_are_found_and_rows_load(root, make):
     assert [(row["name"], row["labels"]) for row in rows] == [("a", [0]), ("sub__c", [1])]
 
 
+def test_images_and_masks_may_lie_on_another_disk(root, make, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    for name in ("images", "masks"):
+        (root / name).rename(disk / name)
+        (root / name).symlink_to(disk / name)
+    listing = read(root, make, "a.jpg,x\nsub/c.jpg,y\n")
+    assert [s["mask"] for s in listing.sources] == [None, f"{root}/masks/sub/c.png"]
+
+
 def test_jsonl_with_names_and_indices(root, make):
     lines = [{"image": "a.jpg", "labels": ["cat", 2]}, {"image": "b.jpeg", "labels": []}]
     text = "\n".join(map(json.dumps, lines))
