@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -160,9 +161,15 @@ def _find(fs: AbstractFileSystem, root: str) -> list[str]:
 
 
 def find_all(pattern: str) -> list[str]:
-    """Paths of the files that match a pattern with `*`, `?` or `[…]`, sorted."""
+    """Paths of the files that match a pattern with `*`, `?` or `[…]`, sorted.
+
+    As in `walk`, links to local folders are followed.
+    """
     fs, inner = filesystem(pattern)
-    found = sorted(str(path) for path in patiently(lambda: fs.glob(inner), pattern))
+    if isinstance(fs, LocalFileSystem):
+        found = sorted(glob(inner, recursive=True))
+    else:
+        found = sorted(str(path) for path in patiently(lambda: fs.glob(inner), pattern))
     return [fs.unstrip_protocol(path) for path in found] if "://" in pattern else found
 
 

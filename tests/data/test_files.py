@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from qaclims_ray.data.files import walk
+from qaclims_ray.data.files import find_all, walk
 from qaclims_ray.storage import write_bytes
 
 
@@ -68,3 +68,10 @@ def test_stores_are_listed_alike(make):
         write_bytes(f"memory://walked/{path}", b"")
     assert walk("memory://walked") == ["a.jpg", "sub/b.jpg"]
     assert walk("memory://nowhere") == []
+
+
+def test_patterns_match_behind_links(folder, tmp_path):
+    (tmp_path / "link").symlink_to(folder)
+    found = [f"{tmp_path}/images/a.jpg", f"{tmp_path}/link/a.jpg"]
+    assert find_all(f"{tmp_path}/*/?.jpg") == found
+    assert find_all(f"file://{tmp_path}/*/?.jpg") == [f"file://{path}" for path in found]
