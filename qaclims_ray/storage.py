@@ -57,8 +57,10 @@ _T = TypeVar("_T")
 def shown(text: str) -> str:
     """A URI, or a message that holds some, as others may see it.
 
-    User and password, and what follows a question mark, such as a signature, are left out.
+    User and password, and what follows a question mark, such as a signature, are left out. What
+    is no UTF-8, as in names of files of old disks, is escaped.
     """
+    text = text.encode(errors="backslashreplace").decode()
     return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
 
 

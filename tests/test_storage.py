@@ -181,9 +181,10 @@ def test_a_store_without_its_driver_names_the_package(uri, message):
         ("url='https://h/a?TOKEN', no", "url='https://h/a?…', no"),
         ("no answer (/v1/a?key=1)", "no answer (/v1/a?…)"),
         ("https://h/a.tar?sig=1#a.jpg:5+6: bad", "https://h/a.tar?…#a.jpg:5+6: bad"),
+        ("caf\udce9/été.jpg: bad", "caf\\udce9/été.jpg: bad"),
     ],
 )
-def test_users_and_queries_are_not_shown(text, told):
+def test_users_and_queries_are_not_shown_and_text_is_utf8(text, told):
     assert storage.shown(text) == told
     assert storage.shown(told) == told
 

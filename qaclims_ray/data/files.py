@@ -62,6 +62,19 @@ def check_inside(relative: str) -> str:
     return relative
 
 
+def check_text(text: str) -> str:
+    """The same name, address or label, once it is sure that a table can hold it.
+
+    Raises:
+        ValueError: it is no UTF-8: a name in another encoding, or half a character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text!r} is not UTF-8 text, as tables hold it: rename it") from error
+    return text
+
+
 def read_bytes(path: str) -> bytes:
     """Content of a file.
 

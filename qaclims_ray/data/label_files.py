@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from qaclims_ray.data.files import read_text
+from qaclims_ray.data.errors import attempt
+from qaclims_ray.data.files import check_text, read_text
 
 _HEADERS = {"image", "image_name", "name", "file", "filename", "file_name", "path"}
 _LABELS = re.compile(r"(label|class)(s|es)?[ _]?\d*")
@@ -69,13 +70,11 @@ def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
     lines: list[Line] = []
     errors: list[tuple[int, str]] = []
     for number, item in _json_lines(text):
-        match item:
-            case {"image": str(image), "labels": list(labels)}:
-                mask = item.get("mask")
-                labels = [str(label) for label in labels]
-                lines.append(Line(number, image, labels, str(mask) if mask else None))
-            case _:
-                errors.append((number, 'expected {"image": "…", "labels": […]}'))
+        line = attempt(_json_line, number, item)
+        if isinstance(line, ValueError):
+            errors.append((number, str(line)))
+        else:
+            lines.append(line)
     return lines, errors
 
 
@@ -94,7 +93,7 @@ def parse_labels(content: bytes, *, is_json: bool) -> list[str]:
     try:
         match json.loads(content):
             case {"labels": list(labels)} | list(labels):
-                return [str(label) for label in labels]
+                return [check_text(str(label)) for label in labels]
             case _:
                 raise ValueError('expected {"labels": […]} or a list')
     except RecursionError as error:
@@ -171,6 +170,16 @@ def _line(number: int, cells: Sequence[str], mask_column: int | None) -> Line:
     texts = [cell for column, cell in enumerate(cells) if column not in (0, mask_column)]
     labels = [label.strip() for text in texts for label in text.split(";")]
     return Line(number, cells[0], [label for label in labels if label], mask or None)
+
+
+def _json_line(number: int, item: Any) -> Line:
+    match item:
+        case {"image": str(image), "labels": list(labels)}:
+            mask = item.get("mask")
+            texts = [check_text(str(label)) for label in labels]
+            return Line(number, image, texts, str(mask) if mask else None)
+        case _:
+            raise ValueError('expected {"image": "…", "labels": […]}')
 
 
 def _index(label: str, names: Sequence[str]) -> int:
