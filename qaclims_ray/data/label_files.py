@@ -39,26 +39,26 @@ def parse_csv(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
     columns are called `labels` (or `label`, `class`, `label_1`, `label_2` and so on) and `mask`,
     which holds label maps.
 
+    No cell spans lines: a quote that is not closed costs its own line and no other.
+
     Returns:
-        The lines, and (line number, reason) where reading had to end.
+        The lines, and (line number, reason) of those that cannot be read.
 
     Raises:
         ValueError: a header with other columns, or without any for labels.
     """
     lines: list[Line] = []
+    errors: list[tuple[int, str]] = []
     mask_column: int | None = None
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    try:
-        for cells in reader:
-            if not any(cells):
-                continue
-            if not lines and cells[0].strip().lower() in _HEADERS:
-                mask_column = _mask_column([cell.strip() for cell in cells])
-            else:
-                lines.append(_line(reader.line_num, cells, mask_column))
-    except csv.Error as error:
-        return lines, [(reader.line_num, str(error))]
-    return lines, []
+    for number, row in enumerate(io.StringIO(text, newline=None), start=1):
+        cells = attempt(_cells, row)
+        if isinstance(cells, ValueError):
+            errors.append((number, str(cells)))
+        elif cells and not lines and cells[0].lower() in _HEADERS:
+            mask_column = _mask_column(cells)
+        elif any(cells):
+            lines.append(_line(number, cells, mask_column))
+    return lines, errors
 
 
 def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
@@ -151,6 +151,14 @@ def _unique(names: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _cells(row: str) -> list[str]:
+    try:
+        cells = next(csv.reader([row], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"{error}: a cell's quotes stand at its two ends, on one line") from error
+    return [cell.strip() for cell in cells]
+
+
 def _mask_column(header: Sequence[str]) -> int | None:
     """Position of the column of label maps in a header that is legal."""
     columns = [cell.lower() for cell in header[1:]]
@@ -165,7 +173,6 @@ def _mask_column(header: Sequence[str]) -> int | None:
 
 
 def _line(number: int, cells: Sequence[str], mask_column: int | None) -> Line:
-    cells = [cell.strip() for cell in cells]
     mask = "".join(cells[mask_column : mask_column + 1]) if mask_column else ""
     texts = [cell for column, cell in enumerate(cells) if column not in (0, mask_column)]
     labels = [label.strip() for text in texts for label in text.split(";")]

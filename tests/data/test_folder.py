@@ -142,6 +142,27 @@ def test_files_of_spreadsheet_programs(root, make):
     }
 
 
+@pytest.mark.parametrize("broken", ['b,"dog', 'b,"dog" owl', '"b,dog'])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stray_quote_costs_its_line_only(root, make, broken, end):
+    text = end.join(["image,labels", "a.jpg,cat", broken, 'sub/c.jpg,"cat"', ""])
+    listing = read(root, make, text.encode())
+    assert labels(listing) == {"a": ["cat"], "sub__c": ["cat"]}
+    assert listing.class_names == ("cat",)
+    ((name, reason),) = listing.errors
+    assert name == "labels.csv (line 3)"
+    assert "quotes stand at its two ends" in reason
+
+
+def test_quotes_within_a_cell_and_around_commas_are_fine():
+    lines, errors = parse_csv('"a, b.jpg", "5"" disk;cat"\nc 5".jpg,dog\n')
+    assert [(line.image, line.labels) for line in lines] == [
+        ("a, b.jpg", ['5" disk', "cat"]),
+        ('c 5".jpg', ["dog"]),
+    ]
+    assert errors == []
+
+
 def test_a_missing_labels_file_says_what_is_expected(root):
     with pytest.raises(ValueError, match=r"no labels\.csv or labels\.jsonl; expected lines"):
         read_folder(str(root))
