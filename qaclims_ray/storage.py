@@ -160,7 +160,8 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
         _put(fs, path, buffer.getvalue(), uri)
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(f"{path}.{uuid4().hex}.tmp")
+    # A name may be as long as file systems allow: the temporary one must not grow with it.
+    temporary = Path(path).with_name(f".{uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file

@@ -50,6 +50,19 @@ def test_nothing_is_found_under_the_name_before_the_end(folder):
     assert storage.read_bytes(uri) == b"first second"
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127])
+def test_a_name_may_be_as_long_as_a_file_may_be_called(folder, name):
+    storage.write_bytes(f"{folder}/{name}", b"x")
+    assert _names(folder) == [name]
+
+
+def test_what_is_half_written_is_hidden(tmp_path):
+    with storage.atomic_open(str(tmp_path / "part.bin")):
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.name.startswith(".")
+        assert storage.find(f"{tmp_path}/*.bin") == []
+
+
 def _write_half(uri):
     with storage.atomic_open(uri) as file:
         file.write(b"half")
