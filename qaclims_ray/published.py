@@ -26,6 +26,7 @@ from qaclims_ray.types import CorpusRow, ImageRow
 
 OVSEG_MODEL, OVSEG_DEPTH = "ViT-L-14-quickgelu", 3
 """What OVSeg's published checkpoint is a CLIP of, and its number of mask embeddings."""
+PUBLISHED_BACKBONE = "resnet50"
 
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "corpus": (("FG.npy", "BG.npy"), "published VQA answers as the artifact corpus"),
@@ -114,7 +115,17 @@ def _net(experiment: Experiment, checkpoint: str, target: Artifact) -> Built:
 
 
 def export_net(experiment: Experiment, network: str, checkpoint: str) -> str:
-    """Write a run's `classifier` or `cam_net` as a checkpoint that the published code loads."""
+    """Write a run's `classifier` or `cam_net` as a checkpoint that the published code loads.
+
+    Raises:
+        ValueError: its backbone is not the published one, or it is not made yet.
+    """
+    backbone = experiment.model.backbone
+    if backbone != PUBLISHED_BACKBONE:
+        raise ValueError(
+            f"the published code loads {PUBLISHED_BACKBONE} only, and the run's backbone is "
+            f"{backbone!r}: export a run with model.backbone={PUBLISHED_BACKBONE}"
+        )
     source = artifact(experiment, network)
     source.require()
     state = load(read_bytes(f"{source.uri}/{MODEL}"))

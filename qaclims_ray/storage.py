@@ -57,8 +57,10 @@ _T = TypeVar("_T")
 def shown(text: str) -> str:
     """A URI, or a message that holds some, as others may see it.
 
-    User and password, and what follows a question mark, such as a signature, are left out.
+    User and password, and what follows a question mark, such as a signature, are left out. What
+    is no UTF-8, as in names of files of old disks, is escaped.
     """
+    text = text.encode(errors="backslashreplace").decode()
     return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
 
 
@@ -158,7 +160,8 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
         _put(fs, path, buffer.getvalue(), uri)
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(f"{path}.{uuid4().hex}.tmp")
+    # A name may be as long as file systems allow: the temporary one must not grow with it.
+    temporary = Path(path).with_name(f".{uuid4().hex}.tmp")
     try:
         with temporary.open("wb") as file:
             yield file

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from qaclims_ray.config import Experiment, dump, load
+from qaclims_ray.preflight.estimate import count, estimate
 from qaclims_ray.study import Study, load_study, trials
 
 ROOT = Path(__file__).parents[1]
@@ -60,3 +61,20 @@ def test_a_file_opens_with_its_setting_hardware_and_command(path):
 def test_two_experiments_never_share_a_run(path):
     others = [load(ROOT / other).run for other in EXPERIMENTS if other != path]
     assert load(ROOT / path).run not in others
+
+
+@pytest.mark.parametrize(
+    ("path", "size"),
+    [
+        ("configs/voc12_ovseg.yaml", {"pairs": 16_458, "height": 375, "width": 500}),
+        # COCO's paper counts 2.9 classes an image.
+        ("configs/coco14_ovseg.yaml", {"pairs": 238_000, "height": 480, "width": 640}),
+    ],
+)
+def test_parity_is_at_full_resolution_and_its_cams_fit_on_the_disk(path, size):
+    experiment = load(ROOT / path)
+    assert experiment.cams.resolution == "full"
+    counts = count(experiment)._replace(**size)
+    cams = [estimate(experiment, name, counts).num_bytes for name in ("baseline_cams", "cams")]
+    disk = int(re.search(r"^# Hardware.* (\d+) GB of disk", _opening(path), re.MULTILINE)[1])
+    assert sum(cams) + 40e9 <= disk * 1e9

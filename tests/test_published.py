@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save
 
 from qaclims_ray import published
 from qaclims_ray.artifacts import Built, artifact, make
@@ -17,7 +17,7 @@ from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import from_published_cam, to_published_cam
 from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
-from qaclims_ray.storage import atomic_open
+from qaclims_ray.storage import atomic_open, write_bytes
 from qaclims_ray.tables import read_table
 from qaclims_ray.types import SCHEMAS
 
@@ -106,6 +106,25 @@ def test_a_cam_checkpoint_goes_in_and_out_unchanged(options, experiment, tmp_pat
     back = torch.load(tmp_path / "back.pth", weights_only=True)
     assert back.keys() == torch.load(tmp_path / "res50.pth", weights_only=True).keys()
     assert torch.equal(from_published_cam(back)["classifier.weight"], net.classifier.weight)
+
+
+@pytest.mark.parametrize("backbone", ["small_resnet", "timm:resnet18"])
+def test_a_backbone_that_the_published_code_lacks_is_not_exported(
+    options, experiment, tmp_path, backbone
+):
+    other = experiment.with_overrides({"model.backbone": backbone})
+    net = build_cam_net(backbone, len(CLASSES))
+    make(other, "classifier", lambda target: _write_net(net, target), overwrite=False)
+    overrides = [*options["overrides"], f"model.backbone={backbone}"]
+    export = {"export": ["classifier", str(tmp_path / "back.pth")], "overrides": overrides}
+    with pytest.raises(ValueError, match=f"loads resnet50 only, and the .* is '{backbone}'"):
+        list(published.run({**options, **export}))
+    assert not (tmp_path / "back.pth").exists()
+
+
+def _write_net(net, target):
+    write_bytes(f"{target.uri}/model.safetensors", save(net.state_dict()))
+    return Built(0, 0, {})
 
 
 def test_a_checkpoint_for_other_classes_is_an_error(options, experiment, tmp_path):

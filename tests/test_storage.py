@@ -50,6 +50,19 @@ def test_nothing_is_found_under_the_name_before_the_end(folder):
     assert storage.read_bytes(uri) == b"first second"
 
 
+@pytest.mark.parametrize("name", ["n" * 255, "é" * 127])
+def test_a_name_may_be_as_long_as_a_file_may_be_called(folder, name):
+    storage.write_bytes(f"{folder}/{name}", b"x")
+    assert _names(folder) == [name]
+
+
+def test_what_is_half_written_is_hidden(tmp_path):
+    with storage.atomic_open(str(tmp_path / "part.bin")):
+        (temporary,) = tmp_path.iterdir()
+        assert temporary.name.startswith(".")
+        assert storage.find(f"{tmp_path}/*.bin") == []
+
+
 def _write_half(uri):
     with storage.atomic_open(uri) as file:
         file.write(b"half")
@@ -181,9 +194,10 @@ def test_a_store_without_its_driver_names_the_package(uri, message):
         ("url='https://h/a?TOKEN', no", "url='https://h/a?…', no"),
         ("no answer (/v1/a?key=1)", "no answer (/v1/a?…)"),
         ("https://h/a.tar?sig=1#a.jpg:5+6: bad", "https://h/a.tar?…#a.jpg:5+6: bad"),
+        ("caf\udce9/été.jpg: bad", "caf\\udce9/été.jpg: bad"),
     ],
 )
-def test_users_and_queries_are_not_shown(text, told):
+def test_users_and_queries_are_not_shown_and_text_is_utf8(text, told):
     assert storage.shown(text) == told
     assert storage.shown(told) == told
 

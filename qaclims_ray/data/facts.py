@@ -88,8 +88,9 @@ def check_known_set(kind: str, split: str | None, facts: Facts) -> list[str]:
         facts: of the whole split.
     """
     num_images, num_pairs = published_counts(kind, split)
+    num_labelled = facts["num_images"] - facts["num_kept_unlabelled"]
     parts = [
-        _difference("images", facts["num_images"], num_images),
+        _difference("images", num_labelled, num_images),
         _difference("pairs", facts["num_pairs"], num_pairs),
     ]
     found = "; ".join(part for part in parts if part)

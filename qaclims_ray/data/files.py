@@ -10,8 +10,12 @@ import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from glob import glob
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
+
+from fsspec import AbstractFileSystem
+from fsspec.implementations.local import LocalFileSystem
 
 from qaclims_ray.data.errors import attempt
 from qaclims_ray.storage import exists, filesystem, patiently
@@ -56,6 +60,19 @@ def check_inside(relative: str) -> str:
     if not {"", ".", ".."}.isdisjoint(parts) or "\\" in relative or "\0" in relative:
         raise ValueError(f"{relative!r} is not a path below its folder")
     return relative
+
+
+def check_text(text: str) -> str:
+    """The same name, address or label, once it is sure that a table can hold it.
+
+    Raises:
+        ValueError: it is no UTF-8: a name in another encoding, or half a character.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text!r} is not UTF-8 text, as tables hold it: rename it") from error
+    return text
 
 
 def read_bytes(path: str) -> bytes:
@@ -121,21 +138,51 @@ def read_all(paths: Iterable[str]) -> list[bytes | ValueError]:
 def walk(folder: str) -> list[str]:
     """Paths of all files below a folder, relative to it, sorted; hidden ones are left out.
 
-    A folder that does not exist has no files.
+    Links to local folders are followed, but for those that lead back to a folder above them. A
+    folder that does not exist has no files.
     """
     fs, root = filesystem(folder)
-    root = root.rstrip("/") + "/"
+    local = isinstance(fs, LocalFileSystem)
     try:
-        below = [path.removeprefix(root) for path in patiently(lambda: fs.find(root), folder)]
+        return sorted(patiently(lambda: _walk(root) if local else _find(fs, root), folder))
     except FileNotFoundError:
         return []
-    return sorted(path for path in below if not any(p.startswith(".") for p in path.split("/")))
+
+
+def _walk(folder: str, above: tuple[str, ...] = ()) -> list[str]:
+    """Files below a local folder; none if it is one of those `above`, given by their real paths."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return []
+    files: list[str] = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            files += (f"{name}/{file}" for file in _walk(path, (*above, real)))
+        else:
+            files.append(name)
+    return files
+
+
+def _find(fs: AbstractFileSystem, root: str) -> list[str]:
+    """Files below a remote folder."""
+    root = root.rstrip("/") + "/"
+    below = (path.removeprefix(root) for path in fs.find(root))
+    return [path for path in below if not any(part.startswith(".") for part in path.split("/"))]
 
 
 def find_all(pattern: str) -> list[str]:
-    """Paths of the files that match a pattern with `*`, `?` or `[…]`, sorted."""
+    """Paths of the files that match a pattern with `*`, `?` or `[…]`, sorted.
+
+    As in `walk`, links to local folders are followed.
+    """
     fs, inner = filesystem(pattern)
-    found = sorted(str(path) for path in patiently(lambda: fs.glob(inner), pattern))
+    if isinstance(fs, LocalFileSystem):
+        found = sorted(glob(inner, recursive=True))
+    else:
+        found = sorted(str(path) for path in patiently(lambda: fs.glob(inner), pattern))
     return [fs.unstrip_protocol(path) for path in found] if "://" in pattern else found
 
 

@@ -20,6 +20,7 @@ from PIL import Image as pil
 from qaclims_ray.data.pictures import (
     MAX_PIXELS,
     TRANSPOSE,
+    open_header,
     open_picture,
     orientation_of,
     to_rgb,
@@ -49,7 +50,7 @@ def decode(image_bytes: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
 
 def orientation(image_bytes: bytes) -> int:
     """EXIF orientation of an image that `decode` reads, 1 to 8; 1 if it has none that is legal."""
-    return orientation_of(open_picture(image_bytes, MAX_PIXELS))
+    return orientation_of(open_header(image_bytes, MAX_PIXELS))
 
 
 def orient(label_map: LabelMap, exif_orientation: int) -> UInt8[np.ndarray, "_ _"]:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
 
-from qaclims_ray.data.files import read_text
+from qaclims_ray.data.errors import attempt
+from qaclims_ray.data.files import check_text, read_text
 
 _HEADERS = {"image", "image_name", "name", "file", "filename", "file_name", "path"}
 _LABELS = re.compile(r"(label|class)(s|es)?[ _]?\d*")
@@ -38,26 +39,26 @@ def parse_csv(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
     columns are called `labels` (or `label`, `class`, `label_1`, `label_2` and so on) and `mask`,
     which holds label maps.
 
+    No cell spans lines: a quote that is not closed costs its own line and no other.
+
     Returns:
-        The lines, and (line number, reason) where reading had to end.
+        The lines, and (line number, reason) of those that cannot be read.
 
     Raises:
         ValueError: a header with other columns, or without any for labels.
     """
     lines: list[Line] = []
+    errors: list[tuple[int, str]] = []
     mask_column: int | None = None
-    reader = csv.reader(io.StringIO(text), skipinitialspace=True)
-    try:
-        for cells in reader:
-            if not any(cells):
-                continue
-            if not lines and cells[0].strip().lower() in _HEADERS:
-                mask_column = _mask_column([cell.strip() for cell in cells])
-            else:
-                lines.append(_line(reader.line_num, cells, mask_column))
-    except csv.Error as error:
-        return lines, [(reader.line_num, str(error))]
-    return lines, []
+    for number, row in enumerate(io.StringIO(text, newline=None), start=1):
+        cells = attempt(_cells, row)
+        if isinstance(cells, ValueError):
+            errors.append((number, str(cells)))
+        elif cells and not lines and cells[0].lower() in _HEADERS:
+            mask_column = _mask_column(cells)
+        elif any(cells):
+            lines.append(_line(number, cells, mask_column))
+    return lines, errors
 
 
 def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
@@ -69,13 +70,11 @@ def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
     lines: list[Line] = []
     errors: list[tuple[int, str]] = []
     for number, item in _json_lines(text):
-        match item:
-            case {"image": str(image), "labels": list(labels)}:
-                mask = item.get("mask")
-                labels = [str(label) for label in labels]
-                lines.append(Line(number, image, labels, str(mask) if mask else None))
-            case _:
-                errors.append((number, 'expected {"image": "…", "labels": […]}'))
+        line = attempt(_json_line, number, item)
+        if isinstance(line, ValueError):
+            errors.append((number, str(line)))
+        else:
+            lines.append(line)
     return lines, errors
 
 
@@ -94,7 +93,7 @@ def parse_labels(content: bytes, *, is_json: bool) -> list[str]:
     try:
         match json.loads(content):
             case {"labels": list(labels)} | list(labels):
-                return [str(label) for label in labels]
+                return [check_text(str(label)) for label in labels]
             case _:
                 raise ValueError('expected {"labels": […]} or a list')
     except RecursionError as error:
@@ -152,6 +151,14 @@ def _unique(names: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _cells(row: str) -> list[str]:
+    try:
+        cells = next(csv.reader([row], skipinitialspace=True, strict=True), [])
+    except csv.Error as error:
+        raise ValueError(f"{error}: a cell's quotes stand at its two ends, on one line") from error
+    return [cell.strip() for cell in cells]
+
+
 def _mask_column(header: Sequence[str]) -> int | None:
     """Position of the column of label maps in a header that is legal."""
     columns = [cell.lower() for cell in header[1:]]
@@ -166,11 +173,20 @@ def _mask_column(header: Sequence[str]) -> int | None:
 
 
 def _line(number: int, cells: Sequence[str], mask_column: int | None) -> Line:
-    cells = [cell.strip() for cell in cells]
     mask = "".join(cells[mask_column : mask_column + 1]) if mask_column else ""
     texts = [cell for column, cell in enumerate(cells) if column not in (0, mask_column)]
     labels = [label.strip() for text in texts for label in text.split(";")]
     return Line(number, cells[0], [label for label in labels if label], mask or None)
+
+
+def _json_line(number: int, item: Any) -> Line:
+    match item:
+        case {"image": str(image), "labels": list(labels)}:
+            mask = item.get("mask")
+            texts = [check_text(str(label)) for label in labels]
+            return Line(number, image, texts, str(mask) if mask else None)
+        case _:
+            raise ValueError('expected {"image": "…", "labels": […]}')
 
 
 def _index(label: str, names: Sequence[str]) -> int:

@@ -25,7 +25,20 @@ _ORIENTATION = 0x0112
 
 
 def open_picture(image_bytes: bytes, max_pixels: int) -> pil.Image:
-    """The picture, all its pixels loaded; every way in which Pillow fails is a ValueError."""
+    """The picture, all its pixels loaded; every way in which Pillow fails is a ValueError.
+
+    Pillow turns a TIFF upright as it loads it, and forgets its orientation.
+    """
+    picture = open_header(image_bytes, max_pixels)
+    try:
+        picture.load()
+    except Exception as error:
+        raise ValueError(f"the image is damaged or cut off: {error}") from error
+    return picture
+
+
+def open_header(image_bytes: bytes, max_pixels: int) -> pil.Image:
+    """The picture as its header describes it, nothing loaded; errors as in `open_picture`."""
     if not image_bytes:
         raise ValueError("the file is empty (0 bytes)")
     try:
@@ -39,10 +52,6 @@ def open_picture(image_bytes: bytes, max_pixels: int) -> pil.Image:
             f"the image has {picture.width} x {picture.height} pixels, more than the limit of "
             f"{max_pixels:,}; raise the limit or shrink the image"
         )
-    try:
-        picture.load()
-    except Exception as error:
-        raise ValueError(f"the image is damaged or cut off: {error}") from error
     return picture
 
 

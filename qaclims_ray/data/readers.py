@@ -9,8 +9,10 @@ from typing import TypeAlias
 import fsspec
 
 from qaclims_ray.data.coco14 import read_coco
+from qaclims_ray.data.errors import attempt, sort_out
+from qaclims_ray.data.files import check_text
 from qaclims_ray.data.folder import read_folder
-from qaclims_ray.data.sources import Listing
+from qaclims_ray.data.sources import Listing, Source
 from qaclims_ray.data.voc12 import read_voc
 from qaclims_ray.data.webdataset import read_webdataset
 from qaclims_ray.demo.voc import write_voc
@@ -31,7 +33,7 @@ def read(data: Data, run: str) -> Listing:
             are masks and more classes than they can hold.
     """
     try:
-        listing = _presentable(_list(data, run))
+        listing = _presentable(_writable(_list(data, run)))
     except ValueError as error:
         raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
     _check_masks(listing)
@@ -41,8 +43,21 @@ def read(data: Data, run: str) -> Listing:
     return listing
 
 
+def _writable(listing: Listing) -> Listing:
+    """The listing with errors in place of sources that no table can hold."""
+    checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
+    sources, errors = sort_out(checked)
+    return replace(listing, sources=sources, errors=listing.errors + errors)
+
+
+def _check_texts(source: Source) -> Source:
+    for text in (source["name"], source["image"], source["mask"], source["annotations"]):
+        check_text(text or "")
+    return source
+
+
 def _presentable(listing: Listing) -> Listing:
-    """The listing without secrets of URLs in its errors, whose names stay unique."""
+    """The listing whose errors hold no secrets of URLs and are UTF-8; their names stay unique."""
     errors: list[tuple[str, str]] = []
     count: Counter[str] = Counter()
     for name, reason in listing.errors:

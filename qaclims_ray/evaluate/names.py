@@ -6,8 +6,9 @@ import pyarrow.dataset as pads
 
 from qaclims_ray.artifacts import artifact
 from qaclims_ray.config import Experiment
+from qaclims_ray.data.files import walk
 from qaclims_ray.data.labelled import KNOWN
-from qaclims_ray.storage import filesystem, read_bytes
+from qaclims_ray.storage import read_bytes
 from qaclims_ray.tables import dataset, read_table
 
 _SHOWN = 5
@@ -44,9 +45,7 @@ def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]
 
 def names_in(folder: str) -> set[str]:
     """Names of the PNG files in a folder or at a URL, folders below it included."""
-    fs, path = filesystem(folder)
-    files = (str(file) for file in fs.find(path))
-    return {file[len(path) + 1 : -4] for file in files if file.endswith(".png")}
+    return {file.removesuffix(".png") for file in walk(folder) if file.endswith(".png")}
 
 
 def check_there(wanted: Collection[str], there: Collection[str], what: str, remedy: str) -> None:

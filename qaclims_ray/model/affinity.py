@@ -76,8 +76,11 @@ def weights(edge: Float[Tensor, "h w"], *, radius: int, beta: float) -> Tensor:
 
     1 with oneself, 0 from `radius` on. Sparse (CSR): memory is linear in cells.
     """
-    margin = (radius - 1, radius - 1, 0, radius - 1)
     cells = torch.arange(edge.numel(), device=edge.device).view(edge.shape)
+    own, with_itself = cells.flatten(), torch.ones_like(edge).flatten()
+    if radius == 1:  # no two cells are closer
+        return _csr(own, own, with_itself, edge.numel())
+    margin = (radius - 1, radius - 1, 0, radius - 1)
     ends = [path[0] for path in search_paths(radius)]
     targets = shifted(F.pad(cells, margin, value=-1), ends, radius)
     # Paths out of the image are cut off by a boundary of strength 1 around it.
@@ -85,9 +88,9 @@ def weights(edge: Float[Tensor, "h w"], *, radius: int, beta: float) -> Tensor:
     inside = targets >= 0
     source, target, value = cells.expand_as(targets)[inside], targets[inside], values[inside]
     return _csr(
-        torch.cat([source, target, cells.flatten()]),
-        torch.cat([target, source, cells.flatten()]),
-        torch.cat([value, value, torch.ones_like(edge).flatten()]),
+        torch.cat([source, target, own]),
+        torch.cat([target, source, own]),
+        torch.cat([value, value, with_itself]),
         edge.numel(),
     )
 

@@ -2,6 +2,8 @@
 
 import pickle
 import re
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +42,28 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not state:
         raise ValueError(f"{str(path)!r} holds no tensors; its keys are {list(loaded)[:5]}")
     return without_prefix(state, "module.")
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, a program with its weights."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def read_torchscript(path: Path) -> dict[str, Tensor]:
+    """The weights of a TorchScript archive, on the CPU.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit")  # nothing else reads old archives
+            return dict(torch.jit.load(path, map_location="cpu").state_dict())
+    except RuntimeError as error:
+        raise ValueError(f"{str(path)!r} is a damaged TorchScript archive: {error}") from error
 
 
 def without_prefix(state: State, prefix: str) -> dict[str, Tensor]:

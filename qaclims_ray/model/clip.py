@@ -21,7 +21,13 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from qaclims_ray.model.checkpoints import clip_state, load_exactly, read_state
+from qaclims_ray.model.checkpoints import (
+    clip_state,
+    is_torchscript,
+    load_exactly,
+    read_state,
+    read_torchscript,
+)
 from qaclims_ray.types import Features, Masks
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -144,8 +150,9 @@ def load_clip(
 ) -> MaskPromptedClip:
     """A frozen CLIP in evaluation mode.
 
-    QuickGELU is used where the pretrained tag (or OVSeg's file) asks for it; for other weights
-    files of OpenAI's choose the model name that ends in `-quickgelu`.
+    QuickGELU is used where the pretrained tag, OpenAI's own file (a TorchScript archive) or OVSeg's
+    asks for it. No other file tells its activation: for weights that want QuickGELU choose the
+    model name that ends in `-quickgelu`.
 
     Args:
         model: an open_clip model name, or a directory in open_clip's local layout (`save_clip`).
@@ -198,9 +205,10 @@ def _from_directory(directory: Path) -> tuple[nn.Module, dict[str, Any], Tensor 
 
 
 def _from_file(model: str, path: Path) -> tuple[nn.Module, dict[str, Any], Tensor | None]:
-    state, embeddings = clip_state(read_state(path))
-    # Mask embeddings are OVSeg's mark, and OVSeg is OpenAI's CLIP trained further: QuickGELU.
-    config = _config(model, quick_gelu=embeddings is not None)
+    scripted = is_torchscript(path)
+    state, embeddings = clip_state(read_torchscript(path) if scripted else read_state(path))
+    # Archives are OpenAI's mark, mask embeddings OVSeg's, which is OpenAI's CLIP trained further.
+    config = _config(model, quick_gelu=scripted or embeddings is not None)
     with _no_warnings():  # open_clip would warn of random weights, which are replaced here
         clip = open_clip.create_model(model, force_quick_gelu=config["quick_gelu"])
     load_exactly(clip, state, str(path))
@@ -226,9 +234,11 @@ def _from_tag(model: str, tag: str | None) -> tuple[nn.Module, dict[str, Any]]:
     try:
         return open_clip.create_model(model, tag, force_quick_gelu=config["quick_gelu"]), config
     except RuntimeError as error:
+        twin = f"{model}-quickgelu"
+        named = twin if config["quick_gelu"] and twin in open_clip.list_models() else model
         raise ValueError(
             f"the weights {tag!r} of {model} could not be had ({error}): fetch them where there is "
-            "a connection, and give the file instead of the tag"
+            f"a connection, and give the file instead of the tag, with the model {named!r}"
         ) from error
 
 

@@ -176,24 +176,37 @@ class IrnLosses(NamedTuple):
 def irn_losses(
     relations: Relations, seeds: Integer[Tensor, "B h w"], radius: int = 10
 ) -> IrnLosses:
-    """The published losses; `seeds` are label maps at the stride of the network's output.
+    """The published losses; `seeds` are label maps at the stride of the network's output."""
+    labels = pair_labels(seeds, radius)
+    attract, repel, astray, moved = pair_losses(relations, radius)
+    return IrnLosses(
+        positive=(_mean(attract, labels.background) + _mean(attract, labels.foreground)) / 2,
+        negative=_mean(repel, labels.different),
+        foreground=_mean(astray, labels.foreground[:, None]),
+        background=_mean(moved, labels.background[:, None]),
+    )
+
+
+def pair_losses(
+    relations: Relations, radius: int
+) -> tuple[
+    Float[Tensor, "B n h w"],
+    Float[Tensor, "B n h w"],
+    Float[Tensor, "B 2 n h w"],
+    Float[Tensor, "B 2 n h w"],
+]:
+    """What each term of `IrnLosses` is a mean of, in their order, of all pairs of cells.
 
     Computed in float32 at least: 1 + 1e-5 is 1 in bfloat16.
     """
     edge, field = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in relations)
-    labels = pair_labels(seeds, radius)
     affinity = affinities(edge.squeeze(1).sigmoid(), radius)
     attract = -torch.log(affinity + _EPSILON)
     repel = -torch.log(1 + _EPSILON - affinity)
     ends = [path[0] for path in search_paths(radius)]
     moved = shifted(field, [(0, 0)], radius) - shifted(field, ends, radius)
     target = moved.new_tensor(ends).T[:, :, None, None]
-    return IrnLosses(
-        positive=(_mean(attract, labels.background) + _mean(attract, labels.foreground)) / 2,
-        negative=_mean(repel, labels.different),
-        foreground=_mean((moved - target).abs(), labels.foreground[:, None]),
-        background=_mean(moved.abs(), labels.background[:, None]),
-    )
+    return attract, repel, (moved - target).abs(), moved.abs()
 
 
 def _mean(values: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Float[Tensor, ""]:

@@ -8,6 +8,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from itertools import cycle
@@ -36,6 +37,8 @@ _SIDE = 320
 """Long side of a picture in pixels."""
 _MASK_WEIGHT = 0.55
 """Of a mask's colours over the image."""
+_LONGEST = 255
+"""Bytes of the name of a file."""
 
 
 class Cam(NamedTuple):
@@ -206,9 +209,19 @@ def _threshold(experiment: Experiment, name: str) -> float:
 
 
 def _write_pngs(folder: str, name: str, cam: Cam) -> None:
+    file = png_name(name)
     if cam.label_map is not None:
-        write_bytes(f"{folder}/masks/{name}.png", encode_mask(cam.label_map))
-    write_bytes(f"{folder}/overlays/{name}.png", _png(cam.overlay))
+        write_bytes(f"{folder}/masks/{file}", encode_mask(cam.label_map))
+    write_bytes(f"{folder}/overlays/{file}", _png(cam.overlay))
+
+
+def png_name(name: str) -> str:
+    """`<name>.png`; of a name too long for a file its beginning and a digest."""
+    whole = name.encode()
+    if len(whole) + len(".png") <= _LONGEST:
+        return f"{name}.png"
+    end = f"-{sha256(whole).hexdigest()[:16]}.png"
+    return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"
 
 
 def _png(picture: Image) -> bytes:

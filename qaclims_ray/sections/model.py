@@ -13,7 +13,9 @@ class Clip(Section):
     model: str = "ViT-L-14"
     """open_clip model name, or a directory in open_clip's local layout; `package:` as above."""
     pretrained: str | None = "openai"
-    """open_clip tag, or a weights file (open_clip's, OpenAI's, OVSeg's); null for a directory."""
+    """open_clip tag, or a weights file (open_clip's, OpenAI's, OVSeg's); null for a directory.
+    A safetensors file does not tell its activation: with OpenAI's weights in one, the model is
+    `ViT-L-14-quickgelu`."""
     mask_prompt_depth: NonNegativeInt = 0
     """Blocks whose masked-out tokens are replaced by mask embeddings; 0: multiply view by mask."""
     normalisation: Literal["imagenet", "clip"] = "imagenet"

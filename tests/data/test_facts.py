@@ -80,6 +80,14 @@ def test_what_is_missing_is_said():
     assert "16,459 pairs, published are 16,458: 1 too many" in warning
 
 
+def test_published_are_the_labelled_images():
+    """COCO's train2014 has 82,783 images, of which 702 show none of the classes."""
+    facts = whole(82_783, 240_000) | {"num_kept_unlabelled": 702}
+    assert check_known_set("coco14", "train", facts) == []
+    (warning,) = check_known_set("coco14", "train", facts | {"num_kept_unlabelled": 703})
+    assert "82,080 images, published are 82,081: 1 missing" in warning
+
+
 def test_classes_without_images_and_images_without_masks():
     facts = facts_of(table((1, 1, [0], b"m"), (1, 1, [0], None)), listing())
     assert check_known_set("folder", None, facts) == [

@@ -49,6 +49,15 @@ def test_masks_are_found_and_rows_load(root, make):
     assert [(row["name"], row["labels"]) for row in rows] == [("a", [0]), ("sub__c", [1])]
 
 
+def test_images_and_masks_may_lie_on_another_disk(root, make, tmp_path_factory):
+    disk = tmp_path_factory.mktemp("disk")
+    for name in ("images", "masks"):
+        (root / name).rename(disk / name)
+        (root / name).symlink_to(disk / name)
+    listing = read(root, make, "a.jpg,x\nsub/c.jpg,y\n")
+    assert [s["mask"] for s in listing.sources] == [None, f"{root}/masks/sub/c.png"]
+
+
 def test_jsonl_with_names_and_indices(root, make):
     lines = [{"image": "a.jpg", "labels": ["cat", 2]}, {"image": "b.jpeg", "labels": []}]
     text = "\n".join(map(json.dumps, lines))
@@ -131,6 +140,27 @@ def test_files_of_spreadsheet_programs(root, make):
     assert labels(read(root, make, '\ufeffimage,labels\r\n"a.jpg","cat;dog"\r\n')) == {
         "a": ["cat", "dog"]
     }
+
+
+@pytest.mark.parametrize("broken", ['b,"dog', 'b,"dog" owl', '"b,dog'])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_stray_quote_costs_its_line_only(root, make, broken, end):
+    text = end.join(["image,labels", "a.jpg,cat", broken, 'sub/c.jpg,"cat"', ""])
+    listing = read(root, make, text.encode())
+    assert labels(listing) == {"a": ["cat"], "sub__c": ["cat"]}
+    assert listing.class_names == ("cat",)
+    ((name, reason),) = listing.errors
+    assert name == "labels.csv (line 3)"
+    assert "quotes stand at its two ends" in reason
+
+
+def test_quotes_within_a_cell_and_around_commas_are_fine():
+    lines, errors = parse_csv('"a, b.jpg", "5"" disk;cat"\nc 5".jpg,dog\n')
+    assert [(line.image, line.labels) for line in lines] == [
+        ("a, b.jpg", ['5" disk', "cat"]),
+        ('c 5".jpg', ["dog"]),
+    ]
+    assert errors == []
 
 
 def test_a_missing_labels_file_says_what_is_expected(root):

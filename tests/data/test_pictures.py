@@ -103,10 +103,9 @@ def test_exif_orientation_is_applied(value, file_format, make):
         picture = picture.transpose(undo.get(value, TRANSPOSE[value]))
     image = make.encode(picture, file_format, exif=make.exif(value))
     np.testing.assert_array_equal(decode(image), shown)
-    if file_format == "PNG":
-        assert orientation(image) == value
-        stored = np.array(picture)[..., 0]
-        np.testing.assert_array_equal(orient(stored, value), shown[..., 0])
+    assert orientation(image) == value
+    stored = np.array(picture)[..., 0]
+    np.testing.assert_array_equal(orient(stored, value), shown[..., 0])
 
 
 @pytest.mark.parametrize("value", [0, 9, 1000])

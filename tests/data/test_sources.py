@@ -103,12 +103,15 @@ def test_a_broken_or_missing_mask_names_its_file(tmp_path, make, image):
         load(source(image, tmp_path / "none.png"), num_classes=1)
 
 
+@pytest.mark.parametrize("file_format", ["PNG", "TIFF", "JPEG"])
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_a_mask_of_the_stored_pixels_is_turned_with_its_image(tmp_path, make, orientation):
+def test_a_mask_of_the_stored_pixels_is_turned_with_its_image(
+    tmp_path, make, orientation, file_format
+):
     stored = np.zeros((20, 30), np.uint8)
-    stored[:5, :10] = 1
+    stored[:8, :16] = 1  # whole blocks of JPEG
     picture = pil.fromarray(np.repeat(stored[..., None] * 200, 3, axis=2))
-    make.put(tmp_path / "a.jpg", make.encode(picture, "PNG", exif=make.exif(orientation)))
+    make.put(tmp_path / "a.jpg", make.encode(picture, file_format, exif=make.exif(orientation)))
     row = load(source(tmp_path / "a.jpg", put_mask(tmp_path, stored, make)), num_classes=1)
     assert (row["height"], row["width"]) == (30, 20)
     np.testing.assert_array_equal(decode_mask(row["mask"]), decode(row["image"])[..., 0] // 200)

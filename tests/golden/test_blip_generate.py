@@ -65,24 +65,42 @@ def test_states_of_packed_questions(blip, model):
         )
 
 
-def test_next_token_logits_of_padded_questions(blip, model):
+def test_scores_of_answers(blip, model, monkeypatch):
+    scores = []
+    generate = model.text_decoder.generate
+
+    def generate_with_scores(**arguments):
+        made = generate(**arguments, return_dict_in_generate=True, output_scores=True)
+        scores.extend(made.sequences_scores.tolist())
+        return made.sequences
+
+    monkeypatch.setattr(model.text_decoder, "generate", generate_with_scores)
+    pixels = torch.tensor(blip.arrays["images"])
+    for variant, end in enumerate(blip.meta["eos_variants"]):
+        model.config.text_config.sep_token_id = end
+        packed.generate(model, pixels, [blip.meta["questions"]] * 2, token_budget=2048, **BEAMS)
+        expected = blip.arrays["hf_scores"][variant].ravel()
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-4)
+        scores.clear()
+
+
+def test_logits_of_every_step_with_padded_questions(blip, model):
     questions = blip.meta["questions"]
+    forced = torch.tensor(blip.arrays["official_sequences"][0, :, :, :-1]).flatten(0, 1)
     with torch.inference_mode():
         images = model.vision_model(torch.tensor(blip.arrays["images"])).last_hidden_state
         states, mask = packed.encode_questions(model, images, [questions, questions])
         logits = model.text_decoder(
-            torch.full((len(states), 1), blip.meta["bos_token_id"]),
+            forced,
             encoder_hidden_states=states,
             encoder_attention_mask=packed.additive_mask(mask[:, None, None, :], states.dtype),
             is_decoder=True,
-        ).logits[:, 0]
-    for row, (image, question) in enumerate(np.ndindex(2, len(questions))):
-        np.testing.assert_allclose(
-            logits[row],
-            blip.arrays[f"first_logits_i{image}_q{question}"],
-            rtol=1e-4,
-            atol=1e-5,
-        )
+        ).logits
+    limits = {"rtol": 1e-4, "atol": 1e-5}
+    for steps, (image, question) in zip(logits, np.ndindex(2, len(questions)), strict=True):
+        key = f"logits_i{image}_q{question}"
+        np.testing.assert_allclose(steps[0], blip.arrays[f"first_{key}"], **limits)
+        np.testing.assert_allclose(steps, blip.arrays[f"forced_{key}"], **limits)
 
 
 def test_the_real_model_has_the_published_tensors(golden):

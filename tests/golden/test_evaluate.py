@@ -6,7 +6,7 @@ import pytest
 from qaclims_ray.evaluate import confusion as c
 
 NUM_CLASSES = 20
-TOLERANCE = 1e-9
+EXACTLY = {"rtol": 0, "atol": 1e-9}
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +35,15 @@ def test_sweep_counts_and_scores(evaluate, images):
     arrays = evaluate.arrays
     confusion = _sweep(images, arrays["thresholds_f64"])
     np.testing.assert_array_equal(confusion, arrays["sweep_confusion"])
-    np.testing.assert_allclose(c.mean_iou(confusion), arrays["sweep_miou_f64"], atol=TOLERANCE)
-    np.testing.assert_allclose(
-        _zero_for_nan(c.iou(confusion)), arrays["sweep_iou_f64"], atol=TOLERANCE
-    )
+    np.testing.assert_allclose(c.mean_iou(confusion), arrays["sweep_miou_f64"], **EXACTLY)
+    np.testing.assert_allclose(_zero_for_nan(c.iou(confusion)), arrays["sweep_iou_f64"], **EXACTLY)
 
 
 def test_best_threshold_is_the_global_maximum(evaluate, images):
     miou, threshold = evaluate.meta["best_full"]
     thresholds = evaluate.arrays["thresholds_f64"]
     best = c.best_threshold(_sweep(images, thresholds), thresholds)
-    np.testing.assert_allclose(best, (threshold, miou), atol=TOLERANCE)
+    np.testing.assert_allclose(best, (threshold, miou), **EXACTLY)
 
 
 def test_sweep_with_many_ties(evaluate, images):
@@ -55,18 +53,16 @@ def test_sweep_with_many_ties(evaluate, images):
         for cams, keys, truth in images
     ]
     scores = c.mean_iou(_sweep(quantised, thresholds))
-    np.testing.assert_allclose(scores, evaluate.arrays["quant16_sweep_miou_f64"], atol=TOLERANCE)
+    np.testing.assert_allclose(scores, evaluate.arrays["quant16_sweep_miou_f64"], **EXACTLY)
 
 
 def test_one_threshold(evaluate, images):
     arrays, meta = evaluate.arrays, evaluate.meta
     confusion = _sweep(images, [meta["cam_eval_thres"]])[0]
     np.testing.assert_array_equal(confusion, arrays["confusion_015"])
-    np.testing.assert_allclose(_zero_for_nan(c.iou(confusion)), arrays["iou_015_f64"], atol=1e-9)
-    np.testing.assert_allclose(c.mean_iou(confusion), meta["miou_at_015"], atol=TOLERANCE)
-    np.testing.assert_allclose(
-        c.false_foreground(confusion), meta["among_predfg_bg"], atol=TOLERANCE
-    )
+    np.testing.assert_allclose(_zero_for_nan(c.iou(confusion)), arrays["iou_015_f64"], **EXACTLY)
+    np.testing.assert_allclose(c.mean_iou(confusion), meta["miou_at_015"], **EXACTLY)
+    np.testing.assert_allclose(c.false_foreground(confusion), meta["among_predfg_bg"], **EXACTLY)
 
 
 def test_label_maps(evaluate, images):
@@ -76,10 +72,10 @@ def test_label_maps(evaluate, images):
         for i, (_, _, truth) in enumerate(images)
     )
     np.testing.assert_array_equal(confusion, arrays["semseg_confusion"])
-    np.testing.assert_allclose(c.mean_iou(confusion), meta["semseg_miou"], atol=TOLERANCE)
+    np.testing.assert_allclose(c.mean_iou(confusion), meta["semseg_miou"], **EXACTLY)
     printed = [float(word) for word in meta["semseg_stdout"][1].split()]
     background = (c.false_positives(confusion)[0], c.false_negatives(confusion)[0])
-    np.testing.assert_allclose(background, printed, atol=TOLERANCE)
+    np.testing.assert_allclose(background, printed, **EXACTLY)
 
 
 def test_signed_ignore(evaluate):

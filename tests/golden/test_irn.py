@@ -73,6 +73,12 @@ def test_pair_weights(data):
     assert int((dense != 0).sum()) == expected["nnz"]
 
 
+def test_steps_of_the_walk(data):
+    dense = affinity.weights(data["edge"][0], radius=5, beta=10.0).to_dense()
+    steps = (dense / dense.sum(0))[:, data["dense_aff_rows_idx"]]
+    torch.testing.assert_close(steps, data["trans0_cols"])
+
+
 @pytest.mark.parametrize("key", ["b10_t8_r5", "b10_t3_r5", "b8_t8_r5", "b10_t8_r3"])
 def test_random_walk(data, key):
     beta, exp_times, radius = (int(part[1:]) for part in key.split("_"))
@@ -116,6 +122,19 @@ def test_losses_and_gradients(data, net):
     gradients = {_canonical(name): p.grad for name, p in net.named_parameters()}
     norms = torch.stack([gradients[name].norm() for name in data.meta["grad_names"]])
     torch.testing.assert_close(norms, data["grad_norms"], rtol=1e-4, atol=0)
+
+
+def test_losses_of_each_pair(data, net):
+    relations = net.train()(data["irn_x"])
+    attract, repel, astray, moved = (x.flatten(-2) for x in irn.pair_losses(relations, RADIUS))
+    for actual, key in (
+        (attract[:, ::5], "pos_aff"),
+        (repel[:, ::5], "neg_aff"),
+        (astray[:, :, ::5, ::3], "dp_fg"),
+        (moved[:, :, ::5, ::3], "dp_bg"),
+    ):
+        # Displacements are of order 1; where two are nearly equal, their difference is rounding.
+        torch.testing.assert_close(actual.detach(), data[key], rtol=1e-4, atol=1e-5)
 
 
 def test_parameter_groups(data, net):

@@ -90,6 +90,13 @@ def test_a_flat_map_without_boundaries_stays_where_all_cells_are_alike():
     torch.testing.assert_close(random_walk(cams, torch.zeros(1, 1)), cams)
 
 
+def test_within_a_radius_of_one_each_cell_keeps_to_itself():
+    cams, edge = torch.rand(2, 4, 5), torch.rand(4, 5)
+    assert search_paths(1) == ()
+    assert torch.equal(weights(edge, radius=1, beta=10.0).to_dense(), torch.eye(20))
+    torch.testing.assert_close(random_walk(cams, edge, radius=1), cams * (1 - edge))
+
+
 def test_walk_keeps_type_and_inputs():
     cams, edge = torch.rand(2, 4, 5), torch.rand(4, 5)
     before = cams.clone(), edge.clone()

@@ -1,4 +1,5 @@
 import json
+import warnings
 
 import open_clip
 import pytest
@@ -159,6 +160,23 @@ def test_a_weights_file_of_openai_names_is_loaded_without_a_warning(listed, tmp_
     assert not caplog.records
 
 
+def test_a_torchscript_archive_of_openai_is_loaded_with_quick_gelu(listed, views, tmp_path):
+    listed.register_buffer("input_resolution", torch.tensor(28))
+    listed.attn_mask = None  # which open_clip does not save, and tracing would
+    expected = listed.encode_image(views)
+    inputs = (views.half(), torch.zeros(2, 12, dtype=torch.long))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(listed.half(), inputs, check_trace=False).save(tmp_path / "ViT-T.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        clip = load_clip("tiny-clip", str(tmp_path / "ViT-T.pt"))
+    assert clip.config["quick_gelu"]
+    assert clip.clip.visual.proj.dtype == torch.float32
+    assert torch.equal(clip.clip.visual.proj, listed.visual.proj.float())
+    torch.testing.assert_close(clip.encode_regions(views), expected, rtol=0.01, atol=0.01)
+
+
 @pytest.mark.parametrize("quick_gelu", [False, True])
 def test_a_tag_loads_what_it_downloads_with_the_activation_it_asks_for(
     listed, views, tmp_path, monkeypatch, quick_gelu
@@ -181,6 +199,23 @@ def test_a_tag_that_cannot_be_downloaded_is_an_error_with_a_way_out(listed, monk
     monkeypatch.setattr(open_clip.pretrained, "_PRETRAINED", tag)
     with pytest.raises(ValueError, match=r"could not be had .*give the file instead of the tag"):
         load_clip("tiny-clip", "mine")
+
+
+@pytest.mark.parametrize(
+    ("model", "tag", "named"),
+    [
+        ("ViT-L-14", "openai", "ViT-L-14-quickgelu"),
+        ("ViT-L-14-quickgelu", "openai", "ViT-L-14-quickgelu"),
+        ("ViT-L-14", "laion2b_s32b_b82k", "ViT-L-14"),
+    ],
+)
+def test_a_failed_download_names_the_model_for_the_file(monkeypatch, model, tag, named):
+    def fail(*_, **__):
+        raise RuntimeError("no connection")
+
+    monkeypatch.setattr(open_clip, "create_model", fail)
+    with pytest.raises(ValueError, match=f"give the file instead .* with the model '{named}'$"):
+        load_clip(model, tag)
 
 
 def test_mask_prompts_without_mask_embeddings_are_an_error(listed, tmp_path):
