@@ -101,8 +101,11 @@ class Trials(Section):
 
 
 class Compute(Section):
-    """Where the work runs. Of all this `train.num_workers` alone changes a result, but for float16
-    roundings of CAMs with the number of images in a batch."""
+    """Where the work runs.
+
+    Of all this `train.num_workers` alone changes a result, but for roundings of CAMs to float16,
+    which the number of images in a batch may change.
+    """
 
     address: str | None = None
     """Of a running Ray cluster (`auto` finds it); null starts Ray on this machine."""
