@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load, save, save_file
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.attempts import Attempt
+from qaclims_ray.attempts import Attempt, forget_deaths
 from qaclims_ray.config import Experiment
 from qaclims_ray.config import load as load_config
 from qaclims_ray.corpus.published import convert, read_published
@@ -86,6 +86,7 @@ def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
         ]
 
     remove(f"{target.work}/rows")
+    forget_deaths(target)
     attempt = Attempt(target, experiment.data.max_errors)
     for number, fragment in enumerate(dataset(images).get_fragments()):
         rows = fragment.to_table(columns=["name", "labels"]).to_pylist()

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save
 
 from qaclims_ray import published
 from qaclims_ray.artifacts import Built, artifact, make
+from qaclims_ray.attempts import MAX_DEATHS
 from qaclims_ray.config import load
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import from_published_cam, to_published_cam
@@ -93,6 +94,16 @@ def test_more_lacking_images_than_allowed_stop_the_import(options, experiment, t
     path = save_corpus(tmp_path / "fg.npy", "a", "ship")
     with pytest.raises((ValueError, RuntimeError), match="no sound entry for 'c'"):
         list(published.run({**options, "corpus": [path, path]}))
+
+
+def test_an_import_that_was_stopped_is_no_rows_fault(options, experiment, tmp_path):
+    few = save_corpus(tmp_path / "few.npy", "a", "ship")
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(ValueError, match="no sound entry for 'c'"):
+            list(published.run({**options, "corpus": [few, few]}))
+    sound = save_corpus(tmp_path / "sound.npy", "abc", "ship")
+    (line,) = published.run({**options, "corpus": [sound, sound]})
+    assert line.startswith("corpus: 3 rows, 0 errors")
 
 
 def test_a_cam_checkpoint_goes_in_and_out_unchanged(options, experiment, tmp_path):

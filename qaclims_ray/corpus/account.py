@@ -5,7 +5,7 @@ from typing import TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
+from qaclims_ray.corpus.questions import templates_of
 from qaclims_ray.sections.corpus import Questions
 
 
@@ -19,12 +19,9 @@ class Account(TypedDict):
     """Questions about images that failed."""
 
 
-def num_templates(templates: Questions) -> int:
+def num_templates(questions: Questions) -> int:
     """Questions about each pair (image, class), or about each image."""
-    if templates.about == "image":
-        return len(templates.foreground) + len(templates.background)
-    foreground = templates.foreground or FOREGROUND_QUESTIONS
-    return len(foreground) + len(templates.background or BACKGROUND_QUESTIONS)
+    return sum(map(len, templates_of(questions).values()))
 
 
 def account(

@@ -3,12 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from qaclims_ray.corpus.questions import (
-    BACKGROUND_QUESTIONS,
-    FOREGROUND_QUESTIONS,
-    ask,
-    lemma,
-)
+from qaclims_ray.corpus.flat import titles
+from qaclims_ray.corpus.questions import ask, lemma, templates_of
 from qaclims_ray.corpus.vqa import Engine
 from qaclims_ray.data.decoded import DecodedRow, images_of
 from qaclims_ray.sections.corpus import Questions
@@ -25,27 +21,19 @@ class Question(NamedTuple):
 
 
 def questions_about(
-    labels: Sequence[int] | None, class_names: Sequence[str], templates: Questions
+    labels: Sequence[int] | None, class_names: Sequence[str], questions: Questions
 ) -> list[Question]:
-    """Every template for every class that the image's labels name; the paper's by default.
+    """Every template for every class that the image's labels name.
 
     Templates about the image are asked once and need no labels; about the classes of an image
     whose labels nobody knows (None) nothing can be asked.
     """
-    if templates.about == "image":
-        free: list[tuple[Kind, Sequence[str]]] = [
-            ("fg", templates.foreground),
-            ("bg", templates.background),
-        ]
-        return [Question(NO_CLASS, kind, text) for kind, chosen in free for text in chosen]
-    foreground = templates.foreground or FOREGROUND_QUESTIONS
-    background = templates.background or BACKGROUND_QUESTIONS
-    kinds: list[tuple[Kind, Sequence[str]]] = [("fg", foreground), ("bg", background)]
+    named = titles(class_names)
     return [
         Question(label, kind, text)
-        for label in labels or ()
-        for kind, chosen in kinds
-        for text in ask(chosen, class_names[label])
+        for label in ((NO_CLASS,) if questions.about == "image" else labels or ())
+        for kind, templates in templates_of(questions).items()
+        for text in ask(templates, named[label])
     ]
 
 

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 
 from lemminflect import getLemma
 
+from qaclims_ray.sections.corpus import Questions
+from qaclims_ray.types import Kind
+
 FOREGROUND_QUESTIONS = (
     "What kind of {} is in the photo?",
     "What type of {} is in the photo?",
@@ -32,6 +35,17 @@ PROMPT = "a photo of {}."
 """How CLIP is told a text."""
 
 _SHORT_NAMES = {"dining table": "table", "tv monitor": "monitor", "potted plant": "plant"}
+
+
+def templates_of(questions: Questions) -> dict[Kind, tuple[str, ...]]:
+    """The templates that a configuration means: the paper's about classes where it names none."""
+    default = questions.about == "class"
+    foreground, background = questions.foreground, questions.background
+    if foreground is None:
+        foreground = FOREGROUND_QUESTIONS if default else ()
+    if background is None:
+        background = BACKGROUND_QUESTIONS if default else ()
+    return {"fg": foreground, "bg": background}
 
 
 def ask(templates: Sequence[str], class_name: str) -> list[str]:

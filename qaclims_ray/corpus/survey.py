@@ -56,7 +56,9 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
     corpus = artifact(experiment, "corpus")
     made = {"corpus": corpus.uri, "identity": corpus.require()["identity"]}
     names = class_names(artifact(experiment, "images"))
-    tally = count(dataset(corpus).to_batches(columns=["answers"]), names)
+    tally = count(
+        dataset(corpus).to_batches(columns=["answers"]), names, experiment.corpus.questions
+    )
     found = survey(tally, names, experiment.corpus.expected_names, top)
     folder = f"{absolute(experiment.run)}/{FOLDER}"
     write_json(f"{folder}/corpus_stats.json", {**made, **found})

@@ -14,6 +14,8 @@ import pyarrow.compute as pc
 from jaxtyping import Int
 
 from qaclims_ray.corpus.flat import ANSWER, chunks, flatten, titles
+from qaclims_ray.corpus.questions import ask, templates_of
+from qaclims_ray.sections.corpus import Questions
 from qaclims_ray.types import SCHEMAS
 
 
@@ -31,7 +33,9 @@ class Tally(NamedTuple):
     """label, lemma: pairs whose background set holds it."""
 
 
-def count(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Tally:
+def count(
+    batches: Iterable[pa.RecordBatch], class_names: Sequence[str], questions: Questions
+) -> Tally:
     """Count a corpus.
 
     Background sets are those of the artifact `pairs`: of each pair the unique lemmas of its
@@ -40,10 +44,13 @@ def count(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Tall
     Args:
         batches: Of the artifact `corpus`, with the column `answers` at least.
         class_names: Names in the order of their indices.
+        questions: Templates that were asked; those of answers from elsewhere are guessed.
     """
     empty = _count(SCHEMAS["corpus"].empty_table(), class_names)
     tally = reduce(_add, (_count(rows, class_names) for rows in chunks(batches)), empty)
-    return tally._replace(answers=_with_templates(tally.answers, titles(class_names)))
+    templates = [text for kind in templates_of(questions).values() for text in kind]
+    named = titles(class_names)
+    return tally._replace(answers=_with_templates(tally.answers, named, templates))
 
 
 def of_class(tally: Tally, label: int) -> Tally:
@@ -104,18 +111,23 @@ def _is_other(named: pa.Table, class_names: Sequence[str]) -> pa.ChunkedArray:
     return pc.call_function("not_equal", [named["lemma"], own]).fill_null(True)
 
 
-def _with_templates(answers: pa.Table, names: Sequence[str]) -> pa.Table:
+def _with_templates(answers: pa.Table, names: Sequence[str], templates: Sequence[str]) -> pa.Table:
     """The questions with `{}` in place of the class name, as they stand in the configuration."""
     asked = answers.select(["label", "question"])
     known = {
-        (row["label"], row["question"]): _template(row["question"], names[int(row["label"])])
+        (row["label"], row["question"]): _template(
+            row["question"], names[int(row["label"])], templates
+        )
         for row in _unique(asked, ["label", "question"]).to_pylist()
     }
     pairs = zip(*(column.to_pylist() for column in asked.columns), strict=True)
-    templates = pa.array([known[pair] for pair in pairs], pa.string())
+    column = pa.array([known[pair] for pair in pairs], pa.string())
     index = answers.column_names.index("question")
-    return add_up(answers.set_column(index, "question", templates))
+    return add_up(answers.set_column(index, "question", column))
 
 
-def _template(question: str, name: str) -> str:
-    return re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "{}", question)
+def _template(question: str, name: str, templates: Sequence[str]) -> str:
+    """The template that makes the question: a class may be called like another of its words."""
+    guess = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "{}", question)
+    asked = zip(templates, ask(templates, name), strict=True)
+    return next((template for template, made in asked if made == question), guess)

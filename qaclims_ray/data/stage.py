@@ -36,6 +36,10 @@ _NOMINAL = 2**20
 """Bytes of memory that tasks on CPUs ask for, as actors don't. Ray Data fuses steps that ask for
 the same: the actors would do the tasks' work too, one batch after the other."""
 
+_PREPARED = 4
+"""Rows that a task prepares at a time, however many an actor takes: decoded photographs of many
+pixels fill the memory, and what ends a task, no diary knows."""
+
 _SOURCE = pa.schema(
     [
         ("name", pa.string()),
@@ -195,7 +199,7 @@ def map_rows(
         if prepare is not None:
             rows = rows.map_batches(
                 prepare,
-                batch_size=pool.batch_size,
+                batch_size=min(pool.batch_size, _PREPARED),
                 batch_format="pyarrow",
                 num_cpus=1,
                 memory=_NOMINAL,

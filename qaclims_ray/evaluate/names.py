@@ -4,25 +4,28 @@ from collections.abc import Collection
 
 import pyarrow.dataset as pads
 
-from qaclims_ray.artifacts import artifact
+from qaclims_ray.artifacts import Artifact, artifact
 from qaclims_ray.config import Experiment
 from qaclims_ray.data.files import walk
 from qaclims_ray.data.labelled import KNOWN
 from qaclims_ray.storage import read_bytes
-from qaclims_ray.tables import dataset, read_table
+from qaclims_ray.tables import dataset, read_errors, read_table
 
 _SHOWN = 5
 
 
 def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]:
-    """Names of the images that have ground truth and, with `evaluate.names`, are on that list.
+    """Names of the images that have ground truth: all of them, or those listed (`evaluate.names`).
+
+    An image that could not be read is none of them: see `num_unreadable`.
 
     Args:
         experiment: The run.
         of_cams: Leave out images whose labels nobody knows, of which there are no CAMs.
 
     Raises:
-        ValueError: there is none; the list names images that the run lacks.
+        ValueError: there is none; the list names images that the run lacks, or that can't be
+            scored.
     """
     images = artifact(experiment, "images")
     images.require()
@@ -30,17 +33,27 @@ def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]
     wanted = has_truth & KNOWN if of_cams else has_truth
     masked = dataset(images).to_table(columns=["name"], filter=wanted)
     names: list[str] = masked["name"].to_pylist()
+    which = " of images with known labels" if of_cams else ""
     if experiment.evaluate.names is not None:
-        listed = _listed(experiment.evaluate.names)
+        listed = _listed(experiment.evaluate.names) - _unreadable(images)
         everything = read_table(images, ["name"])["name"].to_pylist()
         check_there(listed, everything, f"{images.uri} lacks images", "mend evaluate.names")
-        names = sorted(listed.intersection(names))
+        lacks = f"{images.uri} lacks ground truth{which}"
+        check_there(listed, names, lacks, "take them off the list evaluate.names")
+        names = sorted(listed)
     if not names:
-        which = " of images with known labels" if of_cams else ""
         raise ValueError(
             f"{images.uri} holds no ground truth{which}, so there is nothing to score with"
         )
     return names
+
+
+def num_unreadable(experiment: Experiment) -> int:
+    """Images, of the listed ones if there is a list, that could not be read: no score has them."""
+    unreadable = _unreadable(artifact(experiment, "images"))
+    if experiment.evaluate.names is not None:
+        unreadable &= _listed(experiment.evaluate.names)
+    return len(unreadable)
 
 
 def names_in(folder: str) -> set[str]:
@@ -58,6 +71,10 @@ def check_there(wanted: Collection[str], there: Collection[str], what: str, reme
     if missing:
         shown = ", ".join(map(repr, missing[:_SHOWN]))
         raise ValueError(f"{what}: {len(missing)} of {len(wanted)}, such as {shown}: {remedy}")
+
+
+def _unreadable(images: Artifact) -> set[str]:
+    return set(read_errors(images)["name"].to_pylist())
 
 
 def _listed(uri: str) -> set[str]:

@@ -24,6 +24,7 @@ from qaclims_ray.evaluate.confusion import (
     precision,
     recall,
 )
+from qaclims_ray.evaluate.names import num_unreadable
 from qaclims_ray.evaluate.tally import Tally, dense
 from qaclims_ray.types import CamRow
 
@@ -67,7 +68,8 @@ class Scores(TypedDict):
 
     num_images: int
     settings: dict[str, Any]
-    """What the scores depend on: split, scales, activation, resolution, refinement."""
+    """What the scores depend on: split, scales, activation, resolution, refinement; and how many of
+    the images could not be read, which no score has."""
     class_names: list[str]
     thresholds: list[float]
     """Empty for label maps."""
@@ -141,6 +143,7 @@ def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
         "data": experiment.data.kind,
         "split": getattr(experiment.data, "split", None),
         "names": experiment.evaluate.names or "all",
+        "unreadable": num_unreadable(experiment),
         "scored": scored,
     }
 

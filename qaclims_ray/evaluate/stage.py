@@ -151,16 +151,23 @@ def finish(
             "evaluate.names changed while the work was under way; pass --overwrite"
         )
     write_json(f"{target.uri}/{SCORES}", result)
-    facts = {"miou": result["best"]["miou"], "num_without_truth": num_rows - num_scored}
+    facts = {
+        "miou": result["best"]["miou"],
+        "num_without_truth": num_rows - num_scored,
+        "num_unreadable": result["settings"]["unreadable"],
+    }
     return Built(num_scored, 0, facts)
 
 
 def summary(experiment: Experiment, line: str, baseline: bool) -> str:
-    """A summary line, with the number of images that no score counts."""
-    name = "baseline_scores" if baseline else "scores"
-    left_out = artifact(experiment, name).require()["facts"].get("num_without_truth", 0)
+    """A summary line, with the numbers of images that no score counts."""
+    facts = artifact(experiment, "baseline_scores" if baseline else "scores").require()["facts"]
     why = "without ground truth" if experiment.evaluate.names is None else "not scored"
-    return f"{line} · {left_out:,} images {why}" if left_out else line
+    left_out = {why: "num_without_truth", "that could not be read": "num_unreadable"}
+    numbers = {why: facts.get(fact, 0) for why, fact in left_out.items()}
+    return " · ".join(
+        [line, *(f"{number:,} images {why}" for why, number in numbers.items() if number)]
+    )
 
 
 def table(experiment: Experiment) -> str:

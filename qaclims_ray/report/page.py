@@ -202,8 +202,9 @@ def _texts(run: Run, names: Sequence[str]) -> dict[tuple[str, int], TextPair]:
 def _corpus(run: Run) -> str:
     batches = dataset(run.artifact("corpus")).to_batches(columns=["answers"])
     class_names = run.manifests["images"]["facts"]["class_names"]
-    more_names = run.experiment.corpus.expected_names
-    return corpus_summary(count(batches, class_names), class_names, more_names)
+    section = run.experiment.corpus
+    tally = count(batches, class_names, section.questions)
+    return corpus_summary(tally, class_names, section.expected_names)
 
 
 def _losses(run: Run) -> str:

@@ -144,9 +144,11 @@ def _conditions(score: Scores) -> str:
     """What the figures were computed on, in one paragraph."""
     settings = score["settings"]
     split = f", split {settings['split']}" if settings["split"] else ""
+    unreadable = settings.get("unreadable", 0)
     scales = ", ".join(f"{scale:g}" for scale in settings["scales"])
     facts = [
-        f"{score['num_images']:,} images with ground truth of {settings['data']}{split}",
+        f"{score['num_images']:,} images with ground truth of {settings['data']}{split}"
+        + (f", {unreadable:,} could not be read" if unreadable else ""),
         f"CAMs of the classes that the labels name, at scales {scales}"
         + (", each with its mirror image" if settings["flips"] else ""),
         f"activation {settings['activation']}",

@@ -109,19 +109,27 @@ class Replay(Section):
 
 
 class Questions(Section):
-    """Question templates; `{}` stands for the class name. Empty lists: the paper's 6 and 10."""
+    """Question templates; `{}` stands for the class name."""
 
     about: Literal["class", "image"] = "class"
     """class: asked about each class that the image's labels name; image: once, whatever its labels,
     by templates of one's own without `{}`. Such a background answer belongs to every class of the
     image, a foreground answer to those that it names."""
-    foreground: tuple[str, ...] = ()
-    background: tuple[str, ...] = ()
+    foreground: tuple[str, ...] | None = None
+    """null: the paper's 6 with `about: class`, none with `about: image`. An empty list: none."""
+    background: tuple[str, ...] | None = None
+    """null: the paper's 10 with `about: class`, none with `about: image`. An empty list: none; RITC
+    then needs `texts.backgrounds`, as it learns from pairs that have a background text."""
 
     @model_validator(mode="after")
     def _check_templates(self) -> "Questions":
-        templates = (*self.foreground, *self.background)
+        templates = (*(self.foreground or ()), *(self.background or ()))
         if self.about == "class":
+            if self.foreground == () == self.background:
+                raise ValueError(
+                    "foreground and background are both empty, so nothing would be asked: leave "
+                    "one of them out (null) for the paper's questions, or list your own"
+                )
             return self
         if not templates:
             raise ValueError(

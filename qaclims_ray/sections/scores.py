@@ -30,7 +30,8 @@ class Evaluate(Section):
     threshold: Fraction = 0.15
     """Background score of the fixed-threshold figures (the published default)."""
     names: str | None = None
-    """File or URL of a list of the images to score, one name a line; null: all with ground truth.
+    """File or URL of a list of the images to score, each with ground truth, one name a line; null:
+    all that have it.
     Read when the scores are made: after a change of the file, pass --overwrite."""
     stream: bool = False
     """Score CAMs as they are made and write none of them. The numbers are the same."""

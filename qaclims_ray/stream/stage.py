@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.attempts import Attempt
+from qaclims_ray.attempts import Attempt, forget_deaths
 from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.cams.stage import whole_blocks
 from qaclims_ray.compute import start
@@ -121,9 +121,10 @@ def _score(experiment: Experiment, baseline: bool, target: Artifact) -> Built:
 def _score_here(experiment: Experiment, baseline: bool, target: Artifact) -> Built:
     images = artifact(experiment, "images")
     arguments = _arguments(experiment, baseline, target)
+    remove(f"{target.work}/rows")
+    forget_deaths(target)
     scorer = StreamScorer(**arguments)
     block_rows = experiment.compute.cams.block_rows
-    remove(f"{target.work}/rows")
     batches = dataset(images).to_batches(columns=_COLUMNS, batch_size=block_rows)
     for number, batch in enumerate(batches):
         with atomic_open(f"{target.work}/rows/{number:05d}.parquet") as file:

@@ -6,12 +6,12 @@ Each writes `model.safetensors`, `config.yaml` and `metrics/`, one JSON-lines fi
 asked.
 """
 
+import hashlib
 import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
-from uuid import uuid4
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -23,7 +23,7 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
+from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, own_artifact
 from qaclims_ray.compute import run_config, scaling, start
 from qaclims_ray.config import Experiment, dump
 from qaclims_ray.progress import watch
@@ -142,17 +142,27 @@ def _worker(arguments: dict[str, Any]) -> None:
 
 
 def _node_table(experiment: Experiment, network: str) -> pa.Table:
-    """The rows in a file that all workers of this node map, and that goes when they do."""
-    name = f"qaclims_ray-{broadcast_from_rank_zero(uuid4().hex)}.arrow"
+    """The rows in a file that all workers of this node map, and that goes when they do.
+
+    Trainings never share its name, but the lives of one do: what a worker left that was killed
+    while it copied is replaced.
+    """
+    context = ray.train.get_context()
+    uri = own_artifact(experiment, network).uri
+    training = hashlib.sha256(uri.encode()).hexdigest()[:16]
+    name = f"qaclims_ray-{training}-{context.get_node_rank()}.arrow"
     path = Path(tempfile.gettempdir(), name)
-    writes = ray.train.get_context().get_local_rank() == 0
-    if writes:
-        write_rows(training_rows(experiment, network), path)
-    barrier()
-    table = map_rows(path)
-    barrier()
-    if writes:
-        path.unlink()
+    writes = context.get_local_rank() == 0
+    try:
+        if writes:
+            path.unlink(missing_ok=True)  # not written over: a process on its way out may map it
+            write_rows(training_rows(experiment, network), path)
+        barrier()
+        table = map_rows(path)
+        barrier()
+    finally:
+        if writes:
+            path.unlink(missing_ok=True)
     return table
 
 

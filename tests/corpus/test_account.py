@@ -15,6 +15,7 @@ def test_each_pair_is_asked_every_template_and_each_image_those_without_a_class(
     assert num_templates(Questions()) == 16
     assert num_templates(OWN) == 3
     assert num_templates(Questions(background=("what is by the {}?",))) == 7
+    assert num_templates(Questions(foreground=(), background=("what is by the {}?",))) == 1
     assert num_templates(FREE) == 2
 
 

@@ -49,6 +49,23 @@ def test_without_templates_the_papers_are_asked():
     assert [question.kind for question in asked] == ["fg"] * 6 + ["bg"] * 10
 
 
+@pytest.mark.parametrize("kind", ["foreground", "background"])
+def test_ones_own_questions_of_one_kind_are_asked_alone_where_the_other_list_is_empty(kind):
+    alone = Questions(**{"foreground": [], "background": [], kind: ["what {}?"]})
+    assert questions_about([0], CLASSES, alone) == [(0, kind[0] + "g", "what cat?")]
+
+
+def test_templates_that_are_left_out_are_the_papers():
+    own = Questions(foreground=("what {}?",))
+    texts = [question.text for question in questions_about([0], CLASSES, own)]
+    assert texts == ["what cat?", *(text.format("cat") for text in BACKGROUND_QUESTIONS)]
+
+
+def test_to_ask_nothing_is_an_error():
+    with pytest.raises(ValueError, match="both empty, so nothing would be asked: leave one"):
+        Questions(foreground=(), background=())
+
+
 def test_no_label_no_question():
     assert questions_about([], CLASSES, Questions()) == []
 
@@ -66,6 +83,7 @@ def test_a_question_about_the_image_is_asked_once_whatever_its_labels():
     ("templates", "message"),
     [
         ({}, "needs templates in foreground or background"),
+        ({"foreground": [], "background": []}, "needs templates in foreground or background"),
         ({"background": ["what is under the {}?"]}, r"'what is under the \{\}\?' has \{\}"),
     ],
 )

@@ -161,6 +161,23 @@ def test_questions_about_the_image_are_asked_once_and_serve_all_its_classes(demo
         ]
 
 
+def test_foregrounds_alone_make_pairs_without_backgrounds(demo_run, tmp_path):
+    questions = {"foreground": ["what kind of thing is it?"], "background": []}
+    alone = demo_run.with_overrides(
+        {
+            "run": str(tmp_path),
+            "base": [demo_run.run],
+            "corpus.engine": {"kind": "table", "answers": {"what kind of thing is it?": "toy"}},
+            "corpus.questions": questions,
+        }
+    )
+    assert "8 rows, 0 errors" in stage.run(alone)
+    stage.run_texts(alone)
+    pairs = [pair for row in _rows(alone, "pairs") for pair in row["pairs"]]
+    assert all(pair["foreground"] == [f"toy {CLASSES[pair['label']]}"] for pair in pairs)
+    assert all(pair["background"] == [] for pair in pairs)
+
+
 def test_a_second_run_does_nothing(demo_run, no_ray_data):
     assert "corpus: complete already, 8 rows" in stage.run(demo_run)
     assert stage.run_texts(demo_run).count("complete already") == 2

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from qaclims_ray.artifacts import Built, artifact
 from qaclims_ray.corpus import flat, survey
-from qaclims_ray.corpus.questions import background_texts
+from qaclims_ray.corpus.questions import ask, background_texts, templates_of
 from qaclims_ray.corpus.stats import (
     backgrounds,
     first,
@@ -22,6 +22,7 @@ from qaclims_ray.corpus.stats import (
     with_class,
 )
 from qaclims_ray.corpus.tally import count, labels_of, of_class
+from qaclims_ray.sections.corpus import Questions
 from qaclims_ray.tables import read_table
 from qaclims_ray.types import NO_CLASS, SCHEMAS, Answer
 
@@ -40,7 +41,7 @@ def corpus(rows: list) -> pa.Table:
 
 
 def tally_of(rows: list, batch: int = 2):
-    return count(corpus(rows).to_batches(max_chunksize=batch), CLASSES)
+    return count(corpus(rows).to_batches(max_chunksize=batch), CLASSES, Questions())
 
 
 _BOAT = [answer(2, "fg", "ship"), answer(2, "bg", "sea"), answer(2, "bg", "sofa")]
@@ -95,6 +96,20 @@ def test_a_question_becomes_its_template_but_parts_of_words_stay():
     assert tally_of(rows).answers["question"].to_pylist() == ["what category is the {}?"]
 
 
+@pytest.mark.parametrize("questions", [Questions(), Questions(background=["what scene is {} of?"])])
+def test_a_class_may_be_called_like_another_word_of_the_question(questions):
+    names = ["photo", "scene"]
+    templates = [text for kind in templates_of(questions).values() for text in kind]
+    answers = [
+        Answer(label=label, kind="fg", question=asked, answer="x", lemma="x")
+        for label, name in enumerate(names)
+        for asked in ask(templates, name)
+    ]
+    tally = count(corpus([answers]).to_batches(), names, questions)
+    assert set(tally.answers["question"].to_pylist()) == set(templates)
+    assert tally.answers["count"].to_pylist() == [1] * len(answers)
+
+
 @pytest.mark.parametrize(
     ("lemma", "class_name", "kind"),
     [
@@ -121,7 +136,7 @@ def test_answers_about_the_image_are_one_class_without_kinds():
 
 
 def test_an_empty_corpus_has_figures_too():
-    tally = count([], CLASSES)
+    tally = count([], CLASSES, Questions())
     found = survey.survey(tally, CLASSES, {}, 3)
     assert found["images"] == 0
     assert found["total"]["mean_words"] is None

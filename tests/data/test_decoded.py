@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -48,6 +50,18 @@ def test_whatever_goes_wrong_with_an_image_costs_no_other(monkeypatch, error):
     monkeypatch.setattr(decoded, "decode", decode)
     rows = decode_table(pa.Table.from_pylist([_row("a", b"good"), _row("b", b"bad")])).to_pylist()
     assert [row["error"] for row in rows] == [None, f"{type(error).__name__}: {error}"]
+
+
+def test_pixels_are_held_once_but_for_one_image(png):
+    """Arrow's memory is not traced, so that what is seen is beside the one copy."""
+    image = np.zeros((500, 1000, 3), np.uint8)
+    table = pa.Table.from_pylist([_row(str(number), png(image)) for number in range(12)])
+    tracemalloc.start()
+    rows = decode_table(table)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert rows["pixels"].nbytes >= 12 * image.nbytes
+    assert peak < 5 * image.nbytes
 
 
 def test_no_rows_are_none():

@@ -163,6 +163,32 @@ def test_rows_are_prepared_by_tasks_of_their_own(local_ray, tmp_path, monkeypatc
         assert re.search(r"MapBatches\(Collector\):", stats), stats
 
 
+class Lengths:
+    """An actor that says how many rows it got together."""
+
+    def __call__(self, rows):
+        return rows.append_column("taken", pa.array([len(rows)] * len(rows)))
+
+
+def test_few_rows_are_prepared_at_a_time_and_actors_take_whole_batches(
+    local_ray, tmp_path, monkeypatch
+):
+    """What a task holds of decoded images does not grow with the batches that suit a GPU."""
+    source, taken = str(tmp_path / "source.parquet"), []
+    pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(24)]}), source)
+    monkeypatch.setattr(stage, "write_rows", lambda rows, _: taken.extend(rows.take_all()))
+
+    def prepare(rows):
+        return rows.append_column("prepared", pa.array([len(rows)] * len(rows)))
+
+    stage.map_rows(
+        [source], ["name"], Artifact("corpus", str(tmp_path / "corpus"), {}), Lengths, {},
+        Pool(batch_size=12, block_rows=24), "compute.corpus", expected=24, prepare=prepare,
+    )  # fmt: skip
+    assert {row["prepared"] for row in taken} == {4}
+    assert {row["taken"] for row in taken} == {12}
+
+
 def test_more_broken_images_than_allowed_stop_it_and_lose_nothing(
     local_ray, make_experiment, tmp_path, damaged
 ):

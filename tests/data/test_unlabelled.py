@@ -67,6 +67,11 @@ def test_they_are_kept_but_neither_trained_on_nor_scored(
     assert rows["name"].to_pylist() == ["a", "c"]
     assert names_to_score(experiment) == ["a", "c"]
     assert names_to_score(experiment, of_cams=False) == ["a", "b", "c"]
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    listed = experiment.with_overrides({"evaluate.names": str(tmp_path / "names.txt")})
+    assert names_to_score(listed, of_cams=False) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"truth of images with known labels: 1 of 2, such as 'b'"):
+        names_to_score(listed)
 
 
 def test_no_cams_are_made_where_nobody_knows_a_label(

@@ -8,13 +8,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qaclims_ray.artifacts import artifact
+from qaclims_ray.artifacts import COMPLETE, artifact
 from qaclims_ray.data.images import decode_mask, encode_mask
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.evaluate import stage
 from qaclims_ray.evaluate.confusion import count, mean_iou, sweep
 from qaclims_ray.evaluate.score import SCORES, full_size
-from qaclims_ray.storage import read_json
+from qaclims_ray.parquet import write_parquet
+from qaclims_ray.storage import read_json, write_json
 from qaclims_ray.tables import read_table
 
 
@@ -116,6 +117,39 @@ def test_only_images_on_the_list_are_scored(copied, tmp_path):
     assert scores["num_images"] == 2
     assert scores["settings"]["names"].endswith("held_out.txt")
     np.testing.assert_allclose(scores["miou"], _expected(copied), atol=1e-6)
+
+
+def test_an_image_on_the_list_without_ground_truth_is_an_error(copied, tmp_path):
+    """No score leaves out what somebody asked for."""
+    (tmp_path / "names.txt").write_text("train_000002\ntrain_000005\n")
+    listed = copied.with_overrides({"evaluate.names": str(tmp_path / "names.txt")})
+    others = {"train_000005", "train_000007"}
+    _change(copied, "images", lambda row: {**row, "mask": None} if row["name"] in others else row)
+    with pytest.raises(
+        ValueError, match=r"lacks ground truth.*: 1 of 2, such as 'train_000005': take them off"
+    ):
+        stage.run(listed)
+    assert not artifact(listed, "scores").is_complete()
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_images_that_could_not_be_read_are_stated(copied, tmp_path, listed):
+    torn = {"train_000001", "train_000006"}
+    for name in ("images", "cams"):
+        _change(copied, name, lambda row: None if row["name"] in torn else row)
+    cams = artifact(copied, "cams")
+    write_json(f"{cams.uri}/{COMPLETE}", {**cams.require(), "rows": 6})
+    errors = pa.table({"name": sorted(torn), "reason": ["ValueError: torn"] * 2})
+    write_parquet(errors, f"{artifact(copied, 'images').uri}/_errors/part-00000.parquet")
+    if listed:
+        (tmp_path / "names.txt").write_text("train_000000\ntrain_000001\n")
+        copied = copied.with_overrides({"evaluate.names": str(tmp_path / "names.txt")})
+    line, scores = stage.run(copied), _scores(copied)
+    assert line.endswith(f" · {1 if listed else 2} images that could not be read")
+    assert (scores["num_images"], scores["settings"]["unreadable"]) == (
+        (1, 1) if listed else (6, 2)
+    )
+    assert f"unreadable {1 if listed else 2}" in " ".join(stage.table(copied).split())
 
 
 def test_a_list_of_unknown_names_is_an_error(copied, tmp_path):

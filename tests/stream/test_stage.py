@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from qaclims_ray.artifacts import artifact
+from qaclims_ray.attempts import MAX_DEATHS
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.storage import read_json
 from qaclims_ray.stream import stage
@@ -36,6 +37,15 @@ def test_the_same_in_this_process(demo_run, fresh):
     assert stage.run_here(fresh).startswith("scores: 8 rows")
     found = (read_json(f"{artifact(one, 'scores').uri}/{SCORES}") for one in (fresh, demo_run))
     assert next(found) == next(found)
+
+
+def test_scoring_here_that_was_stopped_is_no_images_fault(fresh, monkeypatch):
+    monkeypatch.setattr(stage, "predict_cams", _interrupt)
+    for _ in range(MAX_DEATHS):
+        with pytest.raises(KeyboardInterrupt):
+            stage.run_here(fresh)
+    monkeypatch.undo()
+    assert stage.run_here(fresh).startswith("scores: 8 rows, 0 errors")
 
 
 def test_how_scores_were_made_is_no_part_of_what_they_are(fresh, demo_run):

@@ -1,5 +1,7 @@
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -183,3 +185,48 @@ def test_what_was_noted_comes_before_what_followed_from_it(tmp_path):
         write_json(f"{tmp_path}/{rank:05d}.json", {"message": "step 7: the loss is not finite"})
     error = WorkerGroupError("", {1: RuntimeError("connection closed by peer")})
     assert stage._why(str(tmp_path), error) == "step 7: the loss is not finite"
+
+
+@pytest.fixture
+def node(monkeypatch, tmp_path):
+    """The temporary folder of a node with one worker, this process."""
+    context = SimpleNamespace(get_local_rank=lambda: 0, get_node_rank=lambda: 0)
+    monkeypatch.setattr("ray.train.get_context", lambda: context)
+    monkeypatch.setattr(stage, "barrier", lambda: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def _killed_while_it_copied(experiment):
+    """A worker that gets no time to tidy up; its table."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "unlink", lambda path, missing_ok: None)
+        return stage._node_table(experiment, "classifier")
+
+
+def test_a_nodes_copy_of_the_rows_goes_even_where_copying_fails(demo_run, node, monkeypatch):
+    assert stage._node_table(demo_run, "classifier").num_rows == 8
+    assert list(node.iterdir()) == []
+
+    def full(rows, path):
+        path.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "no space left on device")
+
+    monkeypatch.setattr(stage, "write_rows", full)
+    with pytest.raises(OSError, match="no space"):
+        stage._node_table(demo_run, "classifier")
+    assert list(node.iterdir()) == []
+
+
+def test_the_copy_that_a_killed_worker_left_is_replaced(demo_run, node):
+    before = _killed_while_it_copied(demo_run)
+    assert len(list(node.iterdir())) == 1
+    after = stage._node_table(demo_run, "classifier")
+    assert list(node.iterdir()) == []
+    assert after.equals(before)  # both can be read: the old file was not written over
+
+
+def test_trainings_on_one_node_never_share_a_copy(demo_run, node, tmp_path):
+    for experiment in (demo_run, _own(demo_run, tmp_path)):
+        _killed_while_it_copied(experiment)
+    assert len(list(node.iterdir())) == 2
