@@ -18,7 +18,7 @@ from qaclims_ray.sections.compute import Workers
 from qaclims_ray.storage import write_json
 from qaclims_ray.tables import read_table
 from qaclims_ray.train import stage
-from qaclims_ray.train.loop import Place, train
+from qaclims_ray.train.loop import DivergedError, Place, train
 from qaclims_ray.train.steps import section
 from qaclims_ray.train.table import training_rows
 
@@ -183,3 +183,12 @@ def test_what_was_noted_comes_before_what_followed_from_it(tmp_path):
         write_json(f"{tmp_path}/{rank:05d}.json", {"message": "step 7: the loss is not finite"})
     error = WorkerGroupError("", {1: RuntimeError("connection closed by peer")})
     assert stage._why(str(tmp_path), error) == "step 7: the loss is not finite"
+
+
+@pytest.mark.parametrize(("diverged", "kind"), [(True, DivergedError), (False, ValueError)])
+def test_a_training_that_diverged_in_a_worker_is_known_from_others(tmp_path, diverged, kind):
+    for rank in range(2):
+        fault = {"message": "no more", "diverged": diverged and rank == 1}
+        write_json(f"{tmp_path}/{rank:05d}.json", fault)
+    error = stage._failure(str(tmp_path))
+    assert (type(error), str(error)) == (kind, "no more")
