@@ -21,6 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, own_artifact
 from qaclims_ray.config import Experiment
+from qaclims_ray.owner import acting_for
 from qaclims_ray.progress import watch
 from qaclims_ray.search.rows import TrialRow, trial_row, with_front
 from qaclims_ray.search.space import most_epochs, perturbed, sample
@@ -58,7 +59,7 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
     """
     filesystem, path = arrow_filesystem(f"{target.work}/tune")
     runs = f"{target.uri}/{NAME}"
-    trial = partial(_trial, experiment.plain(), runs)
+    trial = partial(_trial, experiment.plain(), target.uri)
     trainable = ray.tune.with_resources(trial, each)
     before = f"{path}/{NAME}"
     if ray.tune.Tuner.can_restore(before, storage_filesystem=filesystem):
@@ -168,24 +169,33 @@ def _trial_name(trial_id: str) -> str:
 def _trial(plain: dict[str, Any], folder: str, config: dict[str, Any]) -> None:
     """One trial, in a process of Tune's."""
     search, overrides = Experiment.model_validate(plain), config["overrides"]
-    run = f"{folder}/{_trial_name(ray.tune.get_context().get_trial_id())}"
-    experiment = trial_experiment(search, run, overrides)
+    run = f"{folder}/{NAME}/{_trial_name(ray.tune.get_context().get_trial_id())}"
     write_json(f"{run}/{OVERRIDES}", overrides)
+    experiment = trial_experiment(search, run, overrides)
     report = partial(_report, search.tune.metrics)
-    load = partial(_load, experiment.train.ritc.optimiser)
     if search.tune.scheduler == "pbt":
         # Such a network follows from no configuration: it is not marked as that of one.
-        train_here(experiment, Place(load=load, save=partial(_save, report, None)))
+        train_here(experiment, _place(experiment, report, None))
         return
+    with acting_for(folder):
+        _train(experiment, report)
+
+
+def _train(experiment: Experiment, report: Callable[..., None]) -> None:
     num_epochs = experiment.train.ritc.epochs
     if experiment.compute.train.num_workers:
         with _reporting(experiment, report):
             train_stage.run(experiment, "cam_net", validate=score_choosing)
     else:
-        place = Place(load=load, save=partial(_save, report, num_epochs))
+        place = _place(experiment, report, num_epochs)
         make(experiment, "cam_net", partial(_train_here, experiment, place), overwrite=False)
     # The last epoch is reported when the network is there, as a scheduler may end the trial then.
     report(num_epochs, scored_in(own_artifact(experiment, "cam_net").uri)[-1])
+
+
+def _place(experiment: Experiment, report: Callable[..., None], last: int | None) -> Place:
+    load = partial(_load, experiment.train.ritc.optimiser)
+    return Place(load=load, save=partial(_save, report, last))
 
 
 def _train_here(experiment: Experiment, place: Place, target: Artifact) -> Built:
