@@ -6,14 +6,14 @@ goes on. With `tune.refine` it reads `cams` and `scores` and chooses thresholds 
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
 from qaclims_ray.artifacts import Artifact, Built, artifact
-from qaclims_ray.compute import TrialResources, start, together, trial_resources
+from qaclims_ray.compute import TrialResources, capacity, start, together, trial_resources
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.data import stage as data_stage
@@ -35,19 +35,29 @@ _CHUNK = 32
 """Images whose masks are made by one task."""
 
 
-def check(experiment: Experiment) -> list[str]:
+def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
     """Look for what would keep a search from being carried out, before anything runs.
 
+    Args:
+        experiment: Of the search.
+        overwrite: A complete search will be made anew.
+
     Returns:
-        Lines for people on what trials share and is yet to be made.
+        Lines for people: on what trials share and is yet to be made, and on one training.
 
     Raises:
         ValueError: everything that is wrong, with the key to change.
     """
+    if experiment.tune.refine is not None and experiment.tune.refine.walk:
+        _mask_resources(experiment)
     if not experiment.tune.space:
         return []
     space.check(experiment)
-    return preflight_stage.check(experiment, *space.SHARED)
+    if not overwrite and search_artifact(experiment).is_complete():
+        return []
+    shared = [name for name in space.SHARED if not artifact(experiment, name).is_complete()]
+    # As if it were overwritten: a network in a base run is none of the trials'.
+    return preflight_stage.check(experiment, *shared, "cam_net", overwrite=True)
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> str:
@@ -114,26 +124,39 @@ def _build(experiment: Experiment, target: Artifact, resources: TrialResources) 
 
 def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     """Choose thresholds over CAMs that are there."""
-    if wanted.walk:
-        check_cams(experiment)
-        start(experiment.compute)
+    each = _mask_resources(experiment) if wanted.walk else {}
     names = write_names(experiment, f"{absolute(experiment.run)}/search")
     lines = [search_seeds(experiment, names, wanted)]
     if wanted.walk:
-        choosing, held_out = (_masks(experiment, part) for part in names)
+        choosing, held_out = (_masks(experiment, part, each) for part in names)
         thresholds = experiment.evaluate.thresholds
         found = choose_background(choosing, held_out, thresholds, wanted.irn)
         lines.append(write_walk(experiment, found))
     return lines
 
 
-def _masks(experiment: Experiment, names: Sequence[str]) -> Int[np.ndarray, "T K K"]:
-    """Counts of the walk's masks, made by the tasks of `compute.evaluate`."""
+def _mask_resources(experiment: Experiment) -> dict[str, float]:
+    """What a task takes that makes masks; starts Ray.
+
+    Raises:
+        ValueError: there are no CAMs to start from; the cluster has no room for such a task.
+    """
+    check_cams(experiment)
+    start(experiment.compute)
     pool = experiment.compute.evaluate
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
+    capacity().require(1, each, "compute.evaluate.num_cpus or .num_gpus")
+    return each
+
+
+def _masks(
+    experiment: Experiment, names: Sequence[str], each: Mapping[str, float]
+) -> Int[np.ndarray, "T K K"]:
+    """Counts of the walk's masks, made by the tasks of `compute.evaluate`."""
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     calls = [(experiment.plain(), chunk) for chunk in chunks]
-    return np.sum(together(_count_masks, calls, each, pool.num_actors, "masks"), axis=0)
+    at_a_time = experiment.compute.evaluate.num_actors
+    return np.sum(together(_count_masks, calls, each, at_a_time, "masks"), axis=0)
 
 
 def _count_masks(plain: dict[str, Any], names: Sequence[str]) -> Int[np.ndarray, "T K K"]:
