@@ -15,7 +15,7 @@ from qaclims_ray.search import stage
 def main() -> None:
     """Run the job."""
     experiment, arguments = parse(__doc__)
-    tell(stage.check(experiment))
+    tell(stage.check(experiment, overwrite=arguments.overwrite))
     print(stage.run(experiment, overwrite=arguments.overwrite))
     print(report.run(experiment))
 

@@ -4,15 +4,16 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import ray
 import ray.data
 import ray.train
 from ray.data.checkpoint import CheckpointConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
+from tqdm import tqdm
 
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.capacity import Capacity, capacity_of
@@ -155,25 +156,37 @@ def _actor_resources(pool: Pool) -> dict[str, float]:
     return {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
 
 
-def trial_resources(compute: Compute) -> dict[str, float]:
-    """What the process of each trial of a search takes.
+class TrialResources(NamedTuple):
+    """What the trials of a search take, CPUs and GPUs."""
+
+    own: dict[str, float]
+    """The process of each."""
+    worker: dict[str, float]
+    """What computes: that process, or each of the workers it waits for."""
+    num_workers: int
+    """How many of these there are at a time, all trials together."""
+
+
+def trial_resources(compute: Compute) -> TrialResources:
+    """What the trials of a search take.
 
     Raises:
         ValueError: the cluster lacks the CPUs or GPUs for the trials that run at a time, each with
             all its workers.
     """
     trials, workers = compute.tune, compute.train
-    own = each = {"CPU": trials.num_cpus, "GPU": trials.num_gpus}
+    own = worker = {"CPU": trials.num_cpus, "GPU": trials.num_gpus}
     number, waiting = trials.max_concurrent, 0.0
     if workers.num_workers:
-        own, each = {"CPU": _TRIAL_CPUS, "GPU": 0.0}, _worker_resources(workers)
+        own, worker = {"CPU": _TRIAL_CPUS, "GPU": 0.0}, worker_resources(workers)
         number, waiting = number * workers.num_workers, number * _TRIAL_CPUS
     keys = "compute.tune.max_concurrent, or what each trial takes (compute.tune, compute.train)"
-    capacity().require(number, each, keys, spare_cpus=waiting)
-    return own
+    capacity().require(number, worker, keys, spare_cpus=waiting)
+    return TrialResources(own, worker, number)
 
 
-def _worker_resources(workers: Workers) -> dict[str, float]:
+def worker_resources(workers: Workers) -> dict[str, float]:
+    """What each worker of a training takes."""
     return {"CPU": workers.num_cpus, "GPU": workers.num_gpus * workers.use_gpu}
 
 
@@ -200,6 +213,37 @@ def on_each_node(look: Callable[..., _T], *arguments: Any) -> dict[str, _T]:
         if node["Alive"]
     }
     return dict(zip(asked, ray.get(list(asked.values())), strict=True))
+
+
+def together(
+    work: Callable[..., _T],
+    calls: Sequence[tuple[Any, ...]],
+    each: Mapping[str, float],
+    at_a_time: int,
+    label: str,
+) -> list[_T]:
+    """Carry out calls as Ray tasks, some at a time; their results in order.
+
+    A task whose process or node is lost starts once more. One that fails stops no other; its error
+    is raised when all have ended.
+
+    Args:
+        work: Called in a process of its own each time.
+        calls: Its arguments.
+        each: CPUs and GPUs of a task, which the cluster has.
+        at_a_time: Tasks at most.
+        label: Of the progress bar.
+    """
+    task = ray.remote(work).options(num_cpus=each["CPU"], num_gpus=each["GPU"], max_retries=1)
+    waiting, started, running = list(calls), list[Any](), list[Any]()
+    with tqdm(total=len(calls), desc=label, leave=False) as bar:
+        while waiting or running:
+            while waiting and len(running) < at_a_time:
+                started.append(task.remote(*waiting.pop(0)))
+                running.append(started[-1])
+            _, running = ray.wait(running)
+            bar.update()
+    return ray.get(started)
 
 
 def read_rows(shards: Sequence[str]) -> ray.data.Dataset:
@@ -241,7 +285,7 @@ def scaling(workers: Workers) -> ray.train.ScalingConfig:
         ValueError: the cluster lacks the CPUs or GPUs for them.
     """
     least = workers.min_workers or workers.num_workers
-    each = _worker_resources(workers)
+    each = worker_resources(workers)
     capacity().require(least, each, "compute.train.num_workers or .num_cpus")
     return ray.train.ScalingConfig(
         num_workers=(least, workers.num_workers) if workers.min_workers else workers.num_workers,

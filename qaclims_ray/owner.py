@@ -2,6 +2,11 @@
 
 No lock: object stores create nothing atomically, so two jobs that start in the same moment may both
 go on. What this keeps apart is a job and the one that somebody starts minutes or days later.
+
+A job of many processes owns a folder, and what they own they own for that job (`acting_for`). Ray
+starts a lost one again at once, maybe elsewhere: it follows its predecessor without a wait. One
+that is cut off rather than dead may go on until its node gives up too, a minute or so; both compute
+the same from the same seed, and files are replaced as a whole.
 """
 
 import logging
@@ -11,6 +16,7 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypedDict
 
 from qaclims_ray.storage import read_json, remove, write_json
@@ -20,6 +26,7 @@ BEAT, STALE = 15.0, 90.0
 """Seconds between two signs of life, and without any until an owner is taken for dead."""
 
 log = logging.getLogger(__name__)
+_job: ContextVar[str | None] = ContextVar("job", default=None)
 
 
 class Owner(TypedDict):
@@ -29,6 +36,22 @@ class Owner(TypedDict):
     pid: int
     alive: float
     """Seconds since 1970 of the last sign of life."""
+    job: str | None
+    """Folder of the job that the process acts for, if it is one of many."""
+
+
+@contextmanager
+def acting_for(job: str) -> Generator[None]:
+    """What the body owns, it owns for the job that owns a folder, and only one job ever does.
+
+    Args:
+        job: The folder.
+    """
+    before = _job.set(job)
+    try:
+        yield
+    finally:
+        _job.reset(before)
 
 
 @contextmanager
@@ -41,8 +64,8 @@ def owning(folder: str) -> Generator[None]:
     uri = f"{folder}/{OWNER}"
     _check_free(folder, read_json(uri))
     done = threading.Event()
-    _sign(uri)
-    thread = threading.Thread(target=_beat, args=(uri, done), daemon=True)
+    _sign(uri, _job.get())
+    thread = threading.Thread(target=_beat, args=(uri, _job.get(), done), daemon=True)
     thread.start()
     try:
         yield
@@ -64,7 +87,8 @@ def _check_free(folder: str, owner: Owner | None) -> None:
 
 
 def _lives(owner: Owner) -> bool:
-    if time.time() - owner["alive"] > STALE:
+    replaced = _job.get() is not None and owner.get("job") == _job.get()
+    if replaced or time.time() - owner["alive"] > STALE:
         return False
     return owner["host"] != socket.gethostname() or _is_other_process(owner["pid"])
 
@@ -80,13 +104,14 @@ def _is_other_process(pid: int) -> bool:
     return pid != os.getpid()
 
 
-def _sign(uri: str) -> None:
-    write_json(uri, Owner(host=socket.gethostname(), pid=os.getpid(), alive=time.time()))
+def _sign(uri: str, job: str | None) -> None:
+    host, pid = socket.gethostname(), os.getpid()
+    write_json(uri, Owner(host=host, pid=pid, alive=time.time(), job=job))
 
 
-def _beat(uri: str, done: threading.Event) -> None:
+def _beat(uri: str, job: str | None, done: threading.Event) -> None:
     while not done.wait(BEAT):
         try:
-            _sign(uri)
+            _sign(uri, job)
         except (OSError, ValueError) as error:  # of the storage, which the work will notice itself
             log.info("%s: %s", uri, error)

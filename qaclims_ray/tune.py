@@ -4,18 +4,16 @@ A trial trains in one process and scores its CAMs as it makes them; nothing but 
 the scores is written. What trials share (images, corpus, texts, classifiers) is made once before.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import ray
-from tqdm import tqdm
-
 from qaclims_ray.artifacts import artifact
-from qaclims_ray.compute import start
+from qaclims_ray.compute import capacity, start, together, worker_resources
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.data import stage as data_stage
 from qaclims_ray.evaluate.score import SCORES, Scores
+from qaclims_ray.owner import acting_for, owning
 from qaclims_ray.storage import read_json, write_bytes, write_json
 from qaclims_ray.stream import stage as stream_stage
 from qaclims_ray.study import (
@@ -32,14 +30,19 @@ from qaclims_ray.validate import validation
 
 Split = Literal["tuning", "reporting"]
 Network = Literal["classifier", "cam_net"]
+Training = tuple[Experiment, Network]
 
 
 def run_study(study: Study) -> str:
     """Run all trials that are not complete yet, write `table.md` and return it.
 
     Each variant's threshold is chosen on the tuning split and reported on the other.
+
+    Raises:
+        ValueError: the cluster has no room for a trial; another job is at the study.
     """
-    tuning, reporting = _run_split(study, "tuning"), _run_split(study, "reporting")
+    with owning(study.run):
+        tuning, reporting = _run_split(study, "tuning"), _run_split(study, "reporting")
     rows = [_row(one.title, tuning[name], reporting[name]) for name, one in study.variants.items()]
     table = markdown(rows)
     write_bytes(f"{study.run}/table.md", f"{table}\n".encode())
@@ -63,6 +66,8 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     base = split_experiment(study, split)
     wanted = list(trials(study, split))
     start(base.compute)
+    each = worker_resources(base.compute.train)
+    capacity().require(1, each, "compute.train.num_cpus, .num_gpus or .use_gpu")
     _prepare(study, split, base, wanted)
     seeds = sorted({trial.seed for trial in wanted})
     classifiers = [
@@ -75,14 +80,10 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
         )
         for seed in seeds
     ]
-    _together(
-        f"{split}: classifiers", _train_and_score, [(one, "classifier") for one in classifiers]
-    )
-    _together(
-        f"{split}: trials",
-        _train_and_score,
-        [(trial.experiment, trial.network) for trial in wanted],
-    )
+    baselines: list[Training] = [(one, "classifier") for one in classifiers]
+    _train_all(study, f"{split}: classifiers", baselines, each)
+    trained: list[Training] = [(trial.experiment, trial.network) for trial in wanted]
+    _train_all(study, f"{split}: trials", trained, each)
     found: dict[str, list[Scores]] = {}
     for trial in wanted:
         scored = artifact(trial.experiment, _scores_name(trial.network))
@@ -103,39 +104,28 @@ def _prepare(study: Study, split: Split, base: Experiment, wanted: Iterable[Tria
             corpus_stage.run_texts(shared)
 
 
-def _together(
+def _train_all(
+    study: Study,
     label: str,
-    work: Callable[[dict[str, Any], Network], str],
-    arguments: Sequence[tuple[Experiment, Network]],
+    wanted: Iterable[Training],
+    each: Mapping[str, float],
 ) -> None:
-    """Run trainings as Ray tasks, as many at a time as the cluster has room for."""
-    arguments = [
-        (one, network)
-        for one, network in arguments
-        if not artifact(one, _scores_name(network)).is_complete()
+    """Run trainings that are not scored yet, as many at a time as the cluster has room for."""
+    calls = [
+        (study.run, experiment.anchored().plain(), network)
+        for experiment, network in wanted
+        if not artifact(experiment, _scores_name(network)).is_complete()
     ]
-    if not arguments:
-        return
-    workers = arguments[0][0].compute.train
-    remote = ray.remote(work).options(
-        num_cpus=workers.num_cpus, num_gpus=1 if workers.use_gpu else 0, max_retries=1
-    )
-    waiting = [
-        remote.remote(experiment.anchored().plain(), network) for experiment, network in arguments
-    ]
-    with tqdm(total=len(waiting), desc=label, unit="trial", leave=False) as bar:
-        while waiting:
-            done, waiting = ray.wait(waiting)
-            ray.get(done)
-            bar.update(len(done))
+    together(_train_and_score, calls, each, len(calls), label)
 
 
-def _train_and_score(plain: dict[str, Any], network: Network) -> str:
+def _train_and_score(job: str, plain: dict[str, Any], network: Network) -> None:
     """Train a network in this process and score its CAMs."""
     experiment = Experiment.model_validate(plain)
-    train_stage.run(experiment, "classifier", validate=validation)
-    train_stage.run(experiment, network, validate=validation)
-    return stream_stage.run_here(experiment, baseline=network == "classifier")
+    with acting_for(job):
+        train_stage.run(experiment, "classifier", validate=validation)
+        train_stage.run(experiment, network, validate=validation)
+        stream_stage.run_here(experiment, baseline=network == "classifier")
 
 
 def _scores_name(network: Network) -> str:

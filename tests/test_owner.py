@@ -7,7 +7,7 @@ import time
 import pytest
 
 from qaclims_ray import owner
-from qaclims_ray.owner import OWNER, owning
+from qaclims_ray.owner import OWNER, acting_for, owning
 from qaclims_ray.storage import read_json, write_json
 
 
@@ -51,6 +51,26 @@ def test_a_job_elsewhere_that_has_been_silent_is_followed(folder):
     _claim(folder, host="elsewhere", age=owner.STALE + 1)
     with owning(folder):
         assert read_json(f"{folder}/{OWNER}")["host"] == socket.gethostname()
+
+
+def test_a_process_of_the_same_job_is_followed_at_once(folder, tmp_path):
+    _claim(folder, host="elsewhere", job=str(tmp_path))
+    with acting_for(str(tmp_path)), owning(folder):
+        told = read_json(f"{folder}/{OWNER}")
+        assert (told["host"], told["job"]) == (socket.gethostname(), str(tmp_path))
+
+
+@pytest.mark.parametrize("job", [None, "another"])
+def test_a_process_of_another_job_is_not(folder, tmp_path, job):
+    _claim(folder, host="elsewhere", job=job)
+    with (
+        pytest.raises(ValueError, match="another job works at"),
+        acting_for(str(tmp_path)),
+        owning(folder),
+    ):
+        pass
+    with pytest.raises(ValueError, match="another job works at"), owning(folder):
+        pass
 
 
 def test_signs_of_life_go_on_and_survive_a_fault_of_the_storage(folder, monkeypatch):

@@ -1,4 +1,5 @@
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,8 @@ import pytest
 from qaclims_ray import tune
 from qaclims_ray.artifacts import artifact
 from qaclims_ray.evaluate.score import SCORES
-from qaclims_ray.storage import read_json
+from qaclims_ray.owner import OWNER
+from qaclims_ray.storage import read_json, write_json
 from qaclims_ray.study import Study, trials
 
 SEEDS = (3, 4)
@@ -39,6 +41,9 @@ def study(demo_run, demo_config, small, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shown(study):
+    # Left behind by a process of the study whose node was lost: it is in nobody's way.
+    left = {"host": "elsewhere", "pid": 1, "alive": time.time(), "job": study.run}
+    write_json(f"{study.run}/tuning/classifiers/seed-3/classifier/{OWNER}", left)
     return tune.run_study(study)
 
 
@@ -80,3 +85,15 @@ def test_a_second_call_trains_nothing(study, shown, monkeypatch):
     scores = {path: path.stat().st_mtime_ns for path in Path(study.run).rglob("_COMPLETE.json")}
     assert tune.run_study(study) == shown
     assert scores == {path: path.stat().st_mtime_ns for path in scores}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"), [({"use_gpu": True}, "1 GPUs"), ({"num_cpus": 9.0}, "9 CPUs")]
+)
+def test_what_no_trial_can_get_is_said_at_once(study, tmp_path, wanted, told):
+    train = {f"compute.train.{key}": value for key, value in wanted.items()}
+    overrides = {**study.overrides, **train}
+    lacking = study.model_copy(update={"run": str(tmp_path), "overrides": overrides})
+    with pytest.raises(ValueError, match=rf"{told} are needed.*lower compute\.train"):
+        tune.run_study(lacking)
+    assert not list(tmp_path.iterdir())

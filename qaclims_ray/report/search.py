@@ -104,7 +104,7 @@ def _counts(rows: Sequence[TrialRow]) -> str:
 def finalist_table(found: Sequence[Finalist], winner: str) -> str:
     """Finalists over seeds: mean and standard deviation of mIoU in percent, the winner marked."""
     rows = "".join(
-        f"<tr><th>{escape(_title(one, winner))}<small>{escape(_values(one['overrides']))}</small>"
+        f"<tr><th>{escape(_title(one, winner))}<small>{escape(_told(one))}</small>"
         f'</th><td class="{"ours" if one["name"] == winner else "baseline"}">'
         f"<b>{_spread(one['held_out'])}</b></td><td>{_spread(one['choosing'])}</td>"
         f"<td>{one['threshold']:g}</td></tr>"
@@ -115,13 +115,20 @@ def finalist_table(found: Sequence[Finalist], winner: str) -> str:
         '<table class="scores"><thead><tr><th></th><th>Held-out images</th><th>Choosing images</th>'
         f"<th>Threshold</th></tr></thead><tbody>{rows}</tbody></table>"
         f'<div class="note"><p>mIoU in %, mean &plusmn; standard deviation over train.seed {seeds}.'
-        " Trials, thresholds and the winner were chosen by the choosing images alone.</p></div>"
+        " Trials, thresholds and the winner were chosen by the choosing images alone."
+        " A training that diverged counts as 0.</p></div>"
     )
 
 
 def _title(one: Finalist, winner: str) -> str:
     name = "Own values of the configuration" if one["name"] == DEFAULT else one["name"]
     return f"{name}, the winner" if one["name"] == winner else name
+
+
+def _told(one: Finalist) -> str:
+    """A finalist's values, and the seeds that it came to no network with."""
+    diverged = [f"diverged with seed {seed}" for seed in one["diverged"]]
+    return ", ".join(filter(None, [_values(one["overrides"]), *diverged]))
 
 
 def _values(overrides: Mapping[str, Any]) -> str:

@@ -40,6 +40,8 @@ class Finalist(TypedDict):
     """At that threshold on the images that chose."""
     held_out: list[float]
     """At that threshold on the images that nothing was chosen by."""
+    diverged: list[int]
+    """Seeds whose training came to no network; their mIoU is 0."""
 
 
 class SeedCurves(NamedTuple):
@@ -79,18 +81,28 @@ def finalists(rows: Sequence[TrialRow], num_finalists: int, folder: str) -> list
 def finalist(
     candidate: Candidate,
     seeds: Sequence[int],
-    curves: Sequence[SeedCurves],
+    curves: Sequence[SeedCurves | None],
     thresholds: Sequence[float],
 ) -> Finalist:
-    """What is reported of a candidate, whose trainings are `curves`, one for each seed."""
-    index = int(np.mean([one.choosing for one in curves], axis=0).argmax())
+    """What is reported of a candidate.
+
+    Args:
+        candidate: Which.
+        seeds: That it was trained with.
+        curves: Of the training with each seed; None where it diverged.
+        thresholds: Of the curves.
+    """
+    zeros = [0.0] * len(thresholds)
+    scored = [one or SeedCurves(zeros, zeros) for one in curves]
+    index = int(np.mean([one.choosing for one in scored], axis=0).argmax())
     return Finalist(
         name=candidate.name,
         overrides=candidate.overrides,
         seeds=list(seeds),
         threshold=thresholds[index],
-        choosing=[one.choosing[index] for one in curves],
-        held_out=[one.held_out[index] for one in curves],
+        choosing=[one.choosing[index] for one in scored],
+        held_out=[one.held_out[index] for one in scored],
+        diverged=[seed for seed, one in zip(seeds, curves, strict=True) if one is None],
     )
 
 

@@ -6,67 +6,58 @@ goes on. With `tune.refine` it reads `cams` and `scores` and chooses thresholds 
 """
 
 import time
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import ray
 from jaxtyping import Int
-from tqdm import tqdm
 
 from qaclims_ray.artifacts import Artifact, Built, artifact
-from qaclims_ray.compute import start, trial_resources
+from qaclims_ray.compute import TrialResources, capacity, start, together, trial_resources
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.data import stage as data_stage
 from qaclims_ray.owner import owning
 from qaclims_ray.preflight import stage as preflight_stage
 from qaclims_ray.search import space
-from qaclims_ray.search.holdout import Split, write_names
-from qaclims_ray.search.results import (
-    Finalist,
-    SeedCurves,
-    finalist,
-    finalists,
-    search_artifact,
-    winner,
-    write_results,
-)
-from qaclims_ray.search.rows import TrialRow
+from qaclims_ray.search.finalists.stage import compare
+from qaclims_ray.search.holdout import write_names
+from qaclims_ray.search.results import search_artifact, winner, write_results
 from qaclims_ray.search.seeds import search_seeds
-from qaclims_ray.search.trial import (
-    curve,
-    finalist_experiment,
-    score_choosing,
-    seed_experiment,
-)
-from qaclims_ray.search.tuner.stage import NAME, run_trials
+from qaclims_ray.search.tuner.stage import run_trials
 from qaclims_ray.search.walk import check_cams, choose_background, count_masks, write_walk
 from qaclims_ray.sections.tune import Refine
-from qaclims_ray.storage import absolute, read_json, write_bytes, write_json
+from qaclims_ray.storage import absolute
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.validate import validation
 
-_CURVES = "curves.json"
 _CHUNK = 32
 """Images whose masks are made by one task."""
-Resources = dict[str, float]
 
 
-def check(experiment: Experiment) -> list[str]:
+def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
     """Look for what would keep a search from being carried out, before anything runs.
 
+    Args:
+        experiment: Of the search.
+        overwrite: A complete search will be made anew.
+
     Returns:
-        Lines for people on what trials share and is yet to be made.
+        Lines for people: on what trials share and is yet to be made, and on one training.
 
     Raises:
         ValueError: everything that is wrong, with the key to change.
     """
+    if experiment.tune.refine is not None and experiment.tune.refine.walk:
+        _mask_resources(experiment)
     if not experiment.tune.space:
         return []
     space.check(experiment)
-    return preflight_stage.check(experiment, *space.SHARED)
+    if not overwrite and search_artifact(experiment).is_complete():
+        return []
+    shared = [name for name in space.SHARED if not artifact(experiment, name).is_complete()]
+    # As if it were overwritten: a network in a base run is none of the trials'.
+    return preflight_stage.check(experiment, *shared, "cam_net", overwrite=True)
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> str:
@@ -117,10 +108,10 @@ def _prepare(experiment: Experiment) -> None:
     train_stage.run(experiment, "classifier", validate=validation)
 
 
-def _build(experiment: Experiment, target: Artifact, resources: Resources) -> Built:
+def _build(experiment: Experiment, target: Artifact, resources: TrialResources) -> Built:
     names = write_names(experiment, target.uri)
-    rows = run_trials(experiment, target, resources)
-    found = _compare(experiment, target, rows, names, resources)
+    rows = run_trials(experiment, target, resources.own)
+    found = compare(experiment, target.uri, rows, names, resources)
     write_results(experiment, rows, found, target.uri)
     best = winner(found)
     facts = {
@@ -131,107 +122,41 @@ def _build(experiment: Experiment, target: Artifact, resources: Resources) -> Bu
     return Built(len(rows), sum(row["status"] == "failed" for row in rows), facts)
 
 
-def _compare(
-    experiment: Experiment,
-    target: Artifact,
-    rows: Sequence[TrialRow],
-    names: Split,
-    resources: Resources,
-) -> list[Finalist]:
-    """The best trials and the configuration's own values over seeds, on the held-out images too."""
-    tune, folder = experiment.tune, target.uri
-    candidates = finalists(rows, tune.num_finalists, f"{folder}/{NAME}")
-    classifiers = [seed_experiment(experiment, folder, seed) for seed in tune.seeds]
-    trainings = {
-        (candidate.name, seed): finalist_experiment(experiment, folder, candidate, seed)
-        for candidate in candidates
-        for seed in tune.seeds
-    }
-    together = partial(_together, resources, experiment.compute.tune.max_concurrent)
-    together("seeds", _train_classifier, [(one.plain(),) for one in classifiers])
-    found = together(
-        "finalists", _score_finalist, [(one.plain(), *names) for one in trainings.values()]
-    )
-    curves = dict(zip(trainings, found, strict=True))
-    return [
-        finalist(
-            candidate,
-            tune.seeds,
-            [SeedCurves(**curves[candidate.name, seed]) for seed in tune.seeds],
-            experiment.evaluate.thresholds,
-        )
-        for candidate in candidates
-    ]
-
-
-def _together(
-    resources: Resources,
-    at_a_time: int,
-    label: str,
-    work: Callable[..., Any],
-    calls: Sequence[tuple[Any, ...]],
-) -> list[Any]:
-    """Carry out calls as Ray tasks, some at a time; their results in order."""
-    remote = ray.remote(work).options(
-        num_cpus=resources["CPU"], num_gpus=resources["GPU"], max_retries=1
-    )
-    started: list[Any] = []
-    running: list[Any] = []
-    with tqdm(total=len(calls), desc=label, leave=False) as bar:
-        for arguments in calls:
-            while len(running) >= at_a_time:
-                _, running = ray.wait(running)
-                bar.update()
-            started.append(remote.remote(*arguments))
-            running.append(started[-1])
-    return ray.get(started)
-
-
-def _train_classifier(plain: dict[str, Any]) -> None:
-    train_stage.run(Experiment.model_validate(plain), "classifier", validate=validation)
-
-
-def _score_finalist(
-    plain: dict[str, Any], choosing: Sequence[str], held_out: Sequence[str]
-) -> dict[str, list[float]]:
-    """Curves of one training; 0 everywhere for one that fails with this seed."""
-    experiment = Experiment.model_validate(plain)
-    kept = f"{experiment.run}/{_CURVES}"
-    curves = read_json(kept)
-    if curves is None:
-        try:
-            train_stage.run(experiment, "cam_net", validate=score_choosing)
-        except ValueError as error:
-            write_bytes(f"{experiment.run}/error.txt", str(error).encode())
-            nothing = [0.0] * len(experiment.evaluate.thresholds)
-            return {"choosing": nothing, "held_out": nothing}
-        curves = {"choosing": curve(experiment, choosing), "held_out": curve(experiment, held_out)}
-        write_json(kept, curves)
-    return curves
-
-
 def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     """Choose thresholds over CAMs that are there."""
-    if wanted.walk:
-        check_cams(experiment)
-        start(experiment.compute)
+    each = _mask_resources(experiment) if wanted.walk else {}
     names = write_names(experiment, f"{absolute(experiment.run)}/search")
     lines = [search_seeds(experiment, names, wanted)]
     if wanted.walk:
-        choosing, held_out = (_masks(experiment, part) for part in names)
+        choosing, held_out = (_masks(experiment, part, each) for part in names)
         thresholds = experiment.evaluate.thresholds
         found = choose_background(choosing, held_out, thresholds, wanted.irn)
         lines.append(write_walk(experiment, found))
     return lines
 
 
-def _masks(experiment: Experiment, names: Sequence[str]) -> Int[np.ndarray, "T K K"]:
-    """Counts of the walk's masks, made by the tasks of `compute.evaluate`."""
+def _mask_resources(experiment: Experiment) -> dict[str, float]:
+    """What a task takes that makes masks; starts Ray.
+
+    Raises:
+        ValueError: there are no CAMs to start from; the cluster has no room for such a task.
+    """
+    check_cams(experiment)
+    start(experiment.compute)
     pool = experiment.compute.evaluate
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
+    capacity().require(1, each, "compute.evaluate.num_cpus or .num_gpus")
+    return each
+
+
+def _masks(
+    experiment: Experiment, names: Sequence[str], each: Mapping[str, float]
+) -> Int[np.ndarray, "T K K"]:
+    """Counts of the walk's masks, made by the tasks of `compute.evaluate`."""
+    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     calls = [(experiment.plain(), chunk) for chunk in chunks]
-    return np.sum(_together(each, pool.num_actors, "masks", _count_masks, calls), axis=0)
+    at_a_time = experiment.compute.evaluate.num_actors
+    return np.sum(together(_count_masks, calls, each, at_a_time, "masks"), axis=0)
 
 
 def _count_masks(plain: dict[str, Any], names: Sequence[str]) -> Int[np.ndarray, "T K K"]:

@@ -42,6 +42,10 @@ State = dict[str, Any]
 _T = TypeVar("_T")
 
 
+class DivergedError(ValueError):
+    """A loss or gradient is not finite: these settings fail with this seed, whoever tries again."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Where one worker trains and how it keeps its state; by default alone and forgetful."""
@@ -78,8 +82,8 @@ def train(
         validate: Makes the scores that `validate_every` asks for.
 
     Raises:
-        ValueError: a loss or gradient is not finite (step and images are named); the last state
-            can't be used.
+        DivergedError: a loss or gradient is not finite (step and images are named).
+        ValueError: the last state can't be used.
     """
     torch.manual_seed(experiment.train.seed)
     net, task = _start(experiment, network, table, class_names, place.device)
@@ -158,7 +162,7 @@ class Training:
         try:
             return self._fitter.step(*batches)
         except FloatingPointError as error:
-            raise ValueError(
+            raise DivergedError(
                 f"{self._target.name}, step {self._done}: {error}. The last checkpoint is kept. "
                 "Lower the learning rate, set optimiser.max_grad_norm, or choose precision: float32"
             ) from None

@@ -29,7 +29,7 @@ from qaclims_ray.config import Experiment, dump
 from qaclims_ray.progress import watch
 from qaclims_ray.storage import find, is_transient, read_json, remove, write_bytes, write_json
 from qaclims_ray.train.log import PROGRESS, check_board
-from qaclims_ray.train.loop import Place, State, train
+from qaclims_ray.train.loop import DivergedError, Place, State, train
 from qaclims_ray.train.steps import images_per_step, num_steps, section, section_key
 from qaclims_ray.train.table import map_rows, training_rows, write_rows
 from qaclims_ray.train.validation import SCORE, Validate
@@ -107,9 +107,9 @@ def _train_on_ray(
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise ValueError(_why(arguments["faults"], error)) from None
+        raise _failure(arguments["faults"], error) from None
     if find(f"{arguments['faults']}/*.json"):
-        raise ValueError(_why(arguments["faults"]))
+        raise _failure(arguments["faults"])
 
 
 def _worker(arguments: dict[str, Any]) -> None:
@@ -137,7 +137,8 @@ def _worker(arguments: dict[str, Any]) -> None:
         train(experiment, arguments["network"], table, names, place, arguments["validate"])
     except ValueError as error:
         if not (isinstance(error.__cause__, Exception) and is_transient(error.__cause__)):
-            write_json(f"{faults}/{place.worker:05d}.json", {"message": str(error)})
+            fault = {"message": str(error), "diverged": isinstance(error, DivergedError)}
+            write_json(f"{faults}/{place.worker:05d}.json", fault)
         raise
 
 
@@ -189,6 +190,12 @@ def _save(worker: int, state: State, metrics: Mapping[str, float]) -> None:
             torch.save(state, Path(folder) / _STATE)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(dict(metrics), checkpoint, checkpoint_dir_name=f"step-{state['step']:08d}")
+
+
+def _failure(faults: str, error: ray.train.TrainingFailedError | None = None) -> ValueError:
+    """What ended a training, as the one that trains in its own process would raise it."""
+    diverged = any(read_json(uri)["diverged"] for uri in find(f"{faults}/*.json"))
+    return (DivergedError if diverged else ValueError)(_why(faults, error))
 
 
 def _why(faults: str, error: ray.train.TrainingFailedError | None = None) -> str:

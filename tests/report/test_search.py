@@ -32,7 +32,7 @@ FAILED |= {"front": False, "error": "Traceback\n<boom>", "scores": [], "curve": 
 
 
 def _finalist(name, held_out):
-    found = {"name": name, "overrides": {}, "seeds": [0, 1], "threshold": 0.3}
+    found = {"name": name, "overrides": {}, "seeds": [0, 1], "threshold": 0.3, "diverged": []}
     return {**found, "choosing": held_out, "held_out": held_out}
 
 
@@ -83,6 +83,13 @@ def test_finalists_show_mean_and_spread_and_the_winner():
     html = finalist_table(found, "trial_2")
     assert "55.0 &plusmn; 7.1" in html
     assert html.index("trial_2, the winner") < html.index("Own values of the configuration")
+
+
+def test_a_finalist_that_diverged_with_a_seed_says_so():
+    poor = _finalist("trial_1", [0.5, 0.0]) | {"overrides": {KEY: 7.0}, "diverged": [1]}
+    html = finalist_table([_finalist(DEFAULT, [0.2, 0.3]), poor], DEFAULT)
+    assert f"{KEY} 7, diverged with seed 1" in html
+    assert html.count("diverged with seed") == 1
 
 
 @pytest.mark.parametrize(

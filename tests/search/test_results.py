@@ -41,6 +41,13 @@ def test_the_threshold_is_chosen_by_other_images_than_those_reported():
     assert found["held_out"] == [0.3, 0.5]
 
 
+def test_a_seed_that_diverged_counts_as_nothing():
+    curves = [SeedCurves([0.1, 0.5, 0.4, 0, 0], [0.9, 0.2, 0.3, 0, 0]), None]
+    found = finalist(Candidate("a", {}), [0, 7], curves, THRESHOLDS)
+    assert (found["choosing"], found["held_out"]) == ([0.5, 0.0], [0.2, 0.0])
+    assert found["diverged"] == [7]
+
+
 def test_the_winner_is_chosen_by_the_choosing_images():
     flat = [
         finalist(Candidate(name, {}), [0], [SeedCurves([mine] * 5, [other] * 5)], THRESHOLDS)

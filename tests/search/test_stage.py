@@ -120,7 +120,33 @@ def test_a_space_is_checked_before_anything_else(make_search, tmp_path):
     wrong = make_search(tmp_path, {"tune.space": {"train.ritc.alpha": {"uniform": [0, 2]}}})
     with pytest.raises(ValueError, match=r"tune\.space: train\.ritc\.alpha: .*got 2"):
         stage.check(wrong)
-    assert stage.check(make_search(tmp_path)) == []
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_trials_need_is_checked_though_what_they_share_is_there(
+    make_search, searched, tmp_path, monkeypatch
+):
+    assert stage.check(make_search(tmp_path))[-1].startswith("cam_net: 2 epochs")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match=r"run: /proc/search cannot be written"):
+        stage.check(make_search("/proc/search"))
+    complete, _ = searched
+    assert stage.check(complete) == []
+    assert stage.check(complete, overwrite=True)
+    monkeypatch.setattr(
+        "qaclims_ray.preflight.stage.model_problems", lambda _, names: [f"no CLIP for {names}"]
+    )
+    with pytest.raises(ValueError, match=r"no CLIP for \['cam_net'\]"):
+        stage.check(make_search(tmp_path))
+
+
+def test_masks_that_no_node_has_room_for_are_said_before_anything_runs(demo_run, tmp_path):
+    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.refine": {"min_coverage": 0.5}}
+    for key, told in (("num_cpus", "8 CPUs"), ("num_gpus", "8 GPUs")):
+        lacking = demo_run.with_overrides({**own, f"compute.evaluate.{key}": 8})
+        for call in (stage.check, stage.run):
+            with pytest.raises(ValueError, match=rf"{told} are needed.*evaluate.*\.{key}"):
+                call(lacking)
     assert not list(tmp_path.iterdir())
 
 

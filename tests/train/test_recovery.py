@@ -19,7 +19,7 @@ from qaclims_ray.config import dump
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.storage import filesystem, find, read_bytes
 from qaclims_ray.train import stage
-from qaclims_ray.train.loop import Place, train
+from qaclims_ray.train.loop import DivergedError, Place, train
 from qaclims_ray.train.table import training_rows
 
 ROOT = Path(__file__).parents[2]
@@ -175,7 +175,8 @@ def test_a_loss_that_is_not_finite_ends_it_with_one_message_and_the_checkpoint_i
     experiment = make(**{"train.classifier.optimiser.learning_rate": 1e30})
     experiment = experiment.with_overrides({"compute.train.checkpoint_every": 1})
     start = time.monotonic()
-    with pytest.raises(ValueError, match=r"classifier, step 1: the loss is not finite") as caught:
+    told = r"classifier, step 1: the loss is not finite"
+    with pytest.raises(DivergedError, match=told) as caught:
         stage.run(experiment, "classifier", validate=_equal_scores)
     message = str(caught.value)
     assert len(message.splitlines()) <= 2

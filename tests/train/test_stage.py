@@ -20,7 +20,7 @@ from qaclims_ray.sections.compute import Workers
 from qaclims_ray.storage import write_json
 from qaclims_ray.tables import read_table
 from qaclims_ray.train import stage
-from qaclims_ray.train.loop import Place, train
+from qaclims_ray.train.loop import DivergedError, Place, train
 from qaclims_ray.train.steps import section
 from qaclims_ray.train.table import training_rows
 
@@ -230,3 +230,12 @@ def test_trainings_on_one_node_never_share_a_copy(demo_run, node, tmp_path):
     for experiment in (demo_run, _own(demo_run, tmp_path)):
         _killed_while_it_copied(experiment)
     assert len(list(node.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("diverged", "kind"), [(True, DivergedError), (False, ValueError)])
+def test_a_training_that_diverged_in_a_worker_is_known_from_others(tmp_path, diverged, kind):
+    for rank in range(2):
+        fault = {"message": "no more", "diverged": diverged and rank == 1}
+        write_json(f"{tmp_path}/{rank:05d}.json", fault)
+    error = stage._failure(str(tmp_path))
+    assert (type(error), str(error)) == (kind, "no more")

@@ -15,7 +15,7 @@ import ray.data
 from ray.data.llm import Processor, build_processor, vLLMEngineProcessorConfig
 
 from qaclims_ray.artifacts import Artifact, class_names
-from qaclims_ray.compute import actor_pool, read_rows, resuming, write_rows
+from qaclims_ray.compute import require_pool, read_rows, resuming, write_rows
 from qaclims_ray.config import Experiment, resolve
 from qaclims_ray.corpus.prompts import (
     ERROR,
@@ -161,7 +161,7 @@ def _check_fits(engine: Vllm, pool: Pool) -> None:
     """A large model's actor takes the resources of the pool once for each of its workers."""
     workers = prod(engine.engine_kwargs.get(key, 1) for key in _PARALLEL)
     taken = {"num_cpus": pool.num_cpus * workers, "num_gpus": pool.num_gpus * workers}
-    actor_pool(pool.model_copy(update=taken), "compute.corpus")
+    require_pool(pool.model_copy(update=taken), "compute.corpus")
 
 
 def _check_installed() -> None:

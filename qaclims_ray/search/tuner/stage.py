@@ -16,12 +16,14 @@ import ray
 import ray.tune
 import torch
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, own_artifact
 from qaclims_ray.config import Experiment
+from qaclims_ray.owner import acting_for
 from qaclims_ray.progress import watch
+from qaclims_ray.search.limits.stage import Asha, Fifo, Limits, Pbt
 from qaclims_ray.search.rows import TrialRow, trial_row, with_front
 from qaclims_ray.search.space import most_epochs, perturbed, sample
 from qaclims_ray.search.trial import (
@@ -35,7 +37,7 @@ from qaclims_ray.search.trial import (
 )
 from qaclims_ray.sections.train import Optimiser
 from qaclims_ray.sections.tune import Tune
-from qaclims_ray.storage import arrow_filesystem, write_json
+from qaclims_ray.storage import arrow_filesystem, find, write_json
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.loop import Place, State
 
@@ -49,30 +51,18 @@ _LOOK_EVERY = 1.0
 def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float]) -> list[TrialRow]:
     """All trials of a search; those of an interrupted one are taken up.
 
-    Trials that ended are kept, others go on from their last checkpoint.
+    Trials that ended are kept, others go on from their last checkpoint, under what `compute.tune`
+    says today.
 
     Args:
         experiment: Of the search.
         target: Whose folder the trials' runs go to.
         each: Resources of a trial's process.
     """
-    filesystem, path = arrow_filesystem(f"{target.work}/tune")
     runs = f"{target.uri}/{NAME}"
-    trial = partial(_trial, experiment.plain(), runs)
-    trainable = ray.tune.with_resources(trial, each)
-    before = f"{path}/{NAME}"
-    if ray.tune.Tuner.can_restore(before, storage_filesystem=filesystem):
-        tuner = ray.tune.Tuner.restore(before, trainable, storage_filesystem=filesystem)
-    else:
-        tuner = ray.tune.Tuner(
-            trainable,
-            param_space=_param_space(experiment.tune),
-            tune_config=_tune_config(experiment),
-            run_config=_run_config(experiment, path, filesystem),
-        )
     total = experiment.tune.num_trials * experiment.train.ritc.epochs
     with watch("trials", partial(epochs_done, runs), total, unit="epoch"):
-        results = tuner.fit()
+        results = ray.tune.ResultGrid(_run(experiment, target, each))
     return with_front(
         [
             trial_row(
@@ -86,15 +76,34 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
     )
 
 
-def _run_config(experiment: Experiment, path: str, filesystem: Any) -> ray.tune.RunConfig:
+def _run(
+    experiment: Experiment, target: Artifact, each: dict[str, float]
+) -> ray.tune.ExperimentAnalysis:
+    # Not by a Tuner: restored, it takes nothing but the settings that it was made with.
+    filesystem, path = arrow_filesystem(f"{target.work}/tune")
+    trial = partial(_trial, experiment.plain(), target.uri)
+    tune, compute = experiment.tune, experiment.compute.tune
+    learns = tune.searcher == "optuna"
     # Under pbt, others may go on from any checkpoint.
-    num_kept = None if experiment.tune.scheduler == "pbt" else 2
-    return ray.tune.RunConfig(
+    num_kept = None if tune.scheduler == "pbt" else 2
+    return ray.tune.run(
+        ray.tune.with_resources(trial, each),
         name=NAME,
+        resume=bool(find(f"{target.work}/tune/{NAME}/experiment_state-*.json")),
+        config=_param_space(tune),
+        search_alg=_optuna(tune) if learns else None,
+        num_samples=tune.num_trials if learns else 1,
+        scheduler=_scheduler(experiment, Limits(each, compute)),
+        max_concurrent_trials=compute.max_concurrent,
+        time_budget_s=compute.max_seconds,
+        max_failures=compute.max_failures,
+        raise_on_failed_trial=False,
+        checkpoint_config=ray.tune.CheckpointConfig(num_kept),
         storage_path=path,
         storage_filesystem=filesystem,
-        failure_config=ray.tune.FailureConfig(experiment.compute.tune.max_failures),
-        checkpoint_config=ray.tune.CheckpointConfig(num_kept),
+        # Saves the start of a process and all its imports for each trial but the first ones.
+        reuse_actors=experiment.compute.train.num_workers == 0,
+        trial_dirname_creator=lambda trial: _trial_name(trial.trial_id),
         callbacks=[JsonLoggerCallback()],
         verbose=0,
     )
@@ -114,21 +123,6 @@ def _param_space(tune: Tune) -> dict[str, Any]:
     return {"overrides": {key: draw[kind](*values) for key, (kind, values) in domains.items()}}
 
 
-def _tune_config(experiment: Experiment) -> ray.tune.TuneConfig:
-    tune, compute = experiment.tune, experiment.compute.tune
-    learns = tune.searcher == "optuna"
-    return ray.tune.TuneConfig(
-        search_alg=_optuna(tune) if learns else None,
-        num_samples=tune.num_trials if learns else 1,
-        scheduler=_scheduler(experiment),
-        max_concurrent_trials=compute.max_concurrent,
-        time_budget_s=compute.max_seconds,
-        # Saves the start of a process and all its imports for each trial but the first ones.
-        reuse_actors=experiment.compute.train.num_workers == 0,
-        trial_dirname_creator=lambda trial: _trial_name(trial.trial_id),
-    )
-
-
 def _optuna(tune: Tune) -> OptunaSearch:
     if len(tune.metrics) == 1:
         return OptunaSearch(metric=tune.metrics[0], mode="max", seed=tune.seed)
@@ -136,10 +130,11 @@ def _optuna(tune: Tune) -> OptunaSearch:
     return OptunaSearch(metric=list(tune.metrics), mode=modes, seed=tune.seed)
 
 
-def _scheduler(experiment: Experiment) -> TrialScheduler | None:
+def _scheduler(experiment: Experiment, limits: Limits) -> TrialScheduler:
     tune = experiment.tune
     if tune.scheduler == "asha":
-        return ASHAScheduler(
+        return Asha(
+            limits,
             time_attr="epoch",
             metric=tune.metrics[0],
             mode="max",
@@ -149,7 +144,8 @@ def _scheduler(experiment: Experiment) -> TrialScheduler | None:
         )
     if tune.scheduler == "pbt":
         rng = np.random.default_rng(tune.seed)
-        return PopulationBasedTraining(
+        return Pbt(
+            limits,
             time_attr="epoch",
             metric=tune.metrics[0],
             mode="max",
@@ -158,7 +154,7 @@ def _scheduler(experiment: Experiment) -> TrialScheduler | None:
                 "overrides": perturbed(tune.space, config["overrides"], rng)
             },
         )
-    return None
+    return Fifo(limits)
 
 
 def _trial_name(trial_id: str) -> str:
@@ -168,24 +164,33 @@ def _trial_name(trial_id: str) -> str:
 def _trial(plain: dict[str, Any], folder: str, config: dict[str, Any]) -> None:
     """One trial, in a process of Tune's."""
     search, overrides = Experiment.model_validate(plain), config["overrides"]
-    run = f"{folder}/{_trial_name(ray.tune.get_context().get_trial_id())}"
-    experiment = trial_experiment(search, run, overrides)
+    run = f"{folder}/{NAME}/{_trial_name(ray.tune.get_context().get_trial_id())}"
     write_json(f"{run}/{OVERRIDES}", overrides)
+    experiment = trial_experiment(search, run, overrides)
     report = partial(_report, search.tune.metrics)
-    load = partial(_load, experiment.train.ritc.optimiser)
     if search.tune.scheduler == "pbt":
         # Such a network follows from no configuration: it is not marked as that of one.
-        train_here(experiment, Place(load=load, save=partial(_save, report, None)))
+        train_here(experiment, _place(experiment, report, None))
         return
+    with acting_for(folder):
+        _train(experiment, report)
+
+
+def _train(experiment: Experiment, report: Callable[..., None]) -> None:
     num_epochs = experiment.train.ritc.epochs
     if experiment.compute.train.num_workers:
         with _reporting(experiment, report):
             train_stage.run(experiment, "cam_net", validate=score_choosing)
     else:
-        place = Place(load=load, save=partial(_save, report, num_epochs))
+        place = _place(experiment, report, num_epochs)
         make(experiment, "cam_net", partial(_train_here, experiment, place), overwrite=False)
     # The last epoch is reported when the network is there, as a scheduler may end the trial then.
     report(num_epochs, scored_in(own_artifact(experiment, "cam_net").uri)[-1])
+
+
+def _place(experiment: Experiment, report: Callable[..., None], last: int | None) -> Place:
+    load = partial(_load, experiment.train.ritc.optimiser)
+    return Place(load=load, save=partial(_save, report, last))
 
 
 def _train_here(experiment: Experiment, place: Place, target: Artifact) -> Built:

@@ -1,0 +1,1 @@
+"""The comparison of the best trials over seeds."""

@@ -1,0 +1,1 @@
+"""What `compute.tune` allows, held also by a search that is taken up."""
