@@ -15,7 +15,7 @@ import ray.data
 from ray.data.llm import Processor, build_processor, vLLMEngineProcessorConfig
 
 from qaclims_ray.artifacts import Artifact, class_names
-from qaclims_ray.compute import require_pool, read_rows, resuming, write_rows
+from qaclims_ray.compute import read_rows, require_pool, resuming, write_rows
 from qaclims_ray.config import Experiment, resolve
 from qaclims_ray.corpus.prompts import (
     ERROR,
