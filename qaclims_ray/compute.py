@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -13,7 +13,6 @@ import ray.data
 import ray.train
 from ray.data.checkpoint import CheckpointConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
-from tqdm import tqdm
 
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.capacity import Capacity, capacity_of
@@ -213,37 +212,6 @@ def on_each_node(look: Callable[..., _T], *arguments: Any) -> dict[str, _T]:
         if node["Alive"]
     }
     return dict(zip(asked, ray.get(list(asked.values())), strict=True))
-
-
-def together(
-    work: Callable[..., _T],
-    calls: Sequence[tuple[Any, ...]],
-    each: Mapping[str, float],
-    at_a_time: int,
-    label: str,
-) -> list[_T]:
-    """Carry out calls as Ray tasks, some at a time; their results in order.
-
-    A task whose process or node is lost starts once more. One that fails stops no other; its error
-    is raised when all have ended.
-
-    Args:
-        work: Called in a process of its own each time.
-        calls: Its arguments.
-        each: CPUs and GPUs of a task, which the cluster has.
-        at_a_time: Tasks at most.
-        label: Of the progress bar.
-    """
-    task = ray.remote(work).options(num_cpus=each["CPU"], num_gpus=each["GPU"], max_retries=1)
-    waiting, started, running = list(calls), list[Any](), list[Any]()
-    with tqdm(total=len(calls), desc=label, leave=False) as bar:
-        while waiting or running:
-            while waiting and len(running) < at_a_time:
-                started.append(task.remote(*waiting.pop(0)))
-                running.append(started[-1])
-            _, running = ray.wait(running)
-            bar.update()
-    return ray.get(started)
 
 
 def read_rows(shards: Sequence[str]) -> ray.data.Dataset:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from qaclims_ray.artifacts import artifact
-from qaclims_ray.compute import capacity, start, together, worker_resources
+from qaclims_ray.compute import capacity, start, worker_resources
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.data import stage as data_stage
@@ -25,6 +25,7 @@ from qaclims_ray.study import (
     split_experiment,
     trials,
 )
+from qaclims_ray.tasks import together
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.validate import validation
 

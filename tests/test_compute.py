@@ -8,7 +8,6 @@ from qaclims_ray.compute import (
     resuming,
     scaling,
     start,
-    together,
     trial_resources,
 )
 from qaclims_ray.sections.compute import Compute, Pool, Workers
@@ -67,26 +66,6 @@ def test_only_the_body_resumes(local_ray, tmp_path):
         assert context.checkpoint_config.id_column == "name"
         assert context.checkpoint_config.checkpoint_path == f"{target.work}/checkpoint"
     assert context.checkpoint_config is None
-
-
-def test_tasks_give_results_in_order_and_take_what_they_are_given(local_ray):
-    def taken(number):
-        assigned = ray.get_runtime_context().get_assigned_resources()
-        return number, assigned["CPU"]
-
-    found = together(taken, [(1,), (2,), (3,)], {"CPU": 0.5, "GPU": 0.0}, 2, "numbers")
-    assert found == [(1, 0.5), (2, 0.5), (3, 0.5)]
-
-
-def test_a_task_that_fails_stops_no_other(local_ray, tmp_path):
-    def write(number):
-        if number == 0:
-            raise ValueError("no")
-        (tmp_path / str(number)).touch()
-
-    with pytest.raises(ValueError, match="no"):
-        together(write, [(0,), (1,), (2,)], {"CPU": 1.0, "GPU": 0.0}, 1, "files")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2"]
 
 
 def test_a_trial_takes_what_its_process_takes_and_its_workers(local_ray):

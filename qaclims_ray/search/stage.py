@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from qaclims_ray.artifacts import Artifact, Built, artifact
-from qaclims_ray.compute import TrialResources, capacity, start, together, trial_resources
+from qaclims_ray.compute import TrialResources, capacity, start, trial_resources
 from qaclims_ray.config import Experiment
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.data import stage as data_stage
@@ -28,6 +28,7 @@ from qaclims_ray.search.tuner.stage import run_trials
 from qaclims_ray.search.walk import check_cams, choose_background, count_masks, write_walk
 from qaclims_ray.sections.tune import Refine
 from qaclims_ray.storage import absolute
+from qaclims_ray.tasks import together
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.validate import validation
 

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from qaclims_ray.compute import TrialResources, together
+from qaclims_ray.compute import TrialResources
 from qaclims_ray.config import Experiment
 from qaclims_ray.owner import acting_for
 from qaclims_ray.search.holdout import Split
@@ -17,6 +17,7 @@ from qaclims_ray.search.rows import TrialRow
 from qaclims_ray.search.trial import curve, finalist_experiment, score_choosing, seed_experiment
 from qaclims_ray.search.tuner.stage import NAME
 from qaclims_ray.storage import read_json, write_bytes, write_json
+from qaclims_ray.tasks import together
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.loop import DivergedError
 from qaclims_ray.validate import validation

@@ -5,7 +5,7 @@ and starts all unfinished trials at once. Each trial, restored or new, is added 
 scheduler: there the values of today replace them, and what is too many waits for its turn.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining
@@ -16,39 +16,28 @@ from qaclims_ray.sections.compute import Trials
 _BUSY = (Trial.PENDING, Trial.RUNNING)
 
 
-class Limits(NamedTuple):
-    """Of the trials of a search."""
-
-    each: dict[str, float]
-    """CPUs and GPUs of a trial's process."""
-    trials: Trials
-
-
 class Fifo(FIFOScheduler):
     """Trials in their order."""
 
-    def __init__(self, limits: Limits, **settings: Any) -> None:
+    def __init__(self, limits: Trials, **settings: Any) -> None:
         """`settings` are those of the scheduler that a subclass names beside this one."""
         super().__init__(**settings)
         self._limits = limits
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
         """Give a trial, its searcher and the time budget the values of today."""
-        limits = self._limits.trials
-        searcher = tune_controller.search_alg
+        limits, searcher = self._limits, tune_controller.search_alg
         getattr(searcher, "searcher", searcher).max_concurrent = limits.max_concurrent
         _renew_budget(tune_controller._tune_controller, limits.max_seconds)
         trial.max_failures = limits.max_failures
-        if trial.status == Trial.PENDING:
-            trial.update_resources(self._limits.each)
-            if self._num_busy(tune_controller) > limits.max_concurrent:
-                trial.set_status(Trial.PAUSED)
+        if self._num_busy(tune_controller) > limits.max_concurrent:  # with this one
+            trial.set_status(Trial.PAUSED)
         super().on_trial_add(tune_controller, trial)
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
         """The scheduler's choice, unless it waits and there is no room for it yet."""
         trial = super().choose_trial_to_run(tune_controller)
-        full = self._num_busy(tune_controller) >= self._limits.trials.max_concurrent
+        full = self._num_busy(tune_controller) >= self._limits.max_concurrent
         return None if trial is not None and trial.status == Trial.PAUSED and full else trial
 
     def _num_busy(self, tune_controller: Any) -> int:

@@ -23,7 +23,7 @@ from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, 
 from qaclims_ray.config import Experiment
 from qaclims_ray.owner import acting_for
 from qaclims_ray.progress import watch
-from qaclims_ray.search.limits.stage import Asha, Fifo, Limits, Pbt
+from qaclims_ray.search.limits.stage import Asha, Fifo, Pbt
 from qaclims_ray.search.rows import TrialRow, trial_row, with_front
 from qaclims_ray.search.space import most_epochs, perturbed, sample
 from qaclims_ray.search.trial import (
@@ -93,7 +93,7 @@ def _run(
         config=_param_space(tune),
         search_alg=_optuna(tune) if learns else None,
         num_samples=tune.num_trials if learns else 1,
-        scheduler=_scheduler(experiment, Limits(each, compute)),
+        scheduler=_scheduler(experiment),
         max_concurrent_trials=compute.max_concurrent,
         time_budget_s=compute.max_seconds,
         max_failures=compute.max_failures,
@@ -130,8 +130,8 @@ def _optuna(tune: Tune) -> OptunaSearch:
     return OptunaSearch(metric=list(tune.metrics), mode=modes, seed=tune.seed)
 
 
-def _scheduler(experiment: Experiment, limits: Limits) -> TrialScheduler:
-    tune = experiment.tune
+def _scheduler(experiment: Experiment) -> TrialScheduler:
+    tune, limits = experiment.tune, experiment.compute.tune
     if tune.scheduler == "asha":
         return Asha(
             limits,

@@ -40,17 +40,17 @@ def test_a_trial_whose_node_was_lost_goes_on_at_once(search):
 
 
 class Watch(JsonLoggerCallback):
-    """What runs at a time, and with which limits."""
+    """What runs or is about to, at a time, and with which limits."""
 
     peak = 0
     failures: ClassVar[set[int]] = set()
     cpus: ClassVar[set[float]] = set()
 
     def on_step_end(self, iteration, trials, **info):
-        running = [trial for trial in trials if trial.status == trial.RUNNING]
-        Watch.peak = max(Watch.peak, len(running))
+        busy = [trial for trial in trials if trial.status in (trial.PENDING, trial.RUNNING)]
+        Watch.peak = max(Watch.peak, len(busy))
         Watch.failures.update(trial.max_failures for trial in trials)
-        Watch.cpus.update(t.placement_group_factory.required_resources["CPU"] for t in running)
+        Watch.cpus.update(t.placement_group_factory.required_resources["CPU"] for t in busy)
 
 
 class Interrupt(JsonLoggerCallback):
