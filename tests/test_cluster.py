@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import pyarrow.parquet as pq
 import pytest
@@ -90,26 +91,35 @@ def _kill_group(process: subprocess.Popen) -> None:
         return
 
 
-def _start(run: Path | str, *more: str, job: str = "run_all") -> subprocess.Popen:
+class Job(NamedTuple):
+    """A job under way."""
+
+    process: subprocess.Popen
+    out: IO[str]
+    errors: IO[str]
+
+    def said(self, file: IO[str]) -> str:
+        file.seek(0)
+        return file.read()
+
+
+def _start(run: Path | str, *more: str, job: str = "run_all") -> Job:
     overrides = [f"{key}={json.dumps(value)}" for key, value in SMALL.items()]
     config = str(ROOT / "configs" / "demo.yaml")
     command = [sys.executable, f"jobs/{job}.py", "--config", config, f"run={run}"]
     environment = {**os.environ, **ENVIRONMENT}
     environment.pop("RAY_ADDRESS", None)
-    return subprocess.Popen(
-        [*command, *overrides, *more],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
+    # Files, as pipes fill up: Ray reports each lost node at length.
+    out, errors = (tempfile.TemporaryFile("w+") for _ in range(2))  # noqa: SIM115
+    process = subprocess.Popen(
+        [*command, *overrides, *more], cwd=ROOT, stdout=out, stderr=errors, env=environment
     )
+    return Job(process, out, errors)
 
 
-def _finish(process: subprocess.Popen) -> str:
-    out, errors = process.communicate(timeout=900)
-    assert process.returncode == 0, errors[-5000:]
-    return out
+def _finish(job: Job) -> str:
+    assert job.process.wait(timeout=900) == 0, job.said(job.errors)[-5000:]
+    return job.said(job.out)
 
 
 def _alone(run: Path) -> None:
@@ -170,8 +180,8 @@ def test_a_run_that_one_node_cannot_see_is_an_error_before_anything_starts(clust
         if node.poll() is not None:
             pytest.skip("this machine allows no mount namespaces")
         done = _start(hidden / "run", f"compute.address={cluster.address}", job="ingest")
-        _, errors = done.communicate(timeout=300)
-        assert done.returncode == 1
+        assert done.process.wait(timeout=300) == 1
+        errors = done.said(done.errors)
         assert f"run: {hidden}/run is not there on " in errors
         assert "(1 of 4 nodes): give run= a folder that all nodes share, or a URL" in errors
         assert "Traceback" not in errors
@@ -180,9 +190,9 @@ def test_a_run_that_one_node_cannot_see_is_an_error_before_anything_starts(clust
         _kill_group(node)
 
 
-def _wait_for(seen: Callable[[], bool], process: subprocess.Popen) -> None:
+def _wait_for(seen: Callable[[], bool], job: Job) -> None:
     while not seen():
-        assert process.poll() is None, process.communicate()[1][-5000:]
+        assert job.process.poll() is None, job.said(job.errors)[-5000:]
         time.sleep(0.05)
 
 
@@ -200,7 +210,7 @@ def _steps(run: Path, name: str) -> int:
 def test_a_node_may_die_in_every_stage(cluster, tmp_path):
     """In each a node with a GPU is lost, and replaced by a new one."""
     run = tmp_path / "run"
-    process = _start(run, f"compute.address={cluster.address}")
+    job = _start(run, f"compute.address={cluster.address}")
     lost = 1
     for name, progress in {
         "images": _blocks,
@@ -211,11 +221,11 @@ def test_a_node_may_die_in_every_stage(cluster, tmp_path):
         "cams": _blocks,
         "scores": _blocks,
     }.items():
-        _wait_for(lambda name=name, progress=progress: progress(run, name) > 0, process)
+        _wait_for(lambda name=name, progress=progress: progress(run, name) > 0, job)
         assert not (run / name / "_COMPLETE.json").exists()
         cluster.ask("kill", lost)
         lost = cluster.ask("add", 3, 1)
-    _finish(process)
+    _finish(job)
     _alone(tmp_path / "one")
     for name in ("images", "corpus", "pairs", "texts"):
         assert _tables(run, name) == _tables(tmp_path / "one", name), name
@@ -244,15 +254,15 @@ def test_an_elastic_training_grows_and_shrinks_with_the_cluster(cluster, tmp_pat
     recipe.append(optimiser + '{"kind": "sgd", "learning_rate": 0.001, "weight_decay": 0}')
     recipe.append("compute.train.checkpoint_every=null")
     elastic = [f"compute.address={cluster.address}", "compute.train.min_workers=1"]
-    process = _start(run, *recipe, *elastic, job="train_classifier")
-    _wait_for(lambda: _steps(run, "classifier") > 0, process)
+    job = _start(run, *recipe, *elastic, job="train_classifier")
+    _wait_for(lambda: _steps(run, "classifier") > 0, job)
     assert len(cluster.nodes_of("RayTrainWorker")) == 1
     second = cluster.ask("add", 3, 0)
-    _wait_for(lambda: len(cluster.nodes_of("RayTrainWorker")) == 2, process)
+    _wait_for(lambda: len(cluster.nodes_of("RayTrainWorker")) == 2, job)
     reached = _steps(run, "classifier")
-    _wait_for(lambda: _steps(run, "classifier") > reached + 24, process)
+    _wait_for(lambda: _steps(run, "classifier") > reached + 24, job)
     cluster.ask("kill", second)
-    _finish(process)
+    _finish(job)
     other = tmp_path / "other"
     alone = ["compute.num_cpus=5", "compute.object_store_megabytes=200", f'base=["{run}"]']
     _finish(_start(other, *recipe, *alone, job="train_classifier"))
