@@ -5,13 +5,14 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar
 
 import ray
 import ray.data
 import ray.train
 from ray.data.checkpoint import CheckpointConfig
+from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
 
 from qaclims_ray.artifacts import Artifact
@@ -202,7 +203,8 @@ def object_store_bytes() -> int:
 def on_each_node(look: Callable[..., _T], *arguments: Any) -> dict[str, _T]:
     """What a function finds on every node, by the node's address.
 
-    It takes no CPU, so that nodes without any are asked too.
+    It takes no CPU, so that nodes without any are asked too. A node that is lost meanwhile has no
+    answer.
     """
     asked = {
         f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})": ray.remote(look)
@@ -211,7 +213,11 @@ def on_each_node(look: Callable[..., _T], *arguments: Any) -> dict[str, _T]:
         for node in ray.nodes()
         if node["Alive"]
     }
-    return dict(zip(asked, ray.get(list(asked.values())), strict=True))
+    found: dict[str, _T] = {}
+    for name, answer in asked.items():
+        with suppress(NodeDiedError, TaskUnschedulableError, WorkerCrashedError):
+            found[name] = ray.get(answer)
+    return found
 
 
 def read_rows(shards: Sequence[str]) -> ray.data.Dataset:

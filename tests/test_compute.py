@@ -5,6 +5,7 @@ import ray.data
 from qaclims_ray.artifacts import Artifact
 from qaclims_ray.compute import (
     actor_pool,
+    on_each_node,
     resuming,
     scaling,
     start,
@@ -75,3 +76,16 @@ def test_a_trial_takes_what_its_process_takes_and_its_workers(local_ray):
     workers = {"train": {"num_workers": 2, "num_cpus": 1.5}, "tune": {"max_concurrent": 1}}
     own, worker, number = trial_resources(Compute.model_validate(workers))
     assert (own["CPU"], worker, number) == (0.01, {"CPU": 1.5, "GPU": 0.0}, 2)
+
+
+def test_a_node_that_is_lost_while_it_is_asked_has_no_answer(local_ray, monkeypatch):
+    (here,) = ray.nodes()
+    lost = {**here, "NodeID": "f" * len(here["NodeID"])}
+    monkeypatch.setattr(ray, "nodes", lambda: [lost, here])
+    (node,) = on_each_node(int, "7").items()
+    assert node == (f"{here['NodeManagerAddress']} ({here['NodeID'][:6]})", 7)
+
+
+def test_what_fails_on_a_node_is_raised(local_ray):
+    with pytest.raises(ValueError, match="invalid literal"):
+        on_each_node(int, "x")
