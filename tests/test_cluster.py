@@ -270,8 +270,9 @@ def test_an_elastic_training_grows_and_shrinks_with_the_cluster(cluster, tmp_pat
     _finish(_start(other, *recipe, *alone, job="train_classifier"))
     curve, expected = _curve(run), _curve(other)
     assert [row["step"] for row in curve] == list(range(1200))
-    assert [row["total"] for row in curve] == pytest.approx(
-        [row["total"] for row in expected], rel=0.01
+    # Of all workers together, as the losses in the log are those of the first.
+    assert [row["grad_norm"] for row in curve] == pytest.approx(
+        [row["grad_norm"] for row in expected], rel=1e-3
     )
 
 
