@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypedDict
 
+from qaclims_ray.meanwhile import meanwhile
 from qaclims_ray.storage import read_json, remove, write_json
 
 OWNER = "_owner.json"
@@ -63,15 +64,12 @@ def owning(folder: str) -> Generator[None]:
     """
     uri = f"{folder}/{OWNER}"
     _check_free(folder, read_json(uri))
-    done = threading.Event()
-    _sign(uri, _job.get())
-    thread = threading.Thread(target=_beat, args=(uri, _job.get(), done), daemon=True)
-    thread.start()
+    job = _job.get()
+    _sign(uri, job)
     try:
-        yield
+        with meanwhile(lambda done: _beat(uri, job, done)):
+            yield
     finally:
-        done.set()
-        thread.join()
         remove(uri)
 
 

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from qaclims_ray.meanwhile import meanwhile
+
 _SHARE_SPENT_COUNTING = 0.1
 
 
@@ -31,14 +33,13 @@ def watch(
         seconds: Least time between two questions; longer where answering takes long.
         detail: What more to show, given the seconds since the start.
     """
-    done = threading.Event()
     first = count()
     start = time.monotonic()
     with tqdm(
         total=total, initial=first, desc=label, unit=unit, leave=False, dynamic_ncols=True
     ) as bar:
 
-        def follow() -> None:
+        def follow(done: threading.Event) -> None:
             pause = seconds
             while not done.wait(pause):
                 asked = time.monotonic()
@@ -47,10 +48,5 @@ def watch(
                     bar.set_postfix_str(detail(asked - start))
                 pause = max(seconds, (time.monotonic() - asked) / _SHARE_SPENT_COUNTING)
 
-        thread = threading.Thread(target=follow, daemon=True)
-        thread.start()
-        try:
+        with meanwhile(follow):
             yield
-        finally:
-            done.set()
-            thread.join()

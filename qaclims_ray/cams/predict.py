@@ -1,6 +1,8 @@
 """CAMs of image rows by one network on one device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +28,34 @@ def load_net(model: str, backbone: str, num_classes: int) -> CamNet:
     net = build_cam_net(backbone, num_classes)
     net.load_state_dict(load(read_bytes(model)))
     return net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+def load_predictor(
+    model: str,
+    backbone: str,
+    num_classes: int,
+    cams: Mapping[str, Any],
+    max_pixels: int,
+    max_images: int,
+) -> Callable[[Sequence[ImageRow]], list[CamRow]]:
+    """What an actor does with its rows: `predict_cams` by a trained network (`load_net`).
+
+    Args:
+        model: As for `load_net`.
+        backbone: As for `load_net`.
+        num_classes: Background excluded.
+        cams: The section `cams` as plain data.
+        max_pixels: As for `predict_cams`.
+        max_images: As for `predict_cams`.
+    """
+    return partial(
+        predict_cams,
+        net=load_net(model, backbone, num_classes),
+        num_classes=num_classes,
+        cams=Cams.model_validate(cams),
+        max_pixels=max_pixels,
+        max_images=max_images,
+    )
 
 
 def predict_cams(

@@ -10,13 +10,12 @@ import pyarrow as pa
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.attempts import Attempt
-from qaclims_ray.cams.predict import load_net, predict_cams
+from qaclims_ray.cams.predict import load_predictor
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
 from qaclims_ray.data.labelled import labelled
 from qaclims_ray.data.stage import map_rows, publish_all
 from qaclims_ray.sections.compute import Pool
-from qaclims_ray.sections.scores import Cams
 from qaclims_ray.work import reopen
 
 
@@ -35,14 +34,7 @@ class CamPredictor:
         max_errors: int,
     ) -> None:
         self._attempt = Attempt(target, max_errors)
-        self._predict = partial(
-            predict_cams,
-            net=load_net(model, backbone, num_classes),
-            num_classes=num_classes,
-            cams=Cams.model_validate(cams),
-            max_pixels=max_pixels,
-            max_images=max_images,
-        )
+        self._predict = load_predictor(model, backbone, num_classes, cams, max_pixels, max_images)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """CAMs of a batch of images."""

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
 from qaclims_ray.attempts import Attempt, forget_deaths
-from qaclims_ray.cams.predict import load_net, predict_cams
+from qaclims_ray.cams.predict import load_predictor
 from qaclims_ray.cams.stage import whole_blocks
 from qaclims_ray.compute import start
 from qaclims_ray.config import Experiment
@@ -21,7 +21,6 @@ from qaclims_ray.data.stage import map_rows
 from qaclims_ray.evaluate import stage as evaluate_stage
 from qaclims_ray.evaluate.names import names_to_score
 from qaclims_ray.evaluate.rows import score_cams, unscored
-from qaclims_ray.sections.scores import Cams
 from qaclims_ray.storage import atomic_open, remove
 from qaclims_ray.tables import dataset
 from qaclims_ray.types import ImageRow, ScoreRow
@@ -47,14 +46,7 @@ class StreamScorer:
     ) -> None:
         self._attempt = Attempt(target, max_errors)
         self._names = frozenset(names)
-        self._predict = partial(
-            predict_cams,
-            net=load_net(model, backbone, num_classes),
-            num_classes=num_classes,
-            cams=Cams.model_validate(cams),
-            max_pixels=max_pixels,
-            max_images=max_images,
-        )
+        self._predict = load_predictor(model, backbone, num_classes, cams, max_pixels, max_images)
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
 
     def __call__(self, images: pa.Table) -> pa.Table:

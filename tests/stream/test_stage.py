@@ -40,7 +40,7 @@ def test_the_same_in_this_process(demo_run, fresh):
 
 
 def test_scoring_here_that_was_stopped_is_no_images_fault(fresh, monkeypatch):
-    monkeypatch.setattr(stage, "predict_cams", _interrupt)
+    monkeypatch.setattr("qaclims_ray.cams.predict.predict_cams", _interrupt)
     for _ in range(MAX_DEATHS):
         with pytest.raises(KeyboardInterrupt):
             stage.run_here(fresh)

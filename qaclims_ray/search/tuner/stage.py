@@ -21,6 +21,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, own_artifact
 from qaclims_ray.config import Experiment
+from qaclims_ray.meanwhile import meanwhile
 from qaclims_ray.owner import acting_for
 from qaclims_ray.progress import watch
 from qaclims_ray.search.limits.stage import Asha, Fifo, Pbt
@@ -231,20 +232,14 @@ def _load(optimiser: Optimiser) -> State | None:
 @contextmanager
 def _reporting(experiment: Experiment, report: Callable[..., None]) -> Generator[None]:
     """Report each epoch but the last as the workers of Ray Train score it."""
-    done = threading.Event()
     network, last = own_artifact(experiment, "cam_net").uri, experiment.train.ritc.epochs
 
-    def follow() -> None:
+    def follow(done: threading.Event) -> None:
         reported = 0
         while not done.wait(_LOOK_EVERY):
             for scores in scored_in(network)[reported : last - 1]:
                 reported += 1
                 report(reported, scores)
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with meanwhile(follow):
         yield
-    finally:
-        done.set()
-        thread.join()
