@@ -9,9 +9,8 @@ Complete trials are skipped. Writes table.md and table.json into the study's `ru
 import argparse
 
 from qaclims_ray.cli import run_job
-from qaclims_ray.overrides import parse_overrides
-from qaclims_ray.study import load_study
-from qaclims_ray.tune import run_study
+from qaclims_ray.config.overrides import parse_overrides
+from qaclims_ray.search.ablation import load_study, run_study
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ ray job submit --working-dir . -- python jobs/build_corpus.py --config configs/v
 
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.corpus import stage
-from qaclims_ray.preflight.stage import check
+from qaclims_ray.preflight.check import check
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ Reads `images` and `corpus`; needs no Ray.
 """
 
 from qaclims_ray.cli import parse, run_job
-from qaclims_ray.corpus import survey
+from qaclims_ray.corpus.stats import survey
 
 
 def main() -> None:

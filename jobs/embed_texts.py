@@ -6,7 +6,7 @@ ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/vo
 
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.corpus import stage
-from qaclims_ray.preflight.stage import check
+from qaclims_ray.preflight.check import check
 
 
 def main() -> None:

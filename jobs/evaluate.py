@@ -11,8 +11,8 @@ class index + 1 for each image that has ground truth; the result goes to `mask_s
 
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.evaluate import stage as evaluate
-from qaclims_ray.preflight.stage import check
-from qaclims_ray.stream import stage as scores
+from qaclims_ray.evaluate import stream as scores
+from qaclims_ray.preflight.check import check
 
 
 def main() -> None:

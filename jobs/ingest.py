@@ -6,11 +6,11 @@ ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.y
 --retry-errors loads those images that failed in a complete artifact, and no others.
 """
 
-from qaclims_ray.artifacts import artifact
 from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.data import stage
-from qaclims_ray.data.facts import describe
-from qaclims_ray.preflight.stage import check
+from qaclims_ray.ingest import stage
+from qaclims_ray.ingest.facts import describe
+from qaclims_ray.preflight.check import check
+from qaclims_ray.run.artifact import artifact
 
 
 def main() -> None:

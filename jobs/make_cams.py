@@ -8,7 +8,7 @@ ray job submit --working-dir . -- python jobs/make_cams.py --config configs/voc1
 
 from qaclims_ray.cams import stage
 from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.preflight.stage import check
+from qaclims_ray.preflight.check import check
 
 
 def main() -> None:

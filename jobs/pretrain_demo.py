@@ -7,7 +7,7 @@ import argparse
 import logging
 from pathlib import Path
 
-from qaclims_ray.demo.pretrain import RECIPES, pretrain
+from qaclims_ray.demo.pretrain.recipes import RECIPES, pretrain
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)

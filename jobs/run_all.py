@@ -10,13 +10,13 @@ from functools import partial
 from qaclims_ray.cams import stage as cams
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.corpus import stage as corpus
-from qaclims_ray.data import stage as data
 from qaclims_ray.evaluate import stage as evaluate
-from qaclims_ray.preflight.stage import artifacts_until, check
+from qaclims_ray.evaluate import stream as scores
+from qaclims_ray.ingest import stage as data
+from qaclims_ray.preflight.check import artifacts_until, check
 from qaclims_ray.report import page as report
-from qaclims_ray.stream import stage as scores
 from qaclims_ray.train import stage as train
-from qaclims_ray.validate import validation
+from qaclims_ray.train.scorer import validation
 
 
 def main() -> None:

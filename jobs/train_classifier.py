@@ -8,9 +8,9 @@ Reads `images`. Interrupted, the same command goes on from the last checkpoint.
 """
 
 from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.preflight.stage import check
+from qaclims_ray.preflight.check import check
 from qaclims_ray.train import stage
-from qaclims_ray.validate import validation
+from qaclims_ray.train.scorer import validation
 
 
 def main() -> None:

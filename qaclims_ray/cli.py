@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from qaclims_ray.config import Experiment, load
-from qaclims_ray.overrides import parse_overrides
-from qaclims_ray.sections.base import Section
-from qaclims_ray.storage import shown
+from qaclims_ray.config.base import Section
+from qaclims_ray.config.experiment import Experiment, load
+from qaclims_ray.config.overrides import parse_overrides
+from qaclims_ray.storage.files import shown
 
 _EPILOG = """\
 Values are resolved as: class default < YAML file < key=value. Keys are dotted, values YAML:

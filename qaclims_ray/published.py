@@ -8,19 +8,20 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load, save, save_file
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.attempts import Attempt, forget_deaths
-from qaclims_ray.config import Experiment
-from qaclims_ray.config import load as load_config
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.experiment import load as load_config
+from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.corpus.published import convert, read_published
 from qaclims_ray.model import checkpoints
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.clip import load_clip, save_clip
 from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
-from qaclims_ray.overrides import parse_overrides
-from qaclims_ray.storage import atomic_open, read_bytes, remove, write_bytes
-from qaclims_ray.tables import dataset, publish
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.faults import Attempt, forget_deaths
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.tables import dataset, publish
+from qaclims_ray.storage.files import atomic_open, read_bytes, remove, write_bytes
 from qaclims_ray.train.networks import MODEL
 from qaclims_ray.types import CorpusRow, ImageRow
 

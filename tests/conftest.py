@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.config import Experiment, load
+from qaclims_ray.config.experiment import Experiment, load
 
 ROOT = Path(__file__).parents[1]
 
@@ -77,8 +77,8 @@ def local_ray() -> Iterator[None]:
     """A Ray of this session's own; more logical CPUs than cores, as waiting actors hold some."""
     import ray
 
-    from qaclims_ray.compute import start
-    from qaclims_ray.sections.compute import Compute
+    from qaclims_ray.cluster.session import start
+    from qaclims_ray.config.compute import Compute
 
     # Below a short folder of its own: socket paths are limited to 107 characters.
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
@@ -95,8 +95,8 @@ def demo_run(
     """A demo run with all artifacts complete; read only."""
     from qaclims_ray.cams import stage as cams
     from qaclims_ray.corpus import stage as corpus
-    from qaclims_ray.data import stage as data
     from qaclims_ray.evaluate import stage as evaluate
+    from qaclims_ray.ingest import stage as data
     from qaclims_ray.train import stage as train
 
     experiment = make_experiment(tmp_path_factory.mktemp("demo"))

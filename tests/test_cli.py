@@ -2,9 +2,9 @@ import pytest
 import yaml
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
-from qaclims_ray.attempts import StageError
 from qaclims_ray.cli import describe, explain, parse, run_job
-from qaclims_ray.config import Experiment, load
+from qaclims_ray.config.experiment import Experiment, load
+from qaclims_ray.run.faults import StageError
 
 
 def test_a_jobs_own_options_take_values_and_are_in_its_help(demo_config, capsys):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qaclims_ray.config import Experiment, dump, load
+from qaclims_ray.config.experiment import Experiment, dump, load
 from qaclims_ray.preflight.estimate import count, estimate
-from qaclims_ray.study import Study, load_study, trials
+from qaclims_ray.search.ablation import Study, load_study, trials
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").glob("*.yaml"))

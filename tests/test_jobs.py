@@ -12,9 +12,9 @@ import pyarrow.dataset as pads
 import pytest
 import yaml
 
-from qaclims_ray.config import Experiment, dump
+from qaclims_ray.config.experiment import Experiment, dump
+from qaclims_ray.config.overrides import flatten
 from qaclims_ray.demo.voc import write_voc
-from qaclims_ray.overrides import flatten
 
 ROOT = Path(__file__).parents[1]
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))

@@ -11,15 +11,15 @@ import torch
 from safetensors.torch import load_file, save
 
 from qaclims_ray import published
-from qaclims_ray.artifacts import Built, artifact, make
-from qaclims_ray.attempts import MAX_DEATHS
-from qaclims_ray.config import load
+from qaclims_ray.config.experiment import load
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import from_published_cam, to_published_cam
 from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
-from qaclims_ray.storage import atomic_open, write_bytes
-from qaclims_ray.tables import read_table
+from qaclims_ray.run.artifact import Built, artifact, make
+from qaclims_ray.run.faults import MAX_DEATHS
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import atomic_open, write_bytes
 from qaclims_ray.types import SCHEMAS
 
 ROOT = Path(__file__).parents[1]

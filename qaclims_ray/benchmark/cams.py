@@ -10,8 +10,8 @@ from torch.nn import functional as F
 
 from qaclims_ray.benchmark.measure import Way, Ways
 from qaclims_ray.benchmark.sizes import Sizes, labels
-from qaclims_ray.cams.multiscale import SCALES, multiscale_cams, resize_images
 from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.multiscale import SCALES, multiscale_cams, resize_images
 
 
 @torch.no_grad()

@@ -5,9 +5,9 @@ from typing import NamedTuple
 
 from qaclims_ray.benchmark.measure import Timing
 from qaclims_ray.benchmark.sizes import PAIRS_PER_IMAGE
+from qaclims_ray.config.train import Classifier, Ritc
 from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
-from qaclims_ray.data import coco14, voc12
-from qaclims_ray.sections.train import Classifier, Ritc
+from qaclims_ray.ingest import coco14, voc12
 
 
 class DataSet(NamedTuple):

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from qaclims_ray.benchmark.measure import Kind, Way, Ways
 from qaclims_ray.benchmark.sizes import Sizes, clip_config, labels
+from qaclims_ray.config.train import Fit, Optimiser
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.clip import MaskPromptedClip
 from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
 from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.model.regions import Pairs, region_views, select_pairs
 from qaclims_ray.model.texts import PairFeatures
-from qaclims_ray.sections.train import Fit, Optimiser
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.fit import Fitter, Task
 from qaclims_ray.train.ritc import ritc_losses

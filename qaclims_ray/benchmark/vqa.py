@@ -12,7 +12,7 @@ from transformers import BlipConfig, BlipForQuestionAnswering
 
 from qaclims_ray.benchmark.measure import Kind, Way, Ways
 from qaclims_ray.benchmark.sizes import Sizes, num_pairs
-from qaclims_ray.corpus import blip
+from qaclims_ray.corpus.engines import blip
 
 ENC, DEC, SEP = 30523, 30522, 102
 LENGTHS = (8, 8, 7, 7, 8, 8, 6, 6, 6, 6, 7, 8, 8, 7, 7, 7)

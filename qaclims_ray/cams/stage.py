@@ -4,22 +4,22 @@ Reads `images` and `cam_net` (or `classifier`); writes `cams` (or `baseline_cams
 """
 
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.attempts import Attempt
-from qaclims_ray.cams.predict import load_predictor
-from qaclims_ray.compute import start
-from qaclims_ray.config import Experiment
-from qaclims_ray.data.labelled import labelled
-from qaclims_ray.data.stage import map_rows, publish_all
-from qaclims_ray.sections.compute import Pool
-from qaclims_ray.work import reopen
+from qaclims_ray.cluster.maps import map_actor, publish_all, whole_blocks
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.cams import Cams
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.model.predictor import CamPredictor as Predictor
+from qaclims_ray.model.predictor import load_cam_net
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.blocks import reopen
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.images import class_names, labelled
 
 
-class CamPredictor:
+class CamMaker:
     """Ray Data actor: one CAM network on one device; image rows in, CAM rows out."""
 
     def __init__(
@@ -27,14 +27,16 @@ class CamPredictor:
         model: str,
         backbone: str,
         num_classes: int,
-        cams: dict[str, Any],
+        cams: Cams,
         max_pixels: int,
         max_images: int,
         target: Artifact,
         max_errors: int,
     ) -> None:
         self._attempt = Attempt(target, max_errors)
-        self._predict = load_predictor(model, backbone, num_classes, cams, max_pixels, max_images)
+        net = load_cam_net(model, backbone, num_classes)
+        predictor = Predictor(net, **cams.fusion(), max_images=max_images)
+        self._predict = partial(predictor.predict_rows, max_pixels=max_pixels)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """CAMs of a batch of images."""
@@ -68,14 +70,6 @@ def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
     return "\n".join(lines)
 
 
-def whole_blocks(pool: Pool) -> Pool:
-    """The pool with actors that get whole blocks, to find more images of equal size in them.
-
-    `batch_size` then bounds what the network sees at a time, not what an actor is handed.
-    """
-    return pool.model_copy(update={"batch_size": max(pool.batch_size, pool.block_rows)})
-
-
 def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
     images, net = artifact(experiment, "images"), artifact(experiment, network)
     num_images = images.require()["rows"]
@@ -83,16 +77,16 @@ def _predict(experiment: Experiment, network: str, target: Artifact) -> Built:
     labelled(images)
     start(experiment.compute)
     pool = experiment.compute.cams
-    map_rows(
+    map_actor(
         images.shards(),
         ["name", "image", "height", "width", "labels"],
         target,
-        CamPredictor,
+        CamMaker,
         {
             "model": f"{net.uri}/model.safetensors",
             "backbone": experiment.model.backbone,
             "num_classes": len(class_names(images)),
-            "cams": experiment.cams.model_dump(),
+            "cams": experiment.cams,
             "max_pixels": experiment.data.max_pixels,
             "max_images": pool.batch_size,
             "target": target,

@@ -5,8 +5,8 @@ from typing import TypedDict
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.questions import templates_of
-from qaclims_ray.sections.corpus import Questions
 
 
 class Account(TypedDict):

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from qaclims_ray.corpus.flat import titles
+from qaclims_ray.config.corpus import Questions
+from qaclims_ray.corpus.engines.base import Engine
 from qaclims_ray.corpus.questions import ask, lemma, templates_of
-from qaclims_ray.corpus.vqa import Engine
-from qaclims_ray.data.decoded import DecodedRow, images_of
-from qaclims_ray.sections.corpus import Questions
-from qaclims_ray.tables import Rows
+from qaclims_ray.corpus.stats.flat import titles
+from qaclims_ray.images.decoded import DecodedRow, images_of
+from qaclims_ray.run.tables import Rows
 from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind
 
 

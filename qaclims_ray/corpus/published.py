@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qaclims_ray.corpus.questions import ask
-from qaclims_ray.data.pickles import read_dictionary
+from qaclims_ray.storage.pickles import read_dictionary
 from qaclims_ray.types import Answer, CorpusRow, Kind
 
 PublishedCorpus = Mapping[str, Any]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from lemminflect import getLemma
 
-from qaclims_ray.sections.corpus import Questions
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.types import Kind
 
 FOREGROUND_QUESTIONS = (

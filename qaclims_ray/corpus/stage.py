@@ -10,25 +10,25 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.attempts import Attempt
-from qaclims_ray.compute import start
-from qaclims_ray.config import Experiment, resolve
+from qaclims_ray.cluster.maps import map_actor, publish_all
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.corpus import Questions
+from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.account import account
 from qaclims_ray.corpus.ask import answer_all
-from qaclims_ray.corpus.engines import build_engine
+from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.corpus.vllm.stage import ask_prompts
-from qaclims_ray.data.decoded import decode_table
-from qaclims_ray.data.stage import map_rows, publish_all
-from qaclims_ray.data.written import num_elements
+from qaclims_ray.corpus.vllm_stage import ask_prompts
+from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.parquet import write_parquet
-from qaclims_ray.sections.corpus import Questions
-from qaclims_ray.tables import dataset, read_errors, read_table
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.blocks import num_elements, reopen
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.tables import dataset, read_errors, read_table
+from qaclims_ray.storage.parquet import write_parquet
 from qaclims_ray.types import SCHEMAS, TextRow
-from qaclims_ray.work import reopen
 
 _TEXTS = "texts.parquet"
 """File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
@@ -137,7 +137,7 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
 
 
 def _ask_images(experiment: Experiment, images: Artifact, target: Artifact) -> None:
-    map_rows(
+    map_actor(
         images.shards(),
         ["name", "image", "labels"],
         target,
@@ -194,7 +194,7 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
     num_texts: int = pairs.require()["facts"]["texts"]
     start(experiment.compute)
     clip = experiment.model.clip
-    map_rows(
+    map_actor(
         [f"{pairs.uri}/{_TEXTS}"],
         ["text"],
         target,

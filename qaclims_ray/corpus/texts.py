@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 
+from qaclims_ray.config.corpus import Corpus
 from qaclims_ray.corpus.questions import (
     background_texts,
     expected_names,
     foreground_text,
     names_class,
 )
-from qaclims_ray.sections.corpus import Corpus
 from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind, PairsRow, TextPair
 
 

@@ -10,7 +10,7 @@ from PIL import Image as PilImage
 from tqdm import tqdm
 
 from qaclims_ray.demo.world import SIZE, Example, make_example
-from qaclims_ray.palette import voc_palette
+from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.types import LabelMap
 
 

@@ -5,13 +5,13 @@ from typing import cast
 
 import numpy as np
 
-from qaclims_ray.artifacts import Artifact
-from qaclims_ray.data.images import decode_mask
-from qaclims_ray.evaluate.confusion import Overlap, levels
-from qaclims_ray.evaluate.score import full_size
-from qaclims_ray.evaluate.tally import Tally, tally
-from qaclims_ray.storage import read_bytes
-from qaclims_ray.tables import dataset
+from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.metrics.confusion import Overlap, levels
+from qaclims_ray.metrics.counts import Tally, tally
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.tables import dataset
+from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, ScoreRow
 
 _BATCH = 256

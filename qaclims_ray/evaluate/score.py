@@ -5,14 +5,12 @@ from itertools import islice
 from typing import Any, TypedDict
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
 
-from qaclims_ray.config import Experiment
-from qaclims_ray.evaluate.bootstrap import interval, resample
-from qaclims_ray.evaluate.confusion import (
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.metrics.bootstrap import interval, resample
+from qaclims_ray.metrics.confusion import (
     Overlap,
     best_threshold,
     false_foreground,
@@ -24,9 +22,8 @@ from qaclims_ray.evaluate.confusion import (
     precision,
     recall,
 )
-from qaclims_ray.evaluate.names import num_unreadable
-from qaclims_ray.evaluate.tally import Tally, dense
-from qaclims_ray.types import CamRow
+from qaclims_ray.metrics.counts import Tally, dense
+from qaclims_ray.run.images import num_unreadable
 
 SCORES = "scores.json"
 
@@ -79,16 +76,6 @@ class Scores(TypedDict):
     """At the threshold of the highest mIoU, which the ground truth chose."""
     fixed: Figures
     """At `evaluate.threshold`, or the threshold nearest to it."""
-
-
-def full_size(row: CamRow) -> Float[np.ndarray, "N H W"]:
-    """An image's CAMs at the size of the image (bilinear, as the published strided maps are)."""
-    shape = (len(row["classes"]), row["cam_height"], row["cam_width"])
-    cams = np.frombuffer(row["cam"], np.float16).reshape(shape).astype(np.float32)
-    size = (row["height"], row["width"])
-    if shape[1:] == size or not row["classes"]:
-        return np.resize(cams, (shape[0], *size))
-    return F.interpolate(torch.from_numpy(cams)[None], size, mode="bilinear")[0].numpy()
 
 
 def report_scores(

@@ -10,17 +10,17 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make
-from qaclims_ray.attempts import Attempt
-from qaclims_ray.compute import actor_pool, read_rows, start
-from qaclims_ray.config import Experiment
-from qaclims_ray.data.stage import map_rows, publish_all
-from qaclims_ray.evaluate.names import check_there, names_in, names_to_score
+from qaclims_ray.cluster.maps import actor_pool, map_actor, publish_all, read_rows
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.rows import Tallies, score_cams, score_label_map, unpack
 from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
-from qaclims_ray.evaluate.table import text_table
-from qaclims_ray.storage import absolute, read_json, write_json
-from qaclims_ray.tables import look_up, read_table
+from qaclims_ray.evaluate.text import text_table
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
+from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.storage.files import absolute, read_json, write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
 _LABELS = {"baseline_scores": "baseline CAM", "scores": "QA-CLIMS"}
@@ -197,7 +197,7 @@ def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
         "target": target,
         "max_errors": experiment.data.max_errors,
     }
-    map_rows(
+    map_actor(
         cams.shards(),
         SCHEMAS[cams_name].names,
         target,

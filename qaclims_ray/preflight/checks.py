@@ -5,10 +5,18 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from qaclims_ray.config import Experiment
+from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.preflight.estimate import Counts
 from qaclims_ray.preflight.models import model_paths
-from qaclims_ray.storage import absolute, exists, is_local, read_bytes, remove, shown, write_bytes
+from qaclims_ray.storage.files import (
+    absolute,
+    exists,
+    is_local,
+    read_bytes,
+    remove,
+    shown,
+    write_bytes,
+)
 
 _PACKAGED = "runtime_resources"
 """Part of the path of the copy of a working directory that Ray gives a submitted job."""

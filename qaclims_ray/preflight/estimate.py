@@ -5,13 +5,13 @@ from typing import NamedTuple
 
 import torch
 
-from qaclims_ray.artifacts import artifact
-from qaclims_ray.config import Experiment
+from qaclims_ray.config.data import Demo
+from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.account import num_templates
-from qaclims_ray.data.facts import published_counts
+from qaclims_ray.ingest.facts import published_counts
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.sections.data import Demo
-from qaclims_ray.storage import size
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.storage.files import size
 from qaclims_ray.train.loop import batches_per_step, num_steps, section
 
 _ANSWER_BYTES = 40

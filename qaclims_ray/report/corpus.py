@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from qaclims_ray.corpus.flat import titles
-from qaclims_ray.corpus.stats import backgrounds, first, frequencies, numbers
-from qaclims_ray.corpus.tally import Tally, labels_of
+from qaclims_ray.corpus.stats.counts import Tally, labels_of
+from qaclims_ray.corpus.stats.figures import backgrounds, first, frequencies, numbers
+from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.report.charts import heat_map
 
 _NUM_COMMON = 6

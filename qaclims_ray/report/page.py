@@ -13,21 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qaclims_ray.artifacts import Artifact, Manifest, artifact
-from qaclims_ray.config import Experiment, dump
-from qaclims_ray.corpus.flat import titles
-from qaclims_ray.corpus.tally import count
+from qaclims_ray.config.experiment import Experiment, dump
+from qaclims_ray.corpus.stats.counts import count
+from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.evaluate.score import SCORES, Scores
-from qaclims_ray.recipes import RECIPES
 from qaclims_ray.report.answers import pair_card
 from qaclims_ray.report.corpus import corpus_summary
-from qaclims_ray.report.pictures import (
-    choose_images,
-    data_uri,
-    panels,
-    picture_grid,
-    thumbnails,
-)
+from qaclims_ray.report.pictures import choose_images, data_uri, panels, picture_grid, thumbnails
 from qaclims_ray.report.scores import (
     STYLES,
     class_bars,
@@ -38,15 +30,11 @@ from qaclims_ray.report.scores import (
     training_log,
 )
 from qaclims_ray.report.search import search_summary
-from qaclims_ray.report.stages import (
-    error_list,
-    failed_rows,
-    stage_table,
-    total_seconds,
-    versions,
-)
-from qaclims_ray.storage import absolute, read_json, write_bytes
-from qaclims_ray.tables import dataset, look_up
+from qaclims_ray.report.stages import error_list, failed_rows, stage_table, total_seconds, versions
+from qaclims_ray.run.artifact import Artifact, Manifest, artifact
+from qaclims_ray.run.graph import RECIPES
+from qaclims_ray.run.tables import dataset, look_up
+from qaclims_ray.storage.files import absolute, read_json, write_bytes
 from qaclims_ray.types import TextPair
 
 _NUM_PANELS = 12

@@ -13,13 +13,14 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image as pil
 
-from qaclims_ray.artifacts import Artifact, artifact
-from qaclims_ray.config import Experiment
-from qaclims_ray.data.images import decode, decode_mask
-from qaclims_ray.evaluate.score import SCORES, full_size
-from qaclims_ray.palette import voc_palette
-from qaclims_ray.storage import read_json
-from qaclims_ray.tables import look_up, read_table
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.evaluate.score import SCORES
+from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.palette import voc_palette
+from qaclims_ray.images.transforms import decode, decode_mask
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.storage.files import read_json
 from qaclims_ray.types import BACKGROUND, SCHEMAS, CamRow, Image, ImageRow
 
 COLOUR_MAP = "inferno"

@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from qaclims_ray.artifacts import Artifact
 from qaclims_ray.evaluate.score import Scores
 from qaclims_ray.report.charts import SMALL, Line, Mark, binned, line_chart
-from qaclims_ray.storage import find, read_bytes
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.storage.files import find, read_bytes
 
 STYLES = {"baseline_scores": "baseline", "scores": "ours"}
 """Class of the style sheet of each artifact's curves."""

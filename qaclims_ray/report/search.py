@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qaclims_ray.config import Experiment
+from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.report.charts import Line, Mark, line_chart
 from qaclims_ray.report.trials import (
     curves,
@@ -19,10 +19,10 @@ from qaclims_ray.report.trials import (
 )
 from qaclims_ray.search.results import DEFAULT, FINALISTS, Finalist
 from qaclims_ray.search.rows import TrialRow, read_trials
-from qaclims_ray.search.seeds import SEEDS, SeedChoice
 from qaclims_ray.search.space import Space
+from qaclims_ray.search.thresholds import SEEDS, SeedChoice
 from qaclims_ray.search.walk import WALK, WalkChoice
-from qaclims_ray.storage import absolute, read_json
+from qaclims_ray.storage.files import absolute, read_json
 
 _CURVES = 20
 """Trials whose curves are drawn, the best ones."""

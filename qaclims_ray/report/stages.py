@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from qaclims_ray.artifacts import ERRORS, Artifact, Manifest
-from qaclims_ray.tables import read_table
+from qaclims_ray.run.artifact import ERRORS, Artifact, Manifest
+from qaclims_ray.run.tables import read_table
 
 _NUMBERS = ("rows", "errors", "seconds", "rows/s")
 

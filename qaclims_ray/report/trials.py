@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qaclims_ray.config.search import Domain
 from qaclims_ray.report.charts import SMALL, Line, Mark, line_chart
 from qaclims_ray.search.rows import TrialRow
 from qaclims_ray.search.space import Space
-from qaclims_ray.sections.tune import Domain
 
 _WIDTH, _HEIGHT, _TOP, _BOTTOM, _SIDE = 820, 260, 34, 24, 60
 _DOT_LEFT, _DOT_BOTTOM = 46, 36

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Sequence
 
-from qaclims_ray.config import Experiment
-from qaclims_ray.evaluate.names import names_to_score
-from qaclims_ray.storage import read_bytes, write_bytes
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.run.images import names_to_score
+from qaclims_ray.storage.files import read_bytes, write_bytes
 
 CHOOSING = "choosing.txt"
 HELD_OUT = "held_out.txt"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+from qaclims_ray.config.search import Domain
 from qaclims_ray.search.rows import TrialRow
 from qaclims_ray.search.space import Space
-from qaclims_ray.sections.tune import Domain
 
 _MIN_TRIALS = 8
 """Fewer say nothing about the importance of a key."""

@@ -12,15 +12,15 @@ from typing import NamedTuple, TypedDict
 
 import numpy as np
 
-from qaclims_ray.artifacts import Artifact
-from qaclims_ray.config import Experiment, dump
-from qaclims_ray.overrides import Tree, flatten
-from qaclims_ray.recipes import recipe
+from qaclims_ray.config.experiment import Experiment, dump
+from qaclims_ray.config.overrides import Tree, flatten
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.graph import recipe
 from qaclims_ray.search.holdout import HELD_OUT
 from qaclims_ray.search.importance import importance
 from qaclims_ray.search.rows import TrialRow, write_trials
 from qaclims_ray.search.trial import Candidate
-from qaclims_ray.storage import absolute, write_bytes, write_json
+from qaclims_ray.storage.files import absolute, write_bytes, write_json
 
 FINALISTS = "finalists.json"
 BEST = "best.yaml"

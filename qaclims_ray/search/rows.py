@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from jaxtyping import Bool, Float
 
-from qaclims_ray.config import Experiment
-from qaclims_ray.overrides import Tree
-from qaclims_ray.parquet import read_parquet, write_parquet
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
+from qaclims_ray.config.search import Domain
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.trial import CURVE, OVERRIDES, scored_in
-from qaclims_ray.sections.tune import Domain
-from qaclims_ray.storage import atomic_open, read_json
+from qaclims_ray.storage.files import atomic_open, read_json
+from qaclims_ray.storage.parquet import read_parquet, write_parquet
 
 TRIALS = "trials.parquet"
 

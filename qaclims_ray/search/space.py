@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from qaclims_ray.config import Experiment
-from qaclims_ray.overrides import Tree
-from qaclims_ray.recipes import RECIPES
-from qaclims_ray.sections.tune import Domain, Tune
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
+from qaclims_ray.config.search import Domain, Tune
+from qaclims_ray.run.graph import RECIPES
 
 SHARED = ("images", "corpus", "pairs", "texts", "classifier")
 """Artifacts that all trials read and none makes."""

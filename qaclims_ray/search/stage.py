@@ -12,25 +12,26 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from qaclims_ray.artifacts import Artifact, Built, artifact
-from qaclims_ray.compute import TrialResources, capacity, start, trial_resources
-from qaclims_ray.config import Experiment
+from qaclims_ray.cluster.session import capacity, start
+from qaclims_ray.cluster.tasks import together
+from qaclims_ray.cluster.training import TrialResources, trial_resources
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.search import Refine
 from qaclims_ray.corpus import stage as corpus_stage
-from qaclims_ray.data import stage as data_stage
-from qaclims_ray.owner import owning
-from qaclims_ray.preflight import stage as preflight_stage
+from qaclims_ray.ingest import stage as data_stage
+from qaclims_ray.preflight import check as preflight_stage
+from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.lease import owning
 from qaclims_ray.search import space
-from qaclims_ray.search.finalists.stage import compare
+from qaclims_ray.search.finalists import compare
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact, winner, write_results
-from qaclims_ray.search.seeds import search_seeds
-from qaclims_ray.search.tuner.stage import run_trials
+from qaclims_ray.search.thresholds import search_seeds
+from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.search.walk import check_cams, choose_background, count_masks, write_walk
-from qaclims_ray.sections.tune import Refine
-from qaclims_ray.storage import absolute
-from qaclims_ray.tasks import together
+from qaclims_ray.storage.files import absolute
 from qaclims_ray.train import stage as train_stage
-from qaclims_ray.validate import validation
+from qaclims_ray.train.scorer import validation
 
 _CHUNK = 32
 """Images whose masks are made by one task."""

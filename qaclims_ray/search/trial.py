@@ -9,26 +9,20 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from qaclims_ray.artifacts import artifact, class_names
-from qaclims_ray.cams.predict import load_net, predict_cams
-from qaclims_ray.config import Experiment
-from qaclims_ray.data.images import decode_mask
-from qaclims_ray.evaluate.confusion import (
-    best_threshold,
-    mean,
-    mean_iou,
-    precision,
-    recall,
-    sweep,
-)
-from qaclims_ray.evaluate.score import full_size
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.train import Fit, Optimiser
+from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.metrics.confusion import best_threshold, mean, mean_iou, precision, recall, sweep
 from qaclims_ray.model.cam_net import CamNet
+from qaclims_ray.model.predictor import CamPredictor, load_cam_net
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.tables import look_up
 from qaclims_ray.search.holdout import CHOOSING, read_names
-from qaclims_ray.sections.train import Fit, Optimiser
-from qaclims_ray.storage import find, read_bytes, write_json
-from qaclims_ray.tables import look_up
+from qaclims_ray.storage.files import find, read_bytes, write_json
 from qaclims_ray.train.loop import Place, State, train
-from qaclims_ray.train.table import map_rows, training_rows, write_rows
+from qaclims_ray.train.rows import open_rows, save_rows, training_rows
 from qaclims_ray.train.validation import MODEL
 from qaclims_ray.types import ImageRow
 
@@ -105,8 +99,8 @@ def train_here(experiment: Experiment, place: Place) -> int:
     """Train RITC in this process; return the number of images."""
     rows = training_rows(experiment, "cam_net")
     with tempfile.TemporaryDirectory() as folder:
-        write_rows(rows, Path(folder, "rows"))
-        table = map_rows(Path(folder, "rows"))
+        save_rows(rows, Path(folder, "rows"))
+        table = open_rows(Path(folder, "rows"))
     names = class_names(artifact(experiment, "images"))
     train(experiment, "cam_net", table, names, place, score_choosing)
     return table.num_rows
@@ -145,7 +139,7 @@ def curve(experiment: Experiment, names: Sequence[str]) -> list[float]:
     """MIoU of the trained network's CAMs on some images, at each of `evaluate.thresholds`."""
     num_classes = len(class_names(artifact(experiment, "images")))
     model = f"{artifact(experiment, 'cam_net').uri}/{MODEL}"
-    net = load_net(model, experiment.model.backbone, num_classes)
+    net = load_cam_net(model, experiment.model.backbone, num_classes)
     return _rounded(mean_iou(confusions(experiment, net, names)))
 
 
@@ -161,12 +155,13 @@ def confusions(
     """
     images = artifact(experiment, "images")
     num_classes, thresholds = len(class_names(images)), experiment.evaluate.thresholds
-    max_pixels, max_images = experiment.data.max_pixels, experiment.compute.cams.batch_size
+    max_images = experiment.compute.cams.batch_size
+    predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
     total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
     for start in range(0, len(names), _BATCH):
         found = look_up(images, names[start : start + _BATCH], _COLUMNS)
         rows = cast(list[ImageRow], found.to_pylist())
-        made = predict_cams(rows, net, num_classes, experiment.cams, max_pixels, max_images)
+        made = predictor.predict_rows(rows, experiment.data.max_pixels)
         for row, cam in zip(rows, made, strict=True):
             assert row["mask"] is not None
             truth = decode_mask(row["mask"])

@@ -20,9 +20,9 @@ from jaxtyping import Float32, Int
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from qaclims_ray.data.images import augment, decode
+from qaclims_ray.config.train import Augment
+from qaclims_ray.images.transforms import augment, decode
 from qaclims_ray.model.texts import PairTexts
-from qaclims_ray.sections.train import Augment
 from qaclims_ray.types import Images, Labels, PairsRow
 
 

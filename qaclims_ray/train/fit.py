@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from qaclims_ray.config.train import Fit, Optimiser
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.resnet import fix_batch_norm
-from qaclims_ray.sections.train import Fit, Optimiser
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.optim import build_optimizer, poly_decay
 from qaclims_ray.types import Cams

@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qaclims_ray.artifacts import Artifact
-from qaclims_ray.storage import read_bytes, write_bytes, write_json
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.storage.files import read_bytes, write_bytes, write_json
 
 PROGRESS = "progress.json"
 _SECONDS_BETWEEN_PROGRESS = 1.0

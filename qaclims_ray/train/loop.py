@@ -19,19 +19,14 @@ import pyarrow as pa
 import torch
 from torch import nn
 
-from qaclims_ray.artifacts import Artifact, own_artifact
-from qaclims_ray.config import Experiment
+from qaclims_ray.config.compute import Workers
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.train import Fit
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.checkpointed import checkpoint_activations
-from qaclims_ray.sections.compute import Workers
-from qaclims_ray.sections.train import Fit
-from qaclims_ray.storage import read_bytes, write_bytes
-from qaclims_ray.train.batches import (
-    Batch,
-    Loader,
-    TrainingImages,
-    label_matrix,
-)
+from qaclims_ray.run.artifact import Artifact, own_artifact
+from qaclims_ray.storage.files import read_bytes, write_bytes
+from qaclims_ray.train.batches import Batch, Loader, TrainingImages, label_matrix
 from qaclims_ray.train.fit import Fitter, Task, unwrapped
 from qaclims_ray.train.log import Board, Log
 from qaclims_ray.train.networks import classifier_start, ritc_start

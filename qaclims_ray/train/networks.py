@@ -5,12 +5,12 @@ import torch
 from safetensors.torch import load
 from torch import nn
 
-from qaclims_ray.artifacts import artifact
-from qaclims_ray.config import Experiment, resolve
+from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.storage import read_bytes
-from qaclims_ray.tables import read_table
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.train.batches import PairTable
 from qaclims_ray.train.fit import Task
 from qaclims_ray.train.tasks import RitcTask, classifier_task

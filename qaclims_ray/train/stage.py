@@ -23,15 +23,17 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
-from qaclims_ray.artifacts import Artifact, Built, artifact, class_names, make, own_artifact
-from qaclims_ray.compute import run_config, scaling, start
-from qaclims_ray.config import Experiment, dump
-from qaclims_ray.progress import watch
-from qaclims_ray.storage import find, is_transient, read_json, remove, write_bytes, write_json
+from qaclims_ray.cluster.session import start
+from qaclims_ray.cluster.training import run_config, scaling
+from qaclims_ray.config.experiment import Experiment, dump
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.progress import watch
+from qaclims_ray.storage.files import find, is_transient, read_json, remove, write_bytes, write_json
 from qaclims_ray.train.log import PROGRESS, check_board
 from qaclims_ray.train.loop import DivergedError, Place, State, train
+from qaclims_ray.train.rows import open_rows, save_rows, training_rows
 from qaclims_ray.train.steps import images_per_step, num_steps, section, section_key
-from qaclims_ray.train.table import map_rows, training_rows, write_rows
 from qaclims_ray.train.validation import SCORE, Validate
 
 Network = Literal["classifier", "cam_net"]
@@ -51,7 +53,7 @@ def run(
         experiment: The run.
         network: Which.
         overwrite: Train anew what is complete.
-        validate: Makes the scores that `validate_every` asks for (`qaclims_ray.validate`).
+        validate: Makes the scores that `validate_every` asks for (`qaclims_ray.train.scorer`).
     """
     return make(experiment, network, partial(_train, experiment, validate), overwrite)
 
@@ -74,8 +76,8 @@ def _train(experiment: Experiment, validate: Validate | None, target: Artifact) 
     with watch(target.name, partial(_steps_done, target), steps, unit="step"):
         if experiment.compute.train.num_workers == 0:
             with tempfile.TemporaryDirectory() as folder:
-                write_rows(rows, Path(folder, "rows"))
-                table = map_rows(Path(folder, "rows"))
+                save_rows(rows, Path(folder, "rows"))
+                table = open_rows(Path(folder, "rows"))
             train(experiment, target.name, table, names, Place(), validate)
         else:
             _train_on_ray(experiment, target, names, validate)
@@ -157,9 +159,9 @@ def _node_table(experiment: Experiment, network: str) -> pa.Table:
     try:
         if writes:
             path.unlink(missing_ok=True)  # not written over: a process on its way out may map it
-            write_rows(training_rows(experiment, network), path)
+            save_rows(training_rows(experiment, network), path)
         barrier()
-        table = map_rows(path)
+        table = open_rows(path)
         barrier()
     finally:
         if writes:

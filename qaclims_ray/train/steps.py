@@ -1,7 +1,7 @@
 """How many images a step takes, and how many steps a training."""
 
-from qaclims_ray.config import Experiment
-from qaclims_ray.sections.train import Fit
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.train import Fit
 
 
 def section(experiment: Experiment, network: str) -> Fit:

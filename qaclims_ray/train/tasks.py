@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from jaxtyping import Float
 from torch import Tensor
 
+from qaclims_ray.config.model import Clip
+from qaclims_ray.config.train import Ritc
 from qaclims_ray.model.clip import MaskPromptedClip
 from qaclims_ray.model.texts import pair_features
-from qaclims_ray.sections.model import Clip
-from qaclims_ray.sections.train import Ritc
 from qaclims_ray.train.batches import Batch, PairTable
 from qaclims_ray.train.classifier import classifier_loss
 from qaclims_ray.train.ritc import LossWeights, ritc_losses

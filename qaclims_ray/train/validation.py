@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from safetensors.torch import save
 
-from qaclims_ray.artifacts import Artifact
-from qaclims_ray.config import Experiment
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.train import Fit
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.sections.train import Fit
-from qaclims_ray.storage import write_bytes
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.storage.files import write_bytes
 
 Score = Callable[[CamNet], Mapping[str, float]]
 """Scores of a network in evaluation mode; `SCORE` among them."""

@@ -24,7 +24,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from qaclims_ray.corpus.chat import ChatEngine
+from qaclims_ray.corpus.engines.chat import ChatEngine
 from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS, ask
 
 SIDE, PATCH, VOCABULARY, TOKENS = 384, 16, 32000, 10

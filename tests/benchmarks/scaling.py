@@ -18,17 +18,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-from qaclims_ray.artifacts import Artifact, artifact, class_names
-from qaclims_ray.attempts import Attempt
-from qaclims_ray.compute import start
-from qaclims_ray.config import load
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.compute import Compute, Pool
+from qaclims_ray.config.experiment import load
 from qaclims_ray.corpus import stage as corpus
 from qaclims_ray.corpus.ask import answer_all
-from qaclims_ray.corpus.engines import build_engine
-from qaclims_ray.data import stage as data
-from qaclims_ray.data.decoded import decode_table
-from qaclims_ray.sections.compute import Compute, Pool
-from qaclims_ray.tables import read_table
+from qaclims_ray.corpus.engines.build import build_engine
+from qaclims_ray.images.decoded import decode_table
+from qaclims_ray.ingest import stage as data
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.tables import read_table
 
 ACTORS = (1, 2, 4, 8, 16)
 BATCH, WAIT, BATCHES = 8, 2.0, 12

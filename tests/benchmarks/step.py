@@ -28,8 +28,8 @@ from qaclims_ray.benchmark.training import (
     random_clip,
     random_texts,
 )
+from qaclims_ray.config.train import Augment
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.sections.train import Augment
 from qaclims_ray.train.batches import TrainingImages
 
 IMAGES, CLASSES, SIDE = 4, 20, 512

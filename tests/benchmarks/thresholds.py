@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 
-from qaclims_ray.evaluate.confusion import count, sweep
+from qaclims_ray.metrics.confusion import count, sweep
 
 NUM_IMAGES, SIZE, NUM_CLASSES = 20, (375, 500), 20
 THRESHOLDS = np.arange(50) / 50

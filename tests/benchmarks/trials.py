@@ -13,14 +13,14 @@ from pathlib import Path
 
 import ray.tune
 
-from qaclims_ray.compute import start
-from qaclims_ray.config import load
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.experiment import load
 from qaclims_ray.corpus import stage as corpus
-from qaclims_ray.data import stage as data
+from qaclims_ray.ingest import stage as data
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact
 from qaclims_ray.search.trial import train_here, trial_experiment
-from qaclims_ray.search.tuner.stage import run_trials
+from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.train import stage as train
 from qaclims_ray.train.loop import Place
 

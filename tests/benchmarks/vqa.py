@@ -13,14 +13,8 @@ from functools import partial
 
 import torch
 
-from qaclims_ray.benchmark.vqa import (
-    LENGTHS,
-    answer_one,
-    fast_copy,
-    random_blip,
-    random_questions,
-)
-from qaclims_ray.corpus import blip
+from qaclims_ray.benchmark.vqa import LENGTHS, answer_one, fast_copy, random_blip, random_questions
+from qaclims_ray.corpus.engines import blip
 
 SAMPLED = 4
 

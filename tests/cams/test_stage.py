@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from qaclims_ray.artifacts import artifact
 from qaclims_ray.cams import stage
-from qaclims_ray.cams.predict import load_net, predict_cams
 from qaclims_ray.demo.words import CLASSES
-from qaclims_ray.tables import read_table
+from qaclims_ray.model.predictor import CamPredictor, load_cam_net
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.tables import read_table
 
 COLUMNS = ["name", "image", "height", "width", "labels"]
 
@@ -16,10 +16,12 @@ COLUMNS = ["name", "image", "height", "width", "labels"]
 def test_cams_are_those_of_the_network(demo_run, name, network):
     images = read_table(artifact(demo_run, "images"), COLUMNS).to_pylist()
     model = f"{artifact(demo_run, network).uri}/model.safetensors"
-    net = load_net(model, demo_run.model.backbone, len(CLASSES)).cpu()
+    net = load_cam_net(model, demo_run.model.backbone, len(CLASSES)).cpu()
     made = read_table(artifact(demo_run, name)).to_pylist()
     # Ray Data hands images over in batches of its own; convolutions may round otherwise there.
-    expected = predict_cams(images, net, len(CLASSES), demo_run.cams, 100_000, 32)
+    expected = CamPredictor(net, **demo_run.cams.fusion(), max_images=32).predict_rows(
+        images, 100_000
+    )
     assert [row["name"] for row in made] == [row["name"] for row in images]
     for row, other in zip(made, expected, strict=True):
         assert {**row, "cam": None} == {**other, "cam": None}
@@ -37,7 +39,7 @@ def test_baseline_and_qa_clims_differ(demo_run):
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
-    monkeypatch.setattr(stage, "map_rows", None)
+    monkeypatch.setattr(stage, "map_actor", None)
     assert stage.run(demo_run).startswith("cams: complete already, 8 rows")
     line = stage.run(demo_run, baseline=True)
     assert line.startswith("baseline_cams: complete already, 8 rows")

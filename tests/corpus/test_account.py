@@ -1,8 +1,8 @@
 import pyarrow as pa
 import pytest
 
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.account import account, num_templates
-from qaclims_ray.sections.corpus import Questions
 
 IMAGES = pa.table({"name": ["a", "b", "c"], "labels": [[0, 3], [1], None]})
 FAILED = pa.chunked_array([["b"]])

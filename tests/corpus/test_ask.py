@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.ask import answer_all, questions_about
 from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
-from qaclims_ray.data.decoded import decode_row
-from qaclims_ray.sections.corpus import Questions
+from qaclims_ray.images.decoded import decode_row
 from qaclims_ray.types import NO_CLASS
 
 CLASSES = ("cat", "tv monitor")

@@ -2,20 +2,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from qaclims_ray.artifacts import Artifact, artifact
-from qaclims_ray.config import resolve
+from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus import stage
 from qaclims_ray.corpus.ask import answer_all
+from qaclims_ray.corpus.engines.base import BlipEngine
 from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.corpus.vqa import BlipEngine
-from qaclims_ray.data.decoded import decode_row, decode_table
 from qaclims_ray.demo.words import CLASSES
+from qaclims_ray.images.decoded import decode_row, decode_table
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.parquet import read_parquet
-from qaclims_ray.storage import read_bytes
-from qaclims_ray.tables import read_table
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.types import NO_CLASS
 
 

@@ -1,7 +1,7 @@
 import pytest
 
+from qaclims_ray.config.corpus import Corpus
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.sections.corpus import Corpus
 from qaclims_ray.types import NO_CLASS
 
 CLASSES = ("cat", "train", "tv monitor")

@@ -7,7 +7,7 @@ from PIL import Image
 from qaclims_ray.demo.voc import split_seed, write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.demo.world import make_example
-from qaclims_ray.palette import voc_palette
+from qaclims_ray.images.palette import voc_palette
 
 
 def read_all(root: Path) -> dict[str, bytes]:

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from qaclims_ray.evaluate.confusion import levels
 from qaclims_ray.evaluate.rows import pack, score_cams, score_label_map, unpack, unscored
-from qaclims_ray.evaluate.tally import tally
+from qaclims_ray.metrics.confusion import levels
+from qaclims_ray.metrics.counts import tally
 
 THRESHOLDS, NUM_CLASSES = (0.2, 0.5, 0.8), 3
 

@@ -8,15 +8,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from qaclims_ray.artifacts import COMPLETE, artifact
-from qaclims_ray.data.images import decode_mask, encode_mask
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.evaluate import stage
-from qaclims_ray.evaluate.confusion import count, mean_iou, sweep
-from qaclims_ray.evaluate.score import SCORES, full_size
-from qaclims_ray.parquet import write_parquet
-from qaclims_ray.storage import read_json, write_json
-from qaclims_ray.tables import read_table
+from qaclims_ray.evaluate.score import SCORES
+from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.transforms import decode_mask, encode_mask
+from qaclims_ray.metrics.confusion import count, mean_iou, sweep
+from qaclims_ray.run.artifact import COMPLETE, artifact
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.parquet import write_parquet
 
 
 def _masks(experiment):

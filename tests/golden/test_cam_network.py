@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from qaclims_ray.cams.multiscale import flipped_pair
 from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.multiscale import flipped_pair
 from qaclims_ray.model.resnet import fix_batch_norm
 
 F64_RTOL = 1e-6

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qaclims_ray.evaluate import confusion as c
+from qaclims_ray.metrics import confusion as c
 
 NUM_CLASSES = 20
 EXACTLY = {"rtol": 0, "atol": 1e-9}

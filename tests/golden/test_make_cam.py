@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qaclims_ray.cams.multiscale import fuse_scales, normalise_cams, resize_images
+from qaclims_ray.model.multiscale import fuse_scales, normalise_cams, resize_images
 
 CASES = ["c0", "c1", "c2", "c3", "c4"]
 SCALES = (1.0, 0.5, 1.5, 2.0)

@@ -4,13 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from qaclims_ray.model.affinity import (
-    affinities,
-    random_walk,
-    search_paths,
-    shifted,
-    weights,
-)
+from qaclims_ray.model.affinity import affinities, random_walk, search_paths, shifted, weights
 
 
 def _dense_transition(edge, radius, beta):

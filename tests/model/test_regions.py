@@ -4,12 +4,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.model.regions import (
-    region_views,
-    renormalise,
-    select_pairs,
-    threshold_masks,
-)
+from qaclims_ray.model.regions import region_views, renormalise, select_pairs, threshold_masks
 from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 

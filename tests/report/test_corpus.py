@@ -3,10 +3,10 @@ import re
 import numpy as np
 import pyarrow as pa
 
-from qaclims_ray.corpus.tally import count
+from qaclims_ray.config.corpus import Questions
+from qaclims_ray.corpus.stats.counts import count
 from qaclims_ray.report.charts import heat_map
 from qaclims_ray.report.corpus import corpus_summary
-from qaclims_ray.sections.corpus import Questions
 from qaclims_ray.types import SCHEMAS, Answer
 
 CLASSES = ["cat", "boat"]

@@ -9,17 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.artifacts import ERRORS, Artifact, Built, artifact
-from qaclims_ray.config import Experiment
+from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.texts import pairs_of
-from qaclims_ray.data.images import encode_mask
 from qaclims_ray.evaluate.rows import score_cams, unpack
 from qaclims_ray.evaluate.score import SCORES, report_scores
-from qaclims_ray.recipes import RECIPES
+from qaclims_ray.images.transforms import encode_mask
 from qaclims_ray.report import page as report
 from qaclims_ray.report.pictures import grid_picture
 from qaclims_ray.report.stages import stage_table
-from qaclims_ray.storage import atomic_open, read_bytes, read_json, write_bytes, write_json
+from qaclims_ray.run.artifact import ERRORS, Artifact, Built, artifact
+from qaclims_ray.run.graph import RECIPES
+from qaclims_ray.storage.files import atomic_open, read_bytes, read_json, write_bytes, write_json
 from qaclims_ray.types import NO_CLASS, SCHEMAS, Answer
 
 CLASSES = ["cat", "<dog> & co", "boat"]

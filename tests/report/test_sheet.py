@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.artifacts import artifact
-from qaclims_ray.data.images import decode_mask
+from qaclims_ray.images.transforms import decode_mask
 from qaclims_ray.report import sheet
-from qaclims_ray.storage import read_bytes
-from qaclims_ray.tables import read_table
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import CamRow, ImageRow
 
 

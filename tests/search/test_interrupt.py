@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from qaclims_ray.config import dump
+from qaclims_ray.config.experiment import dump
 from qaclims_ray.search.rows import read_trials
 
 ROOT = Path(__file__).parents[2]

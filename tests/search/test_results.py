@@ -1,6 +1,6 @@
 import yaml
 
-from qaclims_ray.config import load
+from qaclims_ray.config.experiment import load
 from qaclims_ray.search.results import (
     SeedCurves,
     finalist,

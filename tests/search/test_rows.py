@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.search.rows import on_front, read_trials, trial_row, with_front, write_trials
-from qaclims_ray.storage import write_json
+from qaclims_ray.storage.files import write_json
 
 
 def _logged(folder, scores):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.config import load
+from qaclims_ray.config.experiment import load
 from qaclims_ray.search.space import check, draw, most_epochs, perturbed, sample
 
 FOREGROUND = {"train.ritc.loss.foreground": {"log_uniform": [1, 30]}}

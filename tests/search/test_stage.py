@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.artifacts import artifact
-from qaclims_ray.config import load
+from qaclims_ray.config.experiment import load
+from qaclims_ray.evaluate import stream
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.report.search import search_summary
+from qaclims_ray.run.artifact import artifact
 from qaclims_ray.search import stage
 from qaclims_ray.search.holdout import read_names
 from qaclims_ray.search.rows import read_trials
 from qaclims_ray.search.space import sample
-from qaclims_ray.storage import read_json
-from qaclims_ray.stream import stage as stream
+from qaclims_ray.storage.files import read_json
 from qaclims_ray.train import stage as train
 
 RATE = "train.ritc.optimiser.learning_rate"
@@ -134,7 +134,7 @@ def test_what_trials_need_is_checked_though_what_they_share_is_there(
     assert stage.check(complete) == []
     assert stage.check(complete, overwrite=True)
     monkeypatch.setattr(
-        "qaclims_ray.preflight.stage.model_problems", lambda _, names: [f"no CLIP for {names}"]
+        "qaclims_ray.preflight.check.model_problems", lambda _, names: [f"no CLIP for {names}"]
     )
     with pytest.raises(ValueError, match=r"no CLIP for \['cam_net'\]"):
         stage.check(make_search(tmp_path))

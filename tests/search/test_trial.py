@@ -1,11 +1,12 @@
 import pytest
 import torch
 
-from qaclims_ray.artifacts import artifact, class_names, own_artifact
-from qaclims_ray.cams.predict import load_net
-from qaclims_ray.evaluate.confusion import mean_iou
 from qaclims_ray.evaluate.score import SCORES
+from qaclims_ray.metrics.confusion import mean_iou
 from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.predictor import load_cam_net
+from qaclims_ray.run.artifact import artifact, own_artifact
+from qaclims_ray.run.images import class_names
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.trial import (
     Candidate,
@@ -16,7 +17,7 @@ from qaclims_ray.search.trial import (
     trial_experiment,
     with_own_rates,
 )
-from qaclims_ray.storage import read_json
+from qaclims_ray.storage.files import read_json
 from qaclims_ray.train.fit import Fitter
 
 AREA = "train.ritc.loss.area"
@@ -31,7 +32,7 @@ def search(demo_run, tmp_path):
 def _net(experiment):
     names = class_names(artifact(experiment, "images"))
     model = f"{artifact(experiment, 'cam_net').uri}/model.safetensors"
-    return load_net(model, experiment.model.backbone, len(names))
+    return load_cam_net(model, experiment.model.backbone, len(names))
 
 
 def test_a_trial_shares_what_comes_before_it(search, demo_run):
@@ -50,7 +51,7 @@ def test_curves_are_the_scores_of_the_stages(demo_run):
 
 
 def _names(experiment):
-    from qaclims_ray.evaluate.names import names_to_score
+    from qaclims_ray.run.images import names_to_score
 
     return names_to_score(experiment)
 

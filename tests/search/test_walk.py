@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from qaclims_ray.evaluate.confusion import mean_iou, sweep
+from qaclims_ray.metrics.confusion import mean_iou, sweep
 from qaclims_ray.model.irn import build_irn
 from qaclims_ray.refine.walk import walk_to_mask
 from qaclims_ray.search.walk import (

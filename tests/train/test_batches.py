@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.sections.train import Augment
+from qaclims_ray.config.train import Augment
 from qaclims_ray.train.batches import (
     Loader,
     PairTable,

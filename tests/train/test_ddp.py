@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
+from qaclims_ray.config.model import Clip
+from qaclims_ray.config.train import Fit, Loss, Optimiser, Ritc
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.new_clip import new_clip
-from qaclims_ray.sections.model import Clip
-from qaclims_ray.sections.train import Fit, Loss, Optimiser, Ritc
 from qaclims_ray.train.batches import Batch, PairTable
 from qaclims_ray.train.fit import Fitter
 from qaclims_ray.train.tasks import RitcTask

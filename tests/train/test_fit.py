@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from qaclims_ray.config.train import Fit, Optimiser
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.sections.train import Fit, Optimiser
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.fit import Fitter, unwrapped
 from qaclims_ray.train.tasks import classifier_task

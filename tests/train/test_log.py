@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.artifacts import own_artifact
+from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.train import log as module
 from qaclims_ray.train.log import Board, Log
 

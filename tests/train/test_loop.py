@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from qaclims_ray.artifacts import artifact, own_artifact
-from qaclims_ray.cams.predict import load_net
-from qaclims_ray.storage import write_json
+from qaclims_ray.model.predictor import load_cam_net
+from qaclims_ray.run.artifact import artifact, own_artifact
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.train.loop import DivergedError, Place, train
 from qaclims_ray.train.steps import num_steps
 from qaclims_ray.train.tasks import classifier_task
@@ -222,7 +222,7 @@ def test_keeping_the_best_needs_scores(make_experiment, tmp_path):
 
 def test_a_backbone_of_timm_trains_and_predicts(run, tmp_path):
     model = run("one", Place(), **{"model.backbone": "timm:resnet10t"})
-    net = load_net(str(tmp_path / "one/classifier/model.safetensors"), "timm:resnet10t", 3)
+    net = load_cam_net(str(tmp_path / "one/classifier/model.safetensors"), "timm:resnet10t", 3)
     assert net.state_dict().keys() == model.keys()
     assert net(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 2, 3)
 

@@ -14,13 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load
 
-from qaclims_ray.artifacts import artifact, own_artifact
-from qaclims_ray.config import dump
+from qaclims_ray.config.experiment import dump
 from qaclims_ray.demo.words import CLASSES
-from qaclims_ray.storage import filesystem, find, read_bytes
+from qaclims_ray.run.artifact import artifact, own_artifact
+from qaclims_ray.storage.files import filesystem, find, read_bytes
 from qaclims_ray.train import stage
 from qaclims_ray.train.loop import DivergedError, Place, train
-from qaclims_ray.train.table import training_rows
+from qaclims_ray.train.rows import training_rows
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(600)
@@ -68,7 +68,7 @@ def _killed_in_step(number, folder):
         import time
         from pathlib import Path
 
-        from qaclims_ray.artifacts import own_artifact
+        from qaclims_ray.run.artifact import own_artifact
         from qaclims_ray.train.fit import Fitter
 
         checkpoints = Path(own_artifact(experiment, "classifier").work, "train", "fit")
@@ -227,7 +227,7 @@ def s3(monkeypatch, tmp_path):
     keys |= {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "AWS_DEFAULT_REGION": "us-east-1"}
     for key, value in keys.items():
         monkeypatch.setenv(key, value)
-    script = str(ROOT / "tests" / "s3_server.py")
+    script = str(ROOT / "tests" / "cluster" / "s3_server.py")
     with (tmp_path / "server.log").open("wb") as log:
         server = subprocess.Popen([sys.executable, script, str(port), "0"], stderr=log)
     with closing(socket.socket()) as caller:

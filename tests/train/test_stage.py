@@ -10,19 +10,19 @@ import torch
 from ray.train import Checkpoint, ControllerError, WorkerGroupError
 from safetensors.torch import load_file
 
-from qaclims_ray.artifacts import Artifact, artifact, own_artifact
-from qaclims_ray.compute import run_config, scaling
-from qaclims_ray.config import load
+from qaclims_ray.cluster.training import run_config, scaling
+from qaclims_ray.config.compute import Workers
+from qaclims_ray.config.experiment import load
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.resnet import fix_batch_norm
-from qaclims_ray.sections.compute import Workers
-from qaclims_ray.storage import write_json
-from qaclims_ray.tables import read_table
+from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.train import stage
 from qaclims_ray.train.loop import DivergedError, Place, train
+from qaclims_ray.train.rows import training_rows
 from qaclims_ray.train.steps import section
-from qaclims_ray.train.table import training_rows
 
 
 def _model(experiment, network):
@@ -212,7 +212,7 @@ def test_a_nodes_copy_of_the_rows_goes_even_where_copying_fails(demo_run, node, 
         path.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(stage, "write_rows", full)
+    monkeypatch.setattr(stage, "save_rows", full)
     with pytest.raises(OSError, match="no space"):
         stage._node_table(demo_run, "classifier")
     assert list(node.iterdir()) == []

@@ -1,0 +1,177 @@
+"""Map an actor over the rows of an artifact with Ray Data."""
+
+import logging
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data.checkpoint import CheckpointConfig
+
+from qaclims_ray.cluster.capacity import capacity_of
+from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
+from qaclims_ray.config.compute import Pool
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.blocks import Work, Written
+from qaclims_ray.run.faults import forget_deaths
+from qaclims_ray.run.progress import watch
+from qaclims_ray.run.tables import publish
+from qaclims_ray.storage.files import arrow_filesystem
+from qaclims_ray.types import SCHEMAS
+
+log = logging.getLogger(__name__)
+
+
+def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
+    """Arguments of `map_batches` for one pool of actors.
+
+    Args:
+        pool: The section of the stage.
+        key: Its dotted name, for errors.
+
+    Raises:
+        ValueError: the pool could never be placed, or would leave no CPU to read with.
+    """
+    require_pool(pool, key)
+    room = capacity_of(ray.nodes(), autoscales=False).places(_actor_resources(pool))
+    if room < pool.num_actors:
+        hours = SECONDS_FOR_NODES // 3600
+        log.warning(
+            f"{key}: {pool.num_actors} actors are wanted, the cluster has room for {room} now; "
+            f"waiting up to {hours} hours for what its autoscaler adds"
+        )
+    most = pool.max_actors or pool.num_actors
+    return {
+        "compute": ray.data.ActorPoolStrategy(min_size=pool.num_actors, max_size=most),
+        "num_cpus": pool.num_cpus,
+        "num_gpus": pool.num_gpus,
+        "batch_size": pool.batch_size,
+        "batch_format": "pyarrow",
+    }
+
+
+def require_pool(pool: Pool, key: str) -> None:
+    """Check that the cluster can ever hold a pool of actors; see `actor_pool`."""
+    keys = f"{key}.num_actors, .num_cpus or .num_gpus"
+    # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
+    capacity().require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
+
+
+def _actor_resources(pool: Pool) -> dict[str, float]:
+    return {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
+
+
+def read_rows(shards: Sequence[str]) -> ray.data.Dataset:
+    """The rows of Parquet files, wherever they lie."""
+    filesystem, _ = arrow_filesystem(shards[0])
+    return ray.data.read_parquet(
+        [arrow_filesystem(shard)[1] for shard in shards], filesystem=filesystem
+    )
+
+
+def write_blocks(rows: ray.data.Dataset, folder: str) -> None:
+    """Carry out a data set's plan and write its blocks as Parquet files."""
+    filesystem, path = arrow_filesystem(folder)
+    rows.write_parquet(path, filesystem=filesystem)
+
+
+@contextmanager
+def resuming(artifact: Artifact, key: str) -> Generator[None]:
+    """Datasets made in the body go on from the rows that `artifact.work` holds already.
+
+    Ray Data's job checkpoint: exactly once for each value of the column `key`, also after SIGKILL
+    of the driver.
+    """
+    context = ray.data.DataContext.get_current()
+    filesystem, path = arrow_filesystem(f"{artifact.work}/checkpoint")
+    context.checkpoint_config = CheckpointConfig(
+        key, path, override_filesystem=filesystem, delete_checkpoint_on_success=False
+    )
+    try:
+        yield
+    finally:
+        context.checkpoint_config = None
+
+
+_NOMINAL = 2**20
+"""Bytes of memory that tasks on CPUs ask for, as actors don't. Ray Data fuses steps that ask for
+the same: the actors would do the tasks' work too, one batch after the other."""
+
+
+_PREPARED = 4
+"""Rows that a task prepares at a time, however many an actor takes: decoded photographs of many
+pixels fill the memory, and what ends a task, no diary knows."""
+
+
+def map_actor(
+    shards: Sequence[str],
+    columns: Sequence[str],
+    target: Artifact,
+    actor: type,
+    arguments: dict[str, Any],
+    pool: Pool,
+    key: str,
+    *,
+    expected: int,
+    prepare: Callable[[pa.Table], pa.Table] | None = None,
+    parts: str | None = None,
+) -> None:
+    """Map an actor over rows into blocks of `target.work`, going on where an earlier run stopped.
+
+    Rows that failed before are tried again. Where none is missing no actor starts.
+
+    Args:
+        shards: Parquet files to read.
+        columns: What the actor needs of them; the artifact's key (its first column) among them.
+        target: Artifact under way.
+        actor: Class whose instances turn a table of rows into an unfinished block (`Attempt`).
+        arguments: Of its constructor; plain data.
+        pool: Section of the configuration.
+        key: Its dotted name, for errors.
+        expected: Number of rows.
+        prepare: What tasks on CPUs do with a batch of rows, ahead of the actors.
+        parts: List column whose elements the progress counts too, such as `answers`.
+    """
+    work = Work(target)
+    done = work.resume()
+    forget_deaths(target)
+    if done == expected:
+        return
+    written = Written(target, parts)
+    bar = watch(target.name, written, expected, detail=written.detail)
+    with resuming(target, SCHEMAS[target.name].names[0]), bar:
+        rows = read_rows(shards).select_columns(list(columns))
+        rows = rows.repartition(target_num_rows_per_block=pool.block_rows)
+        if prepare is not None:
+            rows = rows.map_batches(
+                prepare,
+                batch_size=min(pool.batch_size, _PREPARED),
+                batch_format="pyarrow",
+                num_cpus=1,
+                memory=_NOMINAL,
+            )
+        rows = rows.map_batches(actor, fn_constructor_kwargs=arguments, **actor_pool(pool, key))
+        write_blocks(rows, work.rows)
+    work.tidy()
+
+
+def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tuple[int, int]:
+    """Publish a map's blocks; see `tables.publish`."""
+    data = experiment.data
+    return publish(
+        target,
+        shard_megabytes=data.shard_megabytes,
+        max_errors=data.max_errors,
+        expected=expected,
+    )
+
+
+def whole_blocks(pool: Pool) -> Pool:
+    """The pool with actors that get whole blocks, to find more images of equal size in them.
+
+    `batch_size` then bounds what the network sees at a time, not what an actor is handed.
+    """
+    return pool.model_copy(update={"batch_size": max(pool.batch_size, pool.block_rows)})

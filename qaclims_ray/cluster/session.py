@@ -1,0 +1,142 @@
+"""The compute section as Ray arguments; the one place where Ray's environment is set."""
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import ray
+import ray.data
+from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
+
+from qaclims_ray.cluster.capacity import Capacity, capacity_of
+from qaclims_ray.config.compute import Compute
+from qaclims_ray.storage.files import TRANSIENT_ERRORS
+
+ENVIRONMENT = {
+    # Workers stay in the driver's folder, so that relative paths of weights mean the same there.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Ray would copy `uv run` into every worker, which then resolves the project anew.
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    # The Parquet reader starts so many actors for each read; the default is 32.
+    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
+    # What the C++ core reports to the screen besides its log files concerns Ray's developers.
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Of Tune: no files but those asked for, and no tables on the screen.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    # It warns of the snapshots that it takes so that no checkpoint is lost.
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_MIN_CPUS = 4
+_AUTOSCALES = "qaclims_ray.autoscales"
+SECONDS_FOR_NODES = 24 * 3600
+"""How long a stage waits for nodes where an autoscaler adds them: spot nodes may be sold out."""
+
+
+def start(compute: Compute) -> None:
+    """Start Ray on this machine or connect to a cluster; nothing to do where Ray runs already."""
+    context = ray.data.DataContext.get_current()
+    context.set_config(_AUTOSCALES, compute.autoscales)
+    if ray.is_initialized():
+        return
+    for key, value in ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    for name in ("ray", "ray.data", "ray.train"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns that its progress bars are off, as we want them.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    # It advises to raise the memory that tasks ask for, which is nominal (`data/stage.py`).
+    logging.getLogger("ray.data._internal.issue_detection").setLevel(logging.ERROR)
+    # Its traces of what ends a stage; the job says it in one message.
+    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
+    # A pool that is larger than a small input needs is no fault.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    _set_data_defaults(context)
+    with _quiet_core():
+        _init(compute, quiet)
+    grows = capacity().grows
+    context.wait_for_min_actors_s = SECONDS_FOR_NODES if grows else 600
+    context.execution_no_progress_timeout_s = SECONDS_FOR_NODES if grows else 1800
+
+
+def _init(compute: Compute, quiet: dict[str, Any]) -> None:
+    # `ray job submit` sets RAY_ADDRESS: a job runs on the cluster that it was submitted to.
+    address = compute.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        ray.init(address=address, **quiet)
+        return
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of one process's own
+    megabytes = compute.object_store_megabytes
+    ray.init(
+        address="local",
+        num_cpus=compute.num_cpus or max(_MIN_CPUS, os.cpu_count() or 1),
+        object_store_memory=None if megabytes is None else megabytes * 2**20,
+        include_dashboard=False,
+        **quiet,
+    )
+
+
+@contextmanager
+def _quiet_core() -> Generator[None]:
+    """Keep from the screen what the C++ core says of its log level while it starts."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _set_data_defaults(context: ray.data.DataContext) -> None:
+    # Progress is ours (progress.py), on the user's screen only.
+    context.enable_progress_bars = False
+    # A stage's own error, not what Ray wraps around it.
+    context.raise_original_map_exception = True
+    context.retried_io_errors = list(TRANSIENT_ERRORS)
+    context.actor_init_retry_on_errors = True
+    # A model that always ends its process while it loads stops the stage.
+    context.max_consecutive_actor_init_deaths = 3
+
+
+def capacity() -> Capacity:
+    """What the cluster can ever give."""
+    return capacity_of(ray.nodes(), ray.data.DataContext.get_current().get_config(_AUTOSCALES))
+
+
+def object_store_bytes() -> int:
+    """Of all nodes together."""
+    return int(ray.cluster_resources().get("object_store_memory", 0))
+
+
+def on_each_node(look: Callable[..., _T], *arguments: Any) -> dict[str, _T]:
+    """What a function finds on every node, by the node's address.
+
+    It takes no CPU, so that nodes without any are asked too. A node that is lost meanwhile has no
+    answer.
+    """
+    asked = {
+        f"{node['NodeManagerAddress']} ({node['NodeID'][:6]})": ray.remote(look)
+        .options(num_cpus=0, scheduling_strategy=NodeAffinity(node["NodeID"], soft=False))
+        .remote(*arguments)
+        for node in ray.nodes()
+        if node["Alive"]
+    }
+    found: dict[str, _T] = {}
+    for name, answer in asked.items():
+        with suppress(NodeDiedError, TaskUnschedulableError, WorkerCrashedError):
+            found[name] = ray.get(answer)
+    return found

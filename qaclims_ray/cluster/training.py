@@ -1,0 +1,84 @@
+"""The compute section as arguments of Ray Train and Ray Tune."""
+
+from typing import NamedTuple
+
+import ray
+import ray.train
+
+from qaclims_ray.cluster.session import capacity
+from qaclims_ray.config.compute import Compute, Workers
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.storage.files import arrow_filesystem
+
+_TRIAL_CPUS = 0.01
+"""CPUs of the process of a trial that waits for its workers."""
+
+
+class TrialResources(NamedTuple):
+    """What the trials of a search take, CPUs and GPUs."""
+
+    own: dict[str, float]
+    """The process of each."""
+    worker: dict[str, float]
+    """What computes: that process, or each of the workers it waits for."""
+    num_workers: int
+    """How many of these there are at a time, all trials together."""
+
+
+def trial_resources(compute: Compute) -> TrialResources:
+    """What the trials of a search take.
+
+    Raises:
+        ValueError: the cluster lacks the CPUs or GPUs for the trials that run at a time, each with
+            all its workers.
+    """
+    trials, workers = compute.tune, compute.train
+    own = worker = {"CPU": trials.num_cpus, "GPU": trials.num_gpus}
+    number, waiting = trials.max_concurrent, 0.0
+    if workers.num_workers:
+        own, worker = {"CPU": _TRIAL_CPUS, "GPU": 0.0}, worker_resources(workers)
+        number, waiting = number * workers.num_workers, number * _TRIAL_CPUS
+    keys = "compute.tune.max_concurrent, or what each trial takes (compute.tune, compute.train)"
+    capacity().require(number, worker, keys, spare_cpus=waiting)
+    return TrialResources(own, worker, number)
+
+
+def worker_resources(workers: Workers) -> dict[str, float]:
+    """What each worker of a training takes."""
+    return {"CPU": workers.num_cpus, "GPU": workers.num_gpus * workers.use_gpu}
+
+
+def scaling(workers: Workers) -> ray.train.ScalingConfig:
+    """Workers of a training.
+
+    Raises:
+        ValueError: the cluster lacks the CPUs or GPUs for them.
+    """
+    least = workers.min_workers or workers.num_workers
+    each = worker_resources(workers)
+    capacity().require(least, each, "compute.train.num_workers or .num_cpus")
+    return ray.train.ScalingConfig(
+        num_workers=(least, workers.num_workers) if workers.min_workers else workers.num_workers,
+        use_gpu=workers.use_gpu,
+        resources_per_worker={name: amount for name, amount in each.items() if amount},
+    )
+
+
+def run_config(workers: Workers, target: Artifact, score: str | None = None) -> ray.train.RunConfig:
+    """Where a training keeps its checkpoints: the same place each time, so that it goes on.
+
+    Args:
+        workers: The section.
+        target: What is trained.
+        score: The reported metric by which checkpoints are kept; None keeps the latest.
+    """
+    filesystem, path = arrow_filesystem(f"{target.work}/train")
+    return ray.train.RunConfig(
+        name="fit",
+        storage_path=path,
+        storage_filesystem=filesystem,
+        failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),
+        checkpoint_config=ray.train.CheckpointConfig(
+            num_to_keep=workers.keep_checkpoints, checkpoint_score_attribute=score
+        ),
+    )

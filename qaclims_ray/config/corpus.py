@@ -1,0 +1,170 @@
+"""The section `corpus`: questions and answers about each (image, class)."""
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from qaclims_ray.config.base import Precision, Section
+
+
+class Blip(Section):
+    """BLIP visual question answering by transformers."""
+
+    kind: Literal["blip"]
+    model: str = "Salesforce/blip-vqa-capfilt-large"
+    """Hub id or local directory; `package:` points into this package."""
+    num_beams: PositiveInt = 3
+    max_length: PositiveInt = 10
+    """Longest answer in tokens, the start token included."""
+    precision: Precision = "float32"
+    """Of the weights; float16 and bfloat16 are for GPUs."""
+    token_budget: PositiveInt = 2048
+    """Question tokens, padding included, that are encoded at once, and whose beams are decoded at
+    once: bounds memory however many classes an image has; the answers stay the same."""
+    compile: bool = False
+    """torch.compile for the image encoder, meant for GPUs: takes up to a minute when an actor
+    starts. Needs a C++ compiler, and on GPUs Triton. On CPUs it works, but gains nothing."""
+
+
+class Chat(Section):
+    """Any vision-language model that chats, by transformers: SmolVLM, Qwen-VL, LLaVA and so on."""
+
+    kind: Literal["chat"]
+    model: str
+    """Hub id or local directory."""
+    instruction: str = "Answer with one or a few words."
+    """Put behind each question."""
+    max_new_tokens: PositiveInt = 10
+    """Longest answer in tokens."""
+    batch_size: PositiveInt = 16
+    """Questions answered at once, which bounds memory; the answers stay the same."""
+    precision: Precision = "float32"
+    """Of the weights; float16 and bfloat16 are for GPUs."""
+
+
+class Server(Section):
+    """A vision-language model behind an OpenAI-compatible server: vLLM, SGLang and so on."""
+
+    kind: Literal["server"]
+    url: str = Field(pattern=r"^https?://[^\s@?#]+$")
+    """What clients call the base URL, such as `http://localhost:8000/v1`."""
+    model: str
+    """Name that the server knows the model by."""
+    instruction: str = "Answer with one or a few words."
+    """Put behind each question."""
+    max_new_tokens: PositiveInt = 10
+    """Longest answer in tokens."""
+    num_connections: PositiveInt = 16
+    """Requests that each actor has under way at once."""
+    timeout: PositiveFloat = 120.0
+    """Seconds that a request may take before it is sent again."""
+    key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
+    """Environment variable (of the actors) that holds the API key; unset, none is sent."""
+    extra: dict[str, Any] = {}
+    """Further fields of each request, such as `{chat_template_kwargs: {enable_thinking: false}}`.
+    They replace fields of the same name; null leaves a field out (`max_tokens: null`)."""
+
+
+class Vllm(Section):
+    """Any vision-language model of vLLM, run by Ray Data in this very stage, on GPUs.
+
+    Needs `pip install 'qaclims_ray[vllm]'` on the driver and the workers. vLLM 0.33 wants torch
+    2.14.0 and transformers below 5.21, this package transformers 5.20 or later: 5.20 serves both.
+    (vLLM 0.29, which Ray 2.60 is made for, wants torch 2.13.0.) An actor needs a GPU:
+    `compute.corpus.num_gpus: 1`, or a fraction and its `gpu_memory_utilization` in `engine_kwargs`.
+    Decoding is greedy; yet other batches may round otherwise and change an answer now and then.
+    """
+
+    kind: Literal["vllm"]
+    model: str
+    """Hub id or local directory."""
+    instruction: str = "Answer with one or a few words."
+    """Put behind each question."""
+    max_new_tokens: PositiveInt = 10
+    """Longest answer in tokens."""
+    precision: Literal["auto"] | Precision = "auto"
+    """Of the weights; auto: the model's own."""
+    content: Literal["parts", "text"] = "parts"
+    """How the model's chat template takes the image: as a part of the message, as most do, or as a
+    token in its text."""
+    engine_kwargs: dict[str, Any] = {}
+    """Further engine arguments of vLLM, such as `max_model_len` and `tensor_parallel_size`."""
+
+
+class Table(Section):
+    """Answers written by hand: what a method without a VQA model says."""
+
+    kind: Literal["table"]
+    answers: dict[str, str]
+    """Each question, class name filled in, to its answer."""
+
+
+class Replay(Section):
+    """Answers that were given before, found by image name and question."""
+
+    kind: Literal["replay"]
+    corpus: str | tuple[str, str]
+    """A complete artifact `corpus` (folder or URL), of which no more is read than is asked for; or
+    published files, `[…_vqa_fg_blip.npy, …_vqa_bg_blip.npy]`, which each actor holds whole."""
+
+
+class Questions(Section):
+    """Question templates; `{}` stands for the class name."""
+
+    about: Literal["class", "image"] = "class"
+    """class: asked about each class that the image's labels name; image: once, whatever its labels,
+    by templates of one's own without `{}`. Such a background answer belongs to every class of the
+    image, a foreground answer to those that it names."""
+    foreground: tuple[str, ...] | None = None
+    """null: the paper's 6 with `about: class`, none with `about: image`. An empty list: none."""
+    background: tuple[str, ...] | None = None
+    """null: the paper's 10 with `about: class`, none with `about: image`. An empty list: none; RITC
+    then needs `texts.backgrounds`, as it learns from pairs that have a background text."""
+
+    @model_validator(mode="after")
+    def _check_templates(self) -> "Questions":
+        templates = (*(self.foreground or ()), *(self.background or ()))
+        if self.about == "class":
+            if self.foreground == () == self.background:
+                raise ValueError(
+                    "foreground and background are both empty, so nothing would be asked: leave "
+                    "one of them out (null) for the paper's questions, or list your own"
+                )
+            return self
+        if not templates:
+            raise ValueError(
+                "about: image needs templates in foreground or background, as the paper's ask "
+                "about a class"
+            )
+        for template in templates:
+            if "{}" in template:
+                raise ValueError(
+                    f"about: image asks about no class, but {template!r} has {{}} for its name: "
+                    "reword it, or choose about: class"
+                )
+        return self
+
+
+class Texts(Section):
+    """Which texts a pair (image, class) contrasts with its regions."""
+
+    template: str = "a photo of {}."
+    """Prompt around each text."""
+    foreground: Literal["answers", "class_name"] = "answers"
+    """answers: half the class name, half the mean of the prompts; class_name: it alone (CLIMS)."""
+    backgrounds: Literal["answers"] | tuple[str, ...] = "answers"
+    """answers: what the VQA model said about this image; or a fixed list for all images (CLIMS)."""
+
+
+Engine: TypeAlias = Blip | Chat | Server | Vllm | Table | Replay
+"""Whatever answers the questions."""
+
+
+class Corpus(Section):
+    """Questions and answers about each (image, class)."""
+
+    engine: Annotated[Engine, Field(discriminator="kind")] = Blip(kind="blip")
+    questions: Questions = Questions()
+    expected_names: dict[str, tuple[str, ...]] = {}
+    """More names of a class that an answer may contain and then needs no class name appended."""
+    texts: Texts = Texts()

@@ -1,0 +1,97 @@
+"""The section `data`: where images and labels come from."""
+
+from typing import Literal
+
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+
+from qaclims_ray.config.base import Section
+
+
+class Dataset(Section):
+    """What every source of images shares."""
+
+    limit: PositiveInt | None = None
+    """Take only the first so many images of the split, for a try; null takes all."""
+    max_pixels: int = Field(100_000_000, gt=0, le=178_956_970)
+    """Larger images are recorded as errors rather than decoded (decompression bombs); Pillow's
+    own limit is 178,956,970."""
+    max_errors: NonNegativeInt = 100
+    """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
+    shard_megabytes: PositiveFloat = 64.0
+    """Size that the Parquet shards of every artifact aim at, in MB."""
+
+
+class Voc12(Dataset):
+    """PASCAL VOC 2012, or own data in its layout."""
+
+    kind: Literal["voc12"]
+    root: str
+    """Folder or URL that holds JPEGImages, Annotations, ImageSets, SegmentationClass."""
+    split: str = "train_aug"
+    """Name of a list in ImageSets/Segmentation, or path or URL of a list that ends in .txt."""
+    labels_file: str | None = None
+    """The published cls_labels.npy; null reads the labels from Annotations."""
+    masks: str | None = None
+    """Folder of the label maps below root, used for scores only; null: SegmentationClass, or
+    SegmentationClassAug for an augmented split."""
+
+
+class Coco14(Dataset):
+    """MS COCO 2014."""
+
+    kind: Literal["coco14"]
+    root: str
+    """Folder or URL that holds train2014, val2014 and annotations."""
+    split: Literal["train", "val"] = "train"
+    annotations: str | None = None
+    """Instances file, below root or by absolute path or URL; null: that of the split."""
+    images: str | None = None
+    """Folder of the images, likewise."""
+    unlabelled: bool = False
+    """Take the images without instances too (for questions that name no class), as images of which
+    nobody knows what they show: nothing is learnt from them, and none of their CAMs made."""
+
+
+class Folder(Dataset):
+    """Own images: `images/**`, `labels.csv` or `labels.jsonl`, and optionally `masks/`."""
+
+    kind: Literal["folder"]
+    root: str
+    """Folder or URL; one of a web server (https://…) needs a labels file that names all images."""
+    labels_file: str | None = None
+    """A .csv or .jsonl, below root or by absolute path or URL; null: labels.csv or labels.jsonl."""
+    class_names: tuple[str, ...] | None = None
+    """Names in the order of their indices; null: those in classes.txt below root, else the names
+    in the labels file, sorted."""
+    unlabelled: bool = False
+    """Take images without labels too, or without any labels file (for questions that name no
+    class); nothing is learnt from them, and none of their CAMs made."""
+
+
+class WebDataset(Dataset):
+    """Tars of `<key>.jpg`, labels in `<key>.cls` or `.json`, maybe `<key>.mask.png`."""
+
+    kind: Literal["webdataset"]
+    shards: str | tuple[str, ...]
+    """Uncompressed tars: paths or URLs, with `*` or braces such as `train-{000..012}.tar`."""
+    class_names: tuple[str, ...] | None = None
+    """Names in the order of their indices; null: those in classes_file, else the names among the
+    labels, sorted."""
+    classes_file: str | None = None
+    """Path or URL of a file with one class name per line."""
+    label_suffixes: tuple[Literal["cls", "json", "txt"], ...] = ("cls", "json")
+    """Members that hold labels, the first that is there counts. Most published tars hold captions
+    in `txt`, and some hold other facts in `json`: then leave it out."""
+    unlabelled: bool = False
+    """Take images without labels too (for questions that name no class); nothing is learnt from
+    them, and none of their CAMs made."""
+
+
+class Demo(Dataset):
+    """The built-in image world, written in the VOC 2012 layout and read like it."""
+
+    kind: Literal["demo"]
+    split: Literal["train", "tune", "val"] = "train"
+    """train and tune: classes in their home scenes (biased); val: any class in any scene."""
+    num_images: PositiveInt = 600
+    seed: NonNegativeInt = 0

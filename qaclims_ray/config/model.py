@@ -1,0 +1,35 @@
+"""The section `model`: the networks."""
+
+from typing import Literal
+
+from pydantic import NonNegativeInt
+
+from qaclims_ray.config.base import Section
+
+
+class Clip(Section):
+    """The frozen CLIP that judges regions."""
+
+    model: str = "ViT-L-14"
+    """open_clip model name, or a directory in open_clip's local layout; `package:` as above."""
+    pretrained: str | None = "openai"
+    """open_clip tag, or a weights file (open_clip's, OpenAI's, OVSeg's); null for a directory.
+    A safetensors file does not tell its activation: with OpenAI's weights in one, the model is
+    `ViT-L-14-quickgelu`."""
+    mask_prompt_depth: NonNegativeInt = 0
+    """Blocks whose masked-out tokens are replaced by mask embeddings; 0: multiply view by mask."""
+    normalisation: Literal["imagenet", "clip"] = "imagenet"
+    """Mean and std of the views. Published: imagenet, as the CAM network sees them."""
+
+
+class Model(Section):
+    """The networks."""
+
+    backbone: str = "resnet50"
+    """resnet50 (output stride 16, as published), small_resnet (stride 8, the demo's), or `timm:`
+    and the name of a CNN of timm that can be had with features at stride 16, such as
+    `timm:convnext_tiny`."""
+    backbone_weights: str | None = "imagenet"
+    """imagenet (torchvision's, or timm's own), a torchvision id such as
+    `ResNet50_Weights.IMAGENET1K_V2`, a weights file, or null for random; `package:` as above."""
+    clip: Clip = Clip()

@@ -1,0 +1,114 @@
+"""The section `train`: how networks are fitted."""
+
+from typing import Literal
+
+from pydantic import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from qaclims_ray.config.base import Fraction, Section
+
+
+class Optimiser(Section):
+    """How parameters move. Polynomial decay of the learning rate to 0."""
+
+    kind: Literal["sgd", "adamw"] = "sgd"
+    learning_rate: PositiveFloat = 3.5e-4
+    head_factor: PositiveFloat = 10.0
+    """The classifier's learning rate in units of the backbone's."""
+    momentum: NonNegativeFloat = 1e-4
+    """SGD only. The published code passes its weight decay here: 1e-4, not 0.9."""
+    weight_decay: NonNegativeFloat = 1e-4
+    power: PositiveFloat = 0.9
+    """Of the polynomial decay."""
+    max_grad_norm: PositiveFloat | None = None
+    """Gradients are scaled down to this norm; null leaves them."""
+
+
+class Augment(Section):
+    """Random changes of training images; derived from seed, epoch and name alone."""
+
+    resize_long: tuple[PositiveInt, PositiveInt] | None = (320, 640)
+    """Range of the long side in pixels; null keeps the size."""
+    crop: PositiveInt | None = 512
+    """Side of the square crop, padded with the mean colour; null: images must share one size."""
+    flip: bool = True
+
+
+class Fit(Section):
+    """What both trainings share."""
+
+    epochs: PositiveInt = 15
+    images_per_worker: PositiveInt = 4
+    """Batch size of one worker; the global batch, the images of a step, is this times
+    `compute.train.num_workers` times `accumulate`. What is left at an epoch's end, less than a
+    step, is seen in other epochs, whose orders differ."""
+    accumulate: PositiveInt = 1
+    """Batches of a worker that make one step; their gradients are averaged, as those of workers
+    are: one worker with 2 takes the steps of two workers with 1."""
+    optimiser: Optimiser = Optimiser()
+    augment: Augment = Augment()
+    fix_batch_norm: bool = False
+    """Keep the statistics of batch normalisation as they were loaded."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast of both networks' forward passes."""
+    validate_every: PositiveInt | None = None
+    """Epochs between two scores (mIoU of CAMs at its best threshold, on images with ground truth);
+    null: none. Costs the time of so many CAMs; worker 0 makes them while the others wait."""
+    validate_images: PositiveInt = 500
+    """How many images are scored: always the same, drawn by the seed."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights become the model: those at the end (published), or those of the best score."""
+
+    @model_validator(mode="after")
+    def _check_keep(self) -> "Fit":
+        if self.keep == "best" and self.validate_every is None:
+            raise ValueError("keep: best needs scores: set validate_every to a number of epochs")
+        return self
+
+
+class Classifier(Fit):
+    """Multi-label classifier, whose CAMs are the baseline and whose weights RITC starts from."""
+
+    epochs: PositiveInt = 5
+    images_per_worker: PositiveInt = 16
+    optimiser: Optimiser = Optimiser(learning_rate=0.1)
+    fix_batch_norm: bool = True
+
+
+class Loss(Section):
+    """Weights of the three terms."""
+
+    foreground: NonNegativeFloat = 10.0
+    """Of the foreground region-text contrast (FRC)."""
+    background: NonNegativeFloat = 8.0
+    """Of the background region-text contrast (BRC)."""
+    area: NonNegativeFloat = 0.2
+    """Of the mean CAM value (REG), which keeps the maps small."""
+    per_pair: bool = False
+    """Divide FRC and BRC by the number of pairs, counted over all workers: their mean. Published:
+    sums over the pairs of a worker's batch, averaged over workers."""
+
+
+class Ritc(Fit):
+    """Region image-text contrast: QA-CLIMS's own training."""
+
+    loss: Loss = Loss()
+    temperature: PositiveFloat = 0.7
+    """Divides the cosine similarities."""
+    alpha: Fraction = 0.1
+    """A cell belongs to the foreground region from this share of its CAM's maximum on."""
+    head_scale: PositiveFloat = 1.0
+    """Factor on the classifier's weights at the start: below 1 frees a saturated sigmoid."""
+
+
+class Train(Section):
+    """The two trainings."""
+
+    seed: NonNegativeInt = 0
+    classifier: Classifier = Classifier()
+    ritc: Ritc = Ritc()

@@ -1,0 +1,253 @@
+"""Visual question answering by chat models: SmolVLM, Qwen-VL, LLaVA and their like.
+
+Where the model allows it, the image and all else that the prompts of its questions start with goes
+through the network once; the questions go on from its cached keys and values.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache
+from transformers.cache_utils import DynamicLayer
+
+from qaclims_ray.corpus.engines.base import UnequalImages
+from qaclims_ray.corpus.questions import clean
+
+Tokens: TypeAlias = list[int]
+Inputs: TypeAlias = dict[str, Any]
+"""What a processor makes of images and prompts: tensors by name."""
+
+_log = logging.getLogger(__name__)
+_PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
+"""Inputs that hold a value per token; the others describe the image."""
+_PROBES = ("What kind of cat is in the photo?", "what is under the tv monitor?", "where?")
+_PROBE_PIXELS = np.arange(96 * 128 * 3).reshape(96, 128, 3).astype(np.uint8)
+
+
+class Prompts(NamedTuple):
+    """Token ids of prompts about one image: a common start, image included, and what follows."""
+
+    head: Tokens
+    tails: list[Tokens]
+
+
+class ChatEngine:
+    """Any model of transformers that takes images and chats, a Hub id or local directory.
+
+    Each question becomes one user message: image, question, `instruction`. Answers are decoded
+    greedily, at most `max_new_tokens` long; `batch_size` of them are in work at once.
+
+    Raises:
+        ValueError: the processor has no chat template, or no token to pad with.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        instruction: str = "Answer with one or a few words.",
+        max_new_tokens: int = 10,
+        batch_size: int = 16,
+    ) -> None:
+        network = cast(Any, AutoModelForImageTextToText.from_pretrained(model, dtype=dtype))
+        self._model = network.to(device).eval()
+        self._processor = _load_processor(model)
+        self._instruction = instruction
+        self._max_new_tokens = max_new_tokens
+        self._batch_size = batch_size
+        self._shares = self._can_share()
+
+    def answer(
+        self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
+    ) -> list[list[str]]:
+        """See `vqa.Engine`."""
+        pictures = [Image.fromarray(image) for image in images]
+        if self._shares:
+            return [
+                self._answer_from_head(picture, texts) if texts else []
+                for picture, texts in zip(pictures, questions, strict=True)
+            ]
+        said = self._answer_each(
+            [
+                (picture, text)
+                for picture, texts in zip(pictures, questions, strict=True)
+                for text in texts
+            ]
+        )
+        return [[next(said) for _ in texts] for texts in questions]
+
+    def _answer_each(self, asked: Sequence[tuple[Image.Image, str]]) -> Iterator[str]:
+        """Every question with its image as a prompt of its own."""
+        for start in range(0, len(asked), self._batch_size):
+            batch = asked[start : start + self._batch_size]
+            inputs = self._inputs(
+                [picture for picture, _ in batch], [self._prompt(text) for _, text in batch]
+            )
+            yield from self._generate(inputs)
+
+    def _answer_from_head(self, picture: Image.Image, questions: Sequence[str]) -> list[str]:
+        """All questions about one image, whose common start is encoded once."""
+        prompts, inputs = self._split(picture, questions)
+        cache = self._encode(prompts.head, inputs)
+        answers: list[str] = []
+        for start in range(0, len(questions), self._batch_size):
+            tails = prompts.tails[start : start + self._batch_size]
+            answers += self._generate(self._go_on(prompts.head, cache, tails))
+        return answers
+
+    def _split(self, picture: Image.Image, questions: Sequence[str]) -> tuple[Prompts, Inputs]:
+        """Token ids of the prompts, and the first one's inputs: the image is processed once."""
+        texts = [self._prompt(question) for question in questions]
+        inputs = self._inputs([picture], texts[:1])
+        short: list[Tokens] = self._processor.tokenizer(texts)["input_ids"]
+        full: Tokens = inputs["input_ids"][0].tolist()
+        return split_prompts(short, full, self._processor.image_token_id), inputs
+
+    @torch.inference_mode()
+    def _encode(self, head: Tokens, inputs: Inputs) -> DynamicCache:
+        """Keys and values of the start of a prompt, of whose inputs it is cut."""
+        cut = {
+            name: value[:, : len(head)] if name in _PER_TOKEN else value
+            for name, value in inputs.items()
+        }
+        cache = DynamicCache(config=self._model.config)
+        self._model.base_model(**cut, past_key_values=cache, use_cache=True)
+        return cache
+
+    def _go_on(self, head: Tokens, cache: DynamicCache, tails: Sequence[Tokens]) -> Inputs:
+        """Prompts for `generate`, padded between head and tail, with the head's cache for each."""
+        pad: int = self._processor.tokenizer.pad_token_id
+        width = max(map(len, tails))
+        gaps = [width - len(tail) for tail in tails]
+        ids = [[*head, *[pad] * gap, *tail] for gap, tail in zip(gaps, tails, strict=True)]
+        mask = [[1] * len(head) + [0] * gap + [1] * (width - gap) for gap in gaps]
+        repeated = copy.deepcopy(cache)
+        repeated.batch_repeat_interleave(len(tails))
+        device = self._model.device
+        return {
+            "input_ids": torch.tensor(ids, device=device),
+            "attention_mask": torch.tensor(mask, device=device),
+            "past_key_values": repeated,
+        }
+
+    @torch.inference_mode()
+    def _generate(self, inputs: Inputs) -> list[str]:
+        tokens = self._model.generate(
+            **inputs, do_sample=False, max_new_tokens=self._max_new_tokens
+        )
+        said = tokens[:, inputs["input_ids"].shape[1] :]
+        texts = self._processor.batch_decode(said, skip_special_tokens=True)
+        return [clean(text) for text in texts]
+
+    @torch.inference_mode()
+    def _first_logits(self, inputs: Inputs) -> Float[Tensor, "prompts vocabulary"]:
+        made = self._model.generate(
+            **inputs,
+            do_sample=False,
+            max_new_tokens=1,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+        return made.logits[0].float()
+
+    def _inputs(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Inputs:
+        made = self._processor(
+            images=[[picture] for picture in pictures],
+            text=list(prompts),
+            padding=True,
+            return_tensors="pt",
+        )
+        return dict(made.to(self._model.device, self._model.dtype))
+
+    def _prompt(self, question: str) -> str:
+        text = f"{question} {self._instruction}"
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        return self._processor.apply_chat_template(
+            [{"role": "user", "content": content}], add_generation_prompt=True
+        )
+
+    def _can_share(self) -> bool:
+        """Whether questions that go on from a cached start are answered as whole prompts are.
+
+        Tried out once, as models differ too much for a rule, and on an image of our own, so that it
+        depends on the model alone. What fails for whole prompts too is an error.
+        """
+        picture = Image.fromarray(_PROBE_PIXELS)
+        whole = self._inputs([picture] * len(_PROBES), [self._prompt(text) for text in _PROBES])
+        expected = self._first_logits(whole)
+        try:
+            return self._is_same(picture, whole, expected)
+        except Exception as error:
+            _log.info("each question becomes a prompt of its own: %s", error)
+            return False
+
+    def _is_same(
+        self,
+        picture: Image.Image,
+        whole: Inputs,
+        expected: Float[Tensor, "prompts vocabulary"],
+    ) -> bool:
+        """Equal token ids, a cache that forgets nothing, and logits equal but for rounding."""
+        prompts, inputs = self._split(picture, _PROBES)
+        cache = self._encode(prompts.head, inputs)
+        ids = [
+            row[mask.bool()].tolist()
+            for row, mask in zip(whole["input_ids"], whole["attention_mask"], strict=True)
+        ]
+        if ids != [prompts.head + tail for tail in prompts.tails]:
+            return False
+        if any(type(layer) is not DynamicLayer for layer in cache.layers):
+            return False
+        actual = self._first_logits(self._go_on(prompts.head, cache, prompts.tails))
+        # The mean is steady where single logits of 16 bits are not.
+        allowed = torch.finfo(self._model.dtype).eps ** 0.5 * expected.std()
+        return bool((actual - expected).abs().mean() <= allowed)
+
+
+def split_prompts(short: Sequence[Tokens], full: Tokens, image_token: int) -> Prompts:
+    """Split prompts about one image behind what they share.
+
+    Args:
+        short: Token ids of each prompt with one placeholder for the image.
+        full: Those of the first one as the network gets them, the placeholder written out.
+        image_token: The placeholder.
+
+    Raises:
+        ValueError: the prompts differ before the end of the image, or hold more than one.
+    """
+    end = short[0].index(image_token) + 1
+    tails = [ids[end:] for ids in short]
+    shared = len(full) - len(tails[0])
+    if (
+        any(ids[:end] != short[0][:end] for ids in short)
+        or any(image_token in tail for tail in tails)
+        or full[shared:] != tails[0]
+    ):
+        raise ValueError("the prompts share no start that ends behind their image")
+    return Prompts(full[:shared], tails)
+
+
+def _load_processor(model: str) -> Any:
+    processor = cast(Any, AutoProcessor.from_pretrained(model))
+    if getattr(processor, "tokenizer", None) is None or not processor.chat_template:
+        raise ValueError(
+            f"{model!r} has no processor with a chat template: corpus.engine needs a model that "
+            "was tuned to chat about images, often named Instruct or Chat"
+        )
+    if processor.tokenizer.pad_token is None:
+        raise ValueError(
+            f"the tokenizer of {model!r} has no pad_token, without which prompts cannot be "
+            "batched: set one in a local copy's tokenizer_config.json"
+        )
+    # Padding goes before the prompts, so that all answers start at the same place.
+    processor.tokenizer.padding_side = "left"
+    return processor

@@ -1,0 +1,214 @@
+"""Visual question answering by an OpenAI-compatible server: vLLM, SGLang, a hosted model."""
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import requests
+from PIL import Image as pil
+from requests.adapters import HTTPAdapter
+from urllib3 import exceptions
+from urllib3.util import Retry
+
+from qaclims_ray.corpus.engines.base import UnequalImages
+from qaclims_ray.corpus.questions import clean
+from qaclims_ray.run.faults import StageError
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.storage.files import shown
+from qaclims_ray.types import Image
+
+_RETRIES, _READ_RETRIES = 6, 2
+"""Of requests that never reach the server or that it refuses, and of those that it leaves without
+a reply, which may have cost it work."""
+_CONNECT_SECONDS = 10.0
+MAX_FAILURES = 3
+"""Images in a row on which a server may fail before the stage stops."""
+_UNREACHABLE = (
+    exceptions.NewConnectionError,
+    exceptions.ConnectTimeoutError,
+    exceptions.SSLError,
+    exceptions.ProxyError,
+)
+_WRONG_ADDRESS = (401, 403, 404, 405, 410)
+"""Statuses that no other question would change."""
+_SHOWN = 300
+"""Characters of a server's reply that an error shows."""
+
+
+class _FailureError(ValueError):
+    """The server failed, be it its own fault or the image's."""
+
+
+class ServerEngine:
+    """A vision-language model behind `<url>/chat/completions`.
+
+    Each question is a request of its own (image, question, `instruction`), `num_connections` at
+    once, answered greedily. What the server refuses because it is busy or broken (429, 5xx, no
+    connection) is sent again up to six times, after pauses that grow (to half a minute in all) or
+    that it asks for; what it does not answer within `timeout` seconds, twice.
+
+    What it refuses for good (400, no answer in its reply), or fails on after all, is the error of
+    one image. A server that is out of reach, lets nobody in or fails on three images in a row stops
+    the stage.
+
+    `extra` are further fields of each request; they replace ours, and null leaves ours out. The
+    API key is read from the environment variable `key_variable`; it is never logged or shown.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        *,
+        instruction: str = "Answer with one or a few words.",
+        max_new_tokens: int = 10,
+        num_connections: int = 16,
+        timeout: float = 120.0,
+        key_variable: str = "OPENAI_API_KEY",
+        extra: Mapping[str, Any] | None = None,
+        backoff: float = 0.5,
+    ) -> None:
+        self._url = f"{url.rstrip('/')}/chat/completions"
+        self._model = model
+        self._instruction = instruction
+        self._max_new_tokens = max_new_tokens
+        self._timeout = (min(_CONNECT_SECONDS, timeout), timeout)
+        self._extra = extra or {}
+        self._failures = 0
+        self._key_variable = key_variable
+        self._key = os.environ.get(key_variable, "")
+        self._session = _session(num_connections, backoff)
+        self._pool = ThreadPoolExecutor(num_connections)
+
+    def answer(
+        self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
+    ) -> list[list[str] | ValueError]:
+        """See `vqa.Engine`.
+
+        Raises:
+            StageError: asking about other images is no use.
+        """
+        urls = [
+            data_url(image) if texts else "" for image, texts in zip(images, questions, strict=True)
+        ]
+        waiting = [
+            [self._pool.submit(self._ask, url, text) for text in texts]
+            for url, texts in zip(urls, questions, strict=True)
+        ]
+        try:
+            return [self._collect(row) for row in waiting]
+        finally:
+            for row in waiting:
+                _cancel(row)  # what still waits behind a failure
+
+    def _collect(self, waiting: Sequence[Future[str]]) -> list[str] | ValueError:
+        """The answers about an image, or why one of them is missing."""
+        answers = attempt(lambda: [one.result() for one in waiting])
+        if isinstance(answers, StageError):
+            raise answers
+        if isinstance(answers, ValueError):
+            _cancel(waiting)
+        if waiting:
+            failed = isinstance(answers, _FailureError)
+            self._failures = self._failures + 1 if failed else 0
+        if self._failures >= MAX_FAILURES:
+            raise self._stop(f"fails on {MAX_FAILURES} images in a row; the last: {answers}")
+        return answers
+
+    def _ask(self, image_url: str, question: str) -> str:
+        content = [
+            {"type": "image_url", "image_url": {"url": image_url}},
+            {"type": "text", "text": f"{question} {self._instruction}"},
+        ]
+        request = {
+            "model": self._model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": self._max_new_tokens,
+            "temperature": 0.0,
+            **self._extra,
+        }
+        request = {name: value for name, value in request.items() if value is not None}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        try:
+            reply = self._session.post(
+                self._url, json=request, headers=headers, timeout=self._timeout
+            )
+        except requests.RequestException as error:
+            reason = _reason(error)
+            if isinstance(reason, _UNREACHABLE):
+                raise self._stop(f"is out of reach: {reason}") from None
+            raise _FailureError(f"{shown(self._url)} does not answer: {reason}") from None
+        return clean(self._content(reply))
+
+    def _content(self, reply: requests.Response) -> str:
+        if reply.status_code in _WRONG_ADDRESS:
+            raise self._stop(f"refuses with {reply.status_code}{self._hint(reply)}")
+        if not reply.ok:
+            busy = reply.status_code == 429 or reply.status_code >= 500
+            kind = _FailureError if busy else ValueError
+            refusal = f"refuses with {reply.status_code}: {self._shown(reply)}"
+            raise kind(f"{shown(self._url)} {refusal}")
+        try:
+            content: Any = reply.json()["choices"][0]["message"]["content"]
+        except (ValueError, KeyError, IndexError, TypeError):
+            content = None
+        if not isinstance(content, str):
+            raise ValueError(f"{shown(self._url)} sends no answer but {self._shown(reply)}")
+        return content
+
+    def _stop(self, why: str) -> StageError:
+        return StageError(
+            f"{shown(self._url)} {shown(why)}\nSee that the server runs and that "
+            f"corpus.engine.url, model and the key in {self._key_variable} are right; then the "
+            "same command goes on."
+        )
+
+    def _hint(self, reply: requests.Response) -> str:
+        hints = {
+            401: f" (is the API key in {self._key_variable}?)",
+            403: f" (is the API key in {self._key_variable}?)",
+            404: f" (is corpus.engine.url the base URL, and does it serve {self._model!r}?)",
+        }
+        return f"{hints.get(reply.status_code, '')}: {self._shown(reply)}"
+
+    def _shown(self, reply: requests.Response) -> str:
+        """The start of the reply, without the key if it should repeat it."""
+        text = reply.text.replace(self._key, "***") if self._key else reply.text
+        return repr(text[:_SHOWN])
+
+
+def _reason(error: requests.RequestException) -> object:
+    """What was wrong with the last of several tries."""
+    inner: Any = error.args[0] if error.args else error
+    return getattr(inner, "reason", inner)
+
+
+def _cancel(waiting: Sequence[Future[str]]) -> None:
+    for one in waiting:
+        one.cancel()
+
+
+def data_url(image: Image) -> str:
+    """The image as a JPEG (quality 95, colours not subsampled) in a `data:` URL."""
+    file = io.BytesIO()
+    pil.fromarray(image).save(file, "JPEG", quality=95, subsampling=0)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _session(num_connections: int, backoff: float) -> requests.Session:
+    retry = Retry(
+        total=_RETRIES,
+        read=_READ_RETRIES,
+        backoff_factor=backoff,
+        status_forcelist=(429, 500, 502, 503, 504),
+        allowed_methods=("POST",),
+        raise_on_status=False,
+    )
+    adapter = HTTPAdapter(pool_maxsize=num_connections, max_retries=retry)
+    session = requests.Session()
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return session

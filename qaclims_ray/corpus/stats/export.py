@@ -1,0 +1,113 @@
+"""The corpus as one line per answer, for any other tool: JSONL or CSV, plain or gzipped."""
+
+import gzip
+import json
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.csv as pv
+from fsspec.implementations.local import LocalFileSystem
+
+from qaclims_ray.corpus.stats.figures import with_class
+from qaclims_ray.corpus.stats.flat import chunks, flatten
+from qaclims_ray.storage.files import atomic_open, filesystem, patiently
+from qaclims_ray.types import SCHEMAS
+
+Lines = Callable[[pa.Table, bool], bytes]
+"""Rows as lines, with a header where the flag says that they are the first."""
+
+
+def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: str) -> int:
+    """Write one line per answer: name, class, kind, question, answer, lemma.
+
+    The order is the corpus's own, and equal corpora make equal files. The file appears whole under
+    its name, or not at all; no more than 4,096 images are held in memory.
+
+    Args:
+        batches: Of the artifact `corpus`.
+        class_names: Names in the order of their indices.
+        uri: A path or URL that ends in .jsonl, .csv, .jsonl.gz or .csv.gz.
+
+    Returns:
+        Number of answers.
+
+    Raises:
+        ValueError: the URI ends otherwise, or its storage refuses.
+    """
+    lines = lines_for(uri)
+    num_answers = 0
+    with _open(uri) as file:
+        for number, table in enumerate(_tables(batches, class_names)):
+            file.write(lines(table, number == 0))
+            num_answers += len(table)
+    return num_answers
+
+
+def lines_for(uri: str) -> Lines:
+    """How a file of this name is written.
+
+    Raises:
+        ValueError: it ends in nothing that is known.
+    """
+    plain = uri.removesuffix(".gz")
+    for suffix, lines in _FORMATS.items():
+        if plain.endswith(suffix):
+            return lines
+    raise ValueError(f"--export {uri!r}: give a name in .jsonl, .csv, .jsonl.gz or .csv.gz")
+
+
+def csv_lines(table: pa.Table, header: bool) -> bytes:
+    """A table as CSV (RFC 4180 but for line feeds alone): all texts quoted."""
+    out = BytesIO()
+    pv.write_csv(table, out, pv.WriteOptions(include_header=header))
+    return out.getvalue()
+
+
+def _json_lines(table: pa.Table, _: bool) -> bytes:
+    rows = (json.dumps(row, ensure_ascii=False) for row in table.to_pylist())
+    return "".join(f"{row}\n" for row in rows).encode()
+
+
+_FORMATS: dict[str, Lines] = {".jsonl": _json_lines, ".csv": csv_lines}
+
+
+def _tables(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Iterator[pa.Table]:
+    """Answers under the columns of the export, an empty table first: the header's."""
+    for rows in chain([SCHEMAS["corpus"].empty_table()], chunks(batches)):
+        flat = flatten(rows)
+        names = rows["name"].combine_chunks().take(flat["image"].combine_chunks())
+        table = with_class(flat.drop_columns("image"), class_names)
+        yield table.add_column(0, "name", names)
+
+
+@contextmanager
+def _open(uri: str) -> Generator[IO[bytes] | gzip.GzipFile]:
+    """A file for writing that appears whole or not at all, compressed if its name says so."""
+    with _whole(uri) as file:
+        if uri.endswith(".gz"):
+            # Neither name nor time within: equal content makes equal files.
+            with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+                yield packed
+        else:
+            yield file
+
+
+@contextmanager
+def _whole(uri: str) -> Generator[IO[bytes]]:
+    """Like `storage.atomic_open`, for files larger than memory: a disk holds them until sent."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with atomic_open(uri) as file:
+            yield file
+        return
+    with TemporaryDirectory() as folder:
+        local = Path(folder) / "export"
+        with local.open("wb") as file:
+            yield file
+        patiently(lambda: fs.put_file(str(local), path), uri)

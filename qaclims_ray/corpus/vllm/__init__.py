@@ -1,1 +1,0 @@
-"""The corpus by vLLM: Ray Data's processor answers question by question."""

@@ -1,1 +1,0 @@
-"""1. Images and image-level labels to shards."""

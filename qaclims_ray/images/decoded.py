@@ -1,0 +1,74 @@
+"""Image rows decoded by tasks on CPUs, ahead of actors that have better things to do.
+
+A decoded image takes 3 bytes a pixel of the object store; Ray Data's backpressure holds back the
+tasks while the actors are busy.
+"""
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+import pyarrow as pa
+
+from qaclims_ray.images.transforms import MAX_PIXELS, decode
+from qaclims_ray.types import Image, ImageRow
+
+
+class DecodedRow(TypedDict):
+    """One image as pixels, with its image-level labels."""
+
+    name: str
+    labels: list[int] | None
+    pixels: bytes
+    """RGB, uint8, C-contiguous, shape `(height, width, 3)`; none where there is an error."""
+    height: int
+    width: int
+    error: str | None
+
+
+_EMPTY = np.zeros((0, 0, 3), np.uint8)
+_SCHEMA = pa.schema(
+    [
+        ("name", pa.string()),
+        ("labels", pa.list_(pa.int32())),
+        ("pixels", pa.large_binary()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        ("error", pa.string()),
+    ]
+)
+
+
+def decode_table(images: pa.Table, max_pixels: int = MAX_PIXELS) -> pa.Table:
+    """A batch of image rows (name, image, labels) as decoded rows.
+
+    Each is Arrow's before the next one is decoded: pixels are held once, but for one image's.
+    """
+    rows = (decode_row(row, max_pixels) for row in images.to_pylist())
+    tables = [pa.Table.from_pylist([{**row}], schema=_SCHEMA) for row in rows]
+    return pa.concat_tables([_SCHEMA.empty_table(), *tables])
+
+
+def decode_row(row: ImageRow, max_pixels: int = MAX_PIXELS) -> DecodedRow:
+    """One image row as a decoded row; what is wrong with it, in `error`."""
+    image, error = _EMPTY, None
+    try:
+        image = decode(row["image"], max_pixels=max_pixels)
+    except (ValueError, OSError, MemoryError) as wrong:  # of this image only; others go on
+        error = f"{type(wrong).__name__}: {wrong}"
+    return DecodedRow(
+        name=row["name"],
+        labels=row["labels"],
+        pixels=image.tobytes(),
+        height=image.shape[0],
+        width=image.shape[1],
+        error=error,
+    )
+
+
+def images_of(rows: Sequence[DecodedRow]) -> list[Image]:
+    """The pixels of rows without error; read-only."""
+    return [
+        np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], 3)
+        for row in rows
+    ]

@@ -1,0 +1,37 @@
+"""Read the published `cls_labels.npy`, a pickled dictionary of image names to labels."""
+
+from typing import Any
+
+import numpy as np
+
+from qaclims_ray.storage.pickles import read_dictionary
+
+
+def read_cls_labels(path: str, num_classes: int) -> dict[str, list[int]]:
+    """Class indices of each image name.
+
+    Names that the file keeps as numbers (irn: 2007000032) become `2007_000032`.
+
+    Args:
+        path: path or URL of a NumPy file that holds one dict: name to `num_classes` floats.
+        num_classes: expected length of each array.
+
+    Raises:
+        ValueError: no such file, or anything else in it.
+    """
+    table = read_dictionary(path)
+    try:
+        labels = {
+            _name(key): np.flatnonzero(array.values().astype(float)) for key, array in table.items()
+        }
+        lengths = {len(array.values()) for array in table.values()}
+    except Exception as error:  # arrays are read here, and may say anything of themselves
+        raise ValueError(f"{path}: not a dict of names to arrays of labels: {error}") from error
+    if lengths - {num_classes}:
+        raise ValueError(f"{path}: arrays of {sorted(lengths)} labels, expected {num_classes}")
+    return {name: indices.tolist() for name, indices in labels.items()}
+
+
+def _name(key: Any) -> str:
+    digits = str(key)
+    return digits if isinstance(key, str) else f"{digits[:4]}_{digits[4:]}"

@@ -1,0 +1,129 @@
+"""MS COCO 2014.
+
+    <root>/train2014/COCO_train2014_<id>.jpg              (val2014 likewise)
+    <root>/annotations/instances_train2014.json
+
+COCO numbers its 80 categories from 1 to 90 with gaps. Here class index i is the i-th of them in
+the order of these numbers, and label maps hold i + 1, so 0 to 80: the 81 values of the published
+weakly supervised codes. Label maps are rasterised from the instances when an image is loaded (see
+`rasterise`). Labels are the union of all instances, crowds included; the images without any
+(702 of train, 367 of val) are left out, as in the published counts, unless asked for.
+"""
+
+from pathlib import PurePosixPath
+
+from qaclims_ray.ingest.json_stream import json_members
+from qaclims_ray.ingest.rasterise import refer_to
+from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
+from qaclims_ray.storage.errors import attempt, sort_out
+from qaclims_ray.storage.inputs import check_inside, join, locate
+
+CLASSES = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
+    "traffic light", "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog",
+    "horse", "sheep", "cow", "elephant", "bear", "zebra", "giraffe", "backpack", "umbrella",
+    "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard", "sports ball", "kite",
+    "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange",
+    "broccoli", "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant",
+    "bed", "dining table", "toilet", "tv", "laptop", "mouse", "remote", "keyboard", "cell phone",
+    "microwave", "oven", "toaster", "sink", "refrigerator", "book", "clock", "vase", "scissors",
+    "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+"""The 80 category names, by class index."""
+
+_UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+CATEGORY_IDS = tuple(number for number in range(1, 91) if number not in _UNUSED_IDS)
+"""COCO's category number of each class index."""
+
+EXPECTED_COUNTS: dict[str, tuple[int, int | None]] = {
+    "train": (82_081, None),
+    "val": (40_137, None),
+}
+"""Published number of images with labels of each split; the numbers of pairs are not."""
+
+_LABEL_OF_ID = {number: label for label, number in enumerate(CATEGORY_IDS)}
+
+_Image = tuple[str, int, int]
+"""File name, height, width."""
+_Instance = tuple[int, int, int]
+"""Category number; offset and size of the instance in its file."""
+
+
+def read_coco(
+    root: str,
+    split: str,
+    *,
+    annotations: str | None = None,
+    images: str | None = None,
+    unlabelled: bool = False,
+) -> Listing:
+    """List a split. The shapes of instances stay in their file until an image is loaded.
+
+    Args:
+        root: the folder that holds `train2014`, `val2014` and `annotations`; path or URL.
+        split: `train` or `val`.
+        annotations: another instances file, below `root` or by absolute path or URL.
+        images: another folder of images, likewise.
+        unlabelled: list the images without instances too, as without labels and masks.
+
+    Raises:
+        ValueError: the instances file is missing or broken. What concerns one image only is in
+            `Listing.errors`.
+    """
+    path = locate(root, annotations or f"annotations/instances_{split}2014.json")
+    folder = locate(root, images or f"{split}2014")
+    listed, objects = _read_instances(path)
+    bare = listed.keys() - objects.keys()
+    if unlabelled:
+        objects |= {number: [] for number in bare}
+    sources, errors = sort_out(
+        (f"image {number}", attempt(_source, folder, path, listed.get(number), about))
+        for number, about in objects.items()
+    )
+    sources, repeated = first_of_each_name(sources)
+    return Listing(sources, errors + repeated, CLASSES, 0 if unlabelled else len(bare))
+
+
+def _read_instances(path: str) -> tuple[dict[int, _Image], dict[int, list[_Instance]]]:
+    """Images by number, and the instances of each."""
+    images: dict[int, _Image] = {}
+    objects: dict[int, list[_Instance]] = {}
+    for key, value, offset, size in json_members(path):
+        match key, value:
+            case "images", {
+                "id": number,
+                "file_name": str(name),
+                "height": int(h),
+                "width": int(w),
+            }:
+                images[number] = (name, h, w)
+            case "annotations", {"image_id": number, "category_id": category, "segmentation": _}:
+                objects.setdefault(number, []).append((category, offset, size))
+            case (("images" | "annotations"), _):
+                raise ValueError(
+                    f"{path}: no COCO instances: one of its {key} lacks what belongs to it "
+                    f"(file_name, segmentation and so on), at byte {offset:,}"
+                )
+            case _:
+                pass
+    return images, objects
+
+
+def _source(
+    folder: str, instances_file: str, image: _Image | None, objects: list[_Instance]
+) -> Source:
+    if image is None:
+        raise ValueError("instances of an image that the file does not list")
+    unknown = {number for number, _, _ in objects} - _LABEL_OF_ID.keys()
+    if unknown:
+        raise ValueError(f"category {min(unknown)} is not one of COCO's 80")
+    name, height, width = image
+    labelled = [(_LABEL_OF_ID[number], offset, size) for number, offset, size in objects]
+    return Source(
+        name=PurePosixPath(name).stem,
+        image=join(folder, check_inside(name)),
+        labels=sorted({label for label, _, _ in labelled}) or None,
+        mask=None,
+        annotations=refer_to(instances_file, height, width, labelled) if labelled else None,
+    )

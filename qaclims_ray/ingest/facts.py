@@ -1,0 +1,130 @@
+"""Facts of a data set, to be looked at before hours are spent on it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from qaclims_ray.ingest import coco14, voc12
+from qaclims_ray.ingest.sources import Listing
+
+COLUMNS = {
+    **{name: pads.field(name) for name in ("height", "width", "labels")},
+    "has_mask": pads.field("mask").is_valid(),
+}
+"""What facts are made of, as columns of a pyarrow dataset: no image or mask is held."""
+
+_KNOWN = {"voc12": voc12.EXPECTED_COUNTS, "coco14": coco14.EXPECTED_COUNTS}
+
+
+class Facts(TypedDict):
+    """What an artifact `images` holds."""
+
+    num_images: int
+    num_pairs: int
+    """(image, class) pairs."""
+    num_masks: int
+    """Images with ground truth."""
+    num_unlabelled: int
+    """Images left out because nobody labelled them."""
+    num_kept_unlabelled: int
+    """Images that are there although nobody labelled them."""
+    num_listed_errors: int
+    """Images left out because the reader could not list them."""
+    images_per_class: dict[str, int]
+    height: tuple[int, int, int]
+    """Least, median and greatest, in pixels."""
+    width: tuple[int, int, int]
+
+
+def facts_of(images: pa.Table, listing: Listing) -> Facts:
+    """Facts of a table with the columns of `COLUMNS`, whose rows a reader listed."""
+    labelled = images["labels"].combine_chunks()
+    labels = labelled.flatten().to_numpy()
+    counts = np.bincount(labels, minlength=len(listing.class_names)).tolist()
+    return Facts(
+        num_images=len(images),
+        num_pairs=len(labels),
+        num_masks=sum(images["has_mask"].to_pylist()),
+        num_unlabelled=listing.num_unlabelled,
+        num_kept_unlabelled=labelled.null_count,
+        num_listed_errors=len(listing.errors),
+        images_per_class=dict(zip(listing.class_names, counts, strict=True)),
+        height=_spread(images["height"].to_numpy()),
+        width=_spread(images["width"].to_numpy()),
+    )
+
+
+def describe(facts: Mapping[str, Any]) -> str:
+    """Facts (as `Facts`, from a manifest or anew) as lines of text for people."""
+    left_out = {
+        "nobody labelled": facts["num_unlabelled"],
+        "cannot be listed": facts["num_listed_errors"],
+    }
+    unlabelled = facts.get("num_kept_unlabelled", 0)
+    lines = [
+        f"{facts['num_images']:,} images, {facts['num_pairs']:,} pairs (image, class)"
+        + (f"; {unlabelled:,} images without labels" if unlabelled else ""),
+        f"left out: {', '.join(f'{number:,} that {why}' for why, number in left_out.items())}",
+        f"masks: {facts['num_masks']:,}, {facts['num_images'] - facts['num_masks']:,} images "
+        "have none",
+        f"height: {_range(facts['height'])}",
+        f"width:  {_range(facts['width'])}",
+        "images per class:",
+    ]
+    width = max(map(len, facts["images_per_class"]), default=0)
+    counts = facts["images_per_class"].items()
+    return "\n".join([*lines, *(f"  {name:<{width}} {count:>9,}" for name, count in counts)])
+
+
+def check_known_set(kind: str, split: str | None, facts: Facts) -> list[str]:
+    """Warnings: what a published set lacks, and what any set had better not have.
+
+    Args:
+        kind: `voc12`, `coco14`, or another for which no counts are published.
+        split: name or path of the split, None where there is none.
+        facts: of the whole split.
+    """
+    num_images, num_pairs = published_counts(kind, split)
+    num_labelled = facts["num_images"] - facts["num_kept_unlabelled"]
+    parts = [
+        _difference("images", num_labelled, num_images),
+        _difference("pairs", facts["num_pairs"], num_pairs),
+    ]
+    found = "; ".join(part for part in parts if part)
+    warnings = [f"{kind} {split}: {found}. See its _errors"] if found else []
+    empty = [name for name, count in facts["images_per_class"].items() if count == 0]
+    if empty:
+        warnings.append(f"no image is labelled {', '.join(empty)}")
+    if 0 < facts["num_masks"] < facts["num_images"]:
+        missing = facts["num_images"] - facts["num_masks"]
+        warnings.append(f"{missing:,} of {facts['num_images']:,} images have no mask")
+    return warnings
+
+
+def published_counts(kind: str, split: str | None) -> tuple[int | None, int | None]:
+    """Published numbers of images and pairs of a split; None where there are none."""
+    name = (split or "").rpartition("/")[2].removesuffix(".txt")
+    name = "train_aug" if name == "trainaug" else name
+    return _KNOWN.get(kind, {}).get(name, (None, None))
+
+
+def _difference(what: str, found: int, published: int | None) -> str:
+    if published is None or found == published:
+        return ""
+    gap = published - found
+    return f"{found:,} {what}, published are {published:,}: {abs(gap):,} " + (
+        "missing" if gap > 0 else "too many"
+    )
+
+
+def _range(spread: Sequence[int]) -> str:
+    return f"{spread[0]:,} to {spread[2]:,} pixels, median {spread[1]:,}"
+
+
+def _spread(values: np.ndarray) -> tuple[int, int, int]:
+    if not len(values):
+        return (0, 0, 0)
+    return int(values.min()), int(np.median(values)), int(values.max())

@@ -1,0 +1,134 @@
+"""The data section of a configuration to the reader that lists it."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
+
+import fsspec
+
+from qaclims_ray.config.data import Coco14, Demo, Folder, Voc12, WebDataset
+from qaclims_ray.demo.voc import write_voc
+from qaclims_ray.demo.world import CLASSES
+from qaclims_ray.ingest.coco14 import read_coco
+from qaclims_ray.ingest.folder import read_folder
+from qaclims_ray.ingest.sources import Listing, Source
+from qaclims_ray.ingest.voc12 import read_voc
+from qaclims_ray.ingest.webdataset import read_webdataset
+from qaclims_ray.storage.errors import attempt, sort_out
+from qaclims_ray.storage.files import absolute, shown
+from qaclims_ray.storage.inputs import check_text
+from qaclims_ray.types import IGNORE
+
+Data: TypeAlias = Voc12 | Coco14 | Folder | WebDataset | Demo
+"""The `data` section of an experiment."""
+
+
+def read(data: Data, run: str) -> Listing:
+    """List a data set; the demo world is first drawn below `run`.
+
+    Raises:
+        ValueError: files that the whole set needs are missing or wrong, no image is left, or there
+            are masks and more classes than they can hold.
+    """
+    try:
+        listing = _presentable(_writable(_list(data, run)))
+    except ValueError as error:
+        raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
+    _check_masks(listing)
+    if not listing.sources:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in listing.errors[:3])
+        raise ValueError(f"no image with labels in the data set. First reasons: {reasons or '-'}")
+    return listing
+
+
+def _writable(listing: Listing) -> Listing:
+    """The listing with errors in place of sources that no table can hold."""
+    checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
+    sources, errors = sort_out(checked)
+    return replace(listing, sources=sources, errors=listing.errors + errors)
+
+
+def _check_texts(source: Source) -> Source:
+    for text in (source["name"], source["image"], source["mask"], source["annotations"]):
+        check_text(text or "")
+    return source
+
+
+def _presentable(listing: Listing) -> Listing:
+    """The listing whose errors hold no secrets of URLs and are UTF-8; their names stay unique."""
+    errors: list[tuple[str, str]] = []
+    count: Counter[str] = Counter()
+    for name, reason in listing.errors:
+        name = shown(name)
+        count[name] += 1
+        again = f" ({count[name]})" if count[name] > 1 else ""
+        errors.append((f"{name}{again}", shown(reason)))
+    return replace(listing, errors=errors)
+
+
+def _check_masks(listing: Listing) -> None:
+    num_classes = len(listing.class_names)
+    if num_classes < IGNORE:
+        return
+    if any(source["mask"] or source["annotations"] for source in listing.sources):
+        raise ValueError(
+            f"masks hold at most {IGNORE - 1} classes, the data set has {num_classes:,}: value 0 "
+            f"is the background and {IGNORE} counts for nothing; take the masks away, or merge "
+            "classes"
+        )
+
+
+def _list(data: Data, run: str) -> Listing:
+    match data:
+        case Voc12():
+            return read_voc(
+                absolute(data.root),
+                data.split,
+                labels_file=data.labels_file,
+                masks_folder=data.masks,
+            )
+        case Coco14():
+            return read_coco(
+                absolute(data.root),
+                data.split,
+                annotations=data.annotations,
+                images=data.images,
+                unlabelled=data.unlabelled,
+            )
+        case Folder():
+            return read_folder(
+                absolute(data.root),
+                class_names=data.class_names,
+                labels_file=data.labels_file,
+                unlabelled=data.unlabelled,
+            )
+        case WebDataset():
+            shards = [data.shards] if isinstance(data.shards, str) else data.shards
+            return read_webdataset(
+                [absolute(shard) for shard in shards],
+                class_names=data.class_names,
+                classes_file=data.classes_file,
+                label_suffixes=data.label_suffixes,
+                unlabelled=data.unlabelled,
+            )
+        case Demo():
+            return _demo(data, run)
+
+
+def _demo(data: Demo, run: str) -> Listing:
+    root = f"{run}/world"
+    with TemporaryDirectory() as folder:
+        local = Path(folder if "://" in root else root)
+        write_voc(
+            local,
+            split=data.split,
+            num_images=data.num_images,
+            seed=data.seed,
+            biased=data.split != "val",
+        )
+        if "://" in root:
+            fs, path = fsspec.url_to_fs(root)
+            fs.put(f"{local}/", f"{path}/", recursive=True)
+    return read_voc(root, data.split, class_names=CLASSES)

@@ -1,0 +1,188 @@
+"""PASCAL VOC 2012, and any data set in its layout (the demo world is one).
+
+    <root>/JPEGImages/<name>.jpg
+    <root>/ImageSets/Segmentation/<split>.txt   one name per line, or two columns:
+                                  /JPEGImages/<name>.jpg /SegmentationClassAug/<name>.png
+    <root>/Annotations/<name>.xml               objects; their names are the image's labels
+    <root>/SegmentationClass/<name>.png         label maps (or SegmentationClassAug)
+
+Labels are the union of an image's objects, those marked `difficult` included: the published
+`cls_labels.npy` was made in this way (jiwoon-ahn/irn `voc12/make_cls_labels.py`).
+"""
+
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from xml.etree import ElementTree
+
+from qaclims_ray.ingest.cls_labels import read_cls_labels
+from qaclims_ray.ingest.label_files import nearest
+from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
+from qaclims_ray.storage.errors import attempt, sort_out
+from qaclims_ray.storage.inputs import check_inside, join, present, read_all, read_text
+
+CLASSES = (
+    "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
+    "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
+    "train", "tv monitor",
+)  # fmt: skip
+"""The 20 classes as the published code spells them in questions and prompts."""
+
+XML_NAMES = {
+    "diningtable": "dining table",
+    "pottedplant": "potted plant",
+    "tvmonitor": "tv monitor",
+}
+"""Annotation names that `CLASSES` spells otherwise."""
+
+EXPECTED_COUNTS: dict[str, tuple[int, int | None]] = {
+    "train": (1_464, None),
+    "train_aug": (10_582, 16_458),
+    "val": (1_449, None),
+}
+"""Published number of images, and of pairs where known, of each split."""
+
+_TRAIN_AUG = (
+    "The 10,582 names of train_aug (VOC's train and the images of SBD, Hariharan et al. 2011, "
+    "without those of val) are not part of VOC: codes for weakly supervised segmentation publish "
+    "them, such as jiwoon-ahn/irn (voc12/train_aug.txt), mostly with the label maps of "
+    "SegmentationClassAug. Put the list there, or give its path or URL: data.split=…/train_aug.txt"
+)
+
+
+def read_voc(
+    root: str,
+    split: str,
+    *,
+    class_names: Sequence[str] = CLASSES,
+    labels_file: str | None = None,
+    masks_folder: str | None = None,
+) -> Listing:
+    """List a split.
+
+    Args:
+        root: the folder that holds `JPEGImages`; path or URL.
+        split: name of a list in `ImageSets/Segmentation`, or path of a list that ends in `.txt`
+            (`train_aug.txt` is published with segmentation codes, not with VOC). The images of
+            `test` have no labels and no masks.
+        class_names: the names of the annotations, or `CLASSES`.
+        labels_file: the published `cls_labels.npy`; default: labels from the annotations.
+        masks_folder: folder below `root`; default: `SegmentationClassAug` for an augmented
+            split, else `SegmentationClass`. A second column in the list goes before it. Images
+            without a label map there have none.
+
+    Raises:
+        ValueError: a file that the whole split needs is missing or broken. What concerns one
+            image only is in `Listing.errors`.
+    """
+    if masks_folder is None:
+        masks_folder = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
+    listed, errors = _read_list(root, split, masks_folder)
+    listed, repeated = first_of_each_name(listed)
+    errors += repeated
+    if PurePosixPath(split).stem == "test":
+        sources = [Source({**source, "labels": None, "mask": None}) for source in listed]
+        return Listing(sources, errors, tuple(class_names))
+    sources, unlabelled = _with_labels(root, listed, class_names, labels_file)
+    return Listing(_with_masks(root, sources), errors + unlabelled, tuple(class_names))
+
+
+def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
+    """Class indices of the objects in an annotation, sorted, unique.
+
+    Raises:
+        ValueError: no XML, or an object of a class that is not among `class_names`.
+    """
+    try:
+        objects = ElementTree.fromstring(xml).findall("object")
+    except ElementTree.ParseError as error:
+        raise ValueError(f"its annotation is not XML: {error}") from error
+    found = {(node.findtext("name") or "").strip() for node in objects}
+    names = {name if name in class_names else XML_NAMES.get(name, name) for name in found}
+    unknown = sorted(names - set(class_names))
+    if unknown:
+        raise ValueError(
+            f"unknown class {unknown[0]!r} in its annotation; {nearest(unknown[0], class_names)}"
+        )
+    return sorted(class_names.index(name) for name in names)
+
+
+def _read_list(
+    root: str, split: str, masks_folder: str
+) -> tuple[list[Source], list[tuple[str, str]]]:
+    """Sources still without labels, with masks where they ought to be; and illegal names."""
+    path = split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
+    expected = "a list of image names, one per line"
+    lines = read_text(path, f"{expected}. {_TRAIN_AUG}" if _is_augmented(split) else expected)
+    return sort_out(
+        (f"{line.strip()} (line {number})", attempt(_entry, root, line.strip(), masks_folder))
+        for number, line in enumerate(lines.splitlines(), start=1)
+        if line.strip()
+    )
+
+
+def _is_augmented(split: str) -> bool:
+    return PurePosixPath(split).stem.endswith("aug")
+
+
+def _entry(root: str, line: str, masks_folder: str) -> Source:
+    """The image that a line of the list names."""
+    columns = line.split()
+    if len(columns) == 2 and "/" in columns[0]:
+        image, mask = (column.lstrip("/") for column in columns)
+    elif "/" in line:
+        raise ValueError(f"a name without '/' expected, got {line!r}")
+    else:
+        name = check_inside(line)
+        image, mask = f"JPEGImages/{name}.jpg", f"{masks_folder}/{name}.png"
+    return Source(
+        name=PurePosixPath(image).stem,
+        image=join(root, check_inside(image)),
+        labels=[],
+        mask=join(root, check_inside(mask)),
+        annotations=None,
+    )
+
+
+def _with_masks(root: str, sources: list[Source]) -> list[Source]:
+    """The sources, their mask None where there is no such file."""
+    there = present([source["mask"] for source in sources if source["mask"]])
+    return [
+        Source({**source, "mask": source["mask"] if source["mask"] in there else None})
+        for source in sources
+    ]
+
+
+def _with_labels(
+    root: str, sources: list[Source], class_names: Sequence[str], labels_file: str | None
+) -> tuple[list[Source], list[tuple[str, str]]]:
+    """The sources with their labels, and (name, reason) of those that have none to be read."""
+    names = [source["name"] for source in sources]
+    if labels_file is None:
+        found = _labels_from_annotations(root, names, class_names)
+    else:
+        table = read_cls_labels(labels_file, len(class_names))
+        found = [table.get(name, ValueError(f"no labels in {labels_file}")) for name in names]
+    return sort_out(
+        (
+            source["name"],
+            labels if isinstance(labels, ValueError) else Source({**source, "labels": labels}),
+        )
+        for source, labels in zip(sources, found, strict=True)
+    )
+
+
+def _labels_from_annotations(
+    root: str, names: list[str], class_names: Sequence[str]
+) -> list[list[int] | ValueError]:
+    folder = join(root, "Annotations")
+    paths = [join(folder, f"{name}.xml") for name in names]
+    files = read_all(paths)
+    if files and all(isinstance(file, ValueError) for file in files):
+        raise ValueError(
+            f"{folder}: no annotations; expected <name>.xml for each image of the list "
+            "(or give the published cls_labels.npy as the labels file)"
+        )
+    return [
+        file if isinstance(file, ValueError) else attempt(parse_annotation, file, class_names)
+        for file in files
+    ]

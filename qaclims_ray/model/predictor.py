@@ -1,0 +1,139 @@
+"""A trained CAM network as a function of images: NumPy in, NumPy out.
+
+net = load_cam_net("runs/demo/cam_net/model.safetensors", "small_resnet", num_classes=8)
+cams = CamPredictor(net).predict(images, labels)
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from safetensors.torch import load
+
+from qaclims_ray.images.transforms import decode, normalise
+from qaclims_ray.model.cam_net import CamNet, build_cam_net
+from qaclims_ray.model.multiscale import SCALES, Activation, Resolution, multiscale_cams
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.types import CamRow, Image, ImageRow
+
+
+def load_cam_net(uri: str, backbone: str, num_classes: int) -> CamNet:
+    """Load a trained CAM network, ready to predict, on the GPU if this process sees one.
+
+    Args:
+        uri: Path or URL of a `model.safetensors`.
+        backbone: Name of its backbone (`model.backbone`).
+        num_classes: Classes, background excluded.
+    """
+    net = build_cam_net(backbone, num_classes)
+    net.load_state_dict(load(read_bytes(uri)))
+    return net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+
+
+class CamPredictor:
+    """Predicts class activation maps (CAMs) with one network on one device.
+
+    Images of unlike size never share a batch: padding would change what convolutions see at the
+    border, and so the maps. The more images there are to choose from, the fuller the batches.
+    """
+
+    def __init__(
+        self,
+        net: CamNet,
+        *,
+        scales: Sequence[float] = SCALES,
+        activation: Activation = "relu",
+        resolution: Resolution = "strided",
+        max_images: int = 8,
+    ) -> None:
+        """Wrap a network that is in evaluation mode.
+
+        Args:
+            net: Images to logit maps.
+            scales: Image scales; each image is also mirrored, and the maps are summed.
+            activation: On the logits before fusion.
+            resolution: `strided` gives (side - 1) // 4 + 1 cells, `full` one per pixel.
+            max_images: Largest batch.
+        """
+        self._net = net
+        self._scales = tuple(scales)
+        self._activation: Activation = activation
+        self._resolution: Resolution = resolution
+        self._max_images = max_images
+
+    def predict(
+        self, images: Sequence[Image], labels: Sequence[Sequence[int]]
+    ) -> list[Float[np.ndarray, "_ _ _"]]:
+        """Predict the CAMs of the classes that each image shows.
+
+        Args:
+            images: RGB, 0 to 255, of any size.
+            labels: Class indices of each image, sorted; those of an image may be empty.
+
+        Returns:
+            One float32 array per image, one map in [0, 1) per label, in the labels' order.
+        """
+        made: dict[int, Float[np.ndarray, "_ _ _"]] = {}
+        for batch in equal_sizes([image.shape[:2] for image in images], self._max_images):
+            maps = self._predict([images[i] for i in batch], [labels[i] for i in batch])
+            made |= zip(batch, maps, strict=True)
+        return [made[i] for i in range(len(images))]
+
+    def predict_rows(self, rows: Sequence[ImageRow], max_pixels: int) -> list[CamRow]:
+        """Predict the CAMs of rows of the artifact `images`, decoding one batch at a time.
+
+        An image whose labels nobody knows has none.
+
+        Args:
+            rows: Name, encoded image, its size and labels.
+            max_pixels: Largest image that is decoded.
+        """
+        made: dict[int, CamRow] = {}
+        for batch in equal_sizes([(row["height"], row["width"]) for row in rows], self._max_images):
+            images = [decode(rows[i]["image"], max_pixels=max_pixels) for i in batch]
+            maps = self.predict(images, [rows[i]["labels"] or [] for i in batch])
+            made |= {i: _row(rows[i], own) for i, own in zip(batch, maps, strict=True)}
+        return [made[i] for i in range(len(rows))]
+
+    def _predict(
+        self, images: Sequence[Image], labels: Sequence[Sequence[int]]
+    ) -> list[Float[np.ndarray, "_ _ _"]]:
+        """CAMs of images of one size, as one batch."""
+        device = next(self._net.parameters()).device
+        present = torch.zeros(len(images), self._net.classifier.out_channels)
+        for row, own in zip(present, labels, strict=True):
+            row[list(own)] = 1
+        pixels = torch.from_numpy(np.stack([normalise(image) for image in images]))
+        maps = multiscale_cams(
+            self._net,
+            pixels.to(device),
+            present.to(device),
+            scales=self._scales,
+            activation=self._activation,
+            resolution=self._resolution,
+        )
+        split = maps[:, 0].cpu().split([len(own) for own in labels])
+        return [own.numpy() for own in split]
+
+
+def equal_sizes(sizes: Sequence[tuple[int, ...]], max_images: int) -> Iterator[list[int]]:
+    """Yield the positions of the images of each size, in batches of at most `max_images`."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for position, size in enumerate(sizes):
+        groups.setdefault(size, []).append(position)
+    for group in groups.values():
+        for start in range(0, len(group), max_images):
+            yield group[start : start + max_images]
+
+
+def _row(row: ImageRow, maps: Float[np.ndarray, "_ _ _"]) -> CamRow:
+    return CamRow(
+        name=row["name"],
+        height=row["height"],
+        width=row["width"],
+        classes=row["labels"] or [],
+        cam=maps.astype(np.float16).tobytes(),
+        cam_height=maps.shape[1],
+        cam_width=maps.shape[2],
+    )

@@ -1,0 +1,173 @@
+"""All that would end a run later, looked for before it starts, and said at once.
+
+A run of days should not die on its second day of a pool that never fitted, a path that one node
+lacks, or a full disk.
+"""
+
+from collections.abc import Mapping, Sequence
+from uuid import uuid4
+
+from qaclims_ray.cluster.maps import require_pool
+from qaclims_ray.cluster.session import capacity, object_store_bytes, on_each_node, start
+from qaclims_ray.cluster.training import scaling
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.preflight.checks import (
+    clean_up,
+    disk_problems,
+    free_bytes,
+    local_paths,
+    sees,
+    sharing_problems,
+    storage_problems,
+    store_note,
+)
+from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
+from qaclims_ray.preflight.models import model_problems
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import INPUTS
+from qaclims_ray.storage.files import is_local
+
+_POOLS = {
+    "images": "ingest",
+    "corpus": "corpus",
+    "texts": "texts",
+    "cams": "cams",
+    "baseline_cams": "cams",
+    "scores": "evaluate",
+    "baseline_scores": "evaluate",
+}
+_NETWORKS = ("classifier", "cam_net")
+_SCORES = ("baseline_scores", "scores")
+_STAGES = {
+    "images": ("images",),
+    "corpus": ("corpus",),
+    "texts": ("pairs", "texts"),
+    "cam_net": _NETWORKS,
+    "cams": ("baseline_cams", "cams"),
+}
+
+
+def artifacts_until(last: str, experiment: Experiment) -> list[str]:
+    """The artifacts of a whole run, in order, up to a stage; an empty string: to the scores."""
+    stages = list(_STAGES)
+    until = stages[: stages.index(last) + 1] if last else stages
+    made = [name for stage in until for name in _STAGES[stage]]
+    if experiment.evaluate.stream:
+        made = [name for name in made if not name.endswith("cams")]
+    return made if last else [*made, *_SCORES]
+
+
+def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[str]:
+    """Look for what would keep artifacts from being made; starts Ray if one is to be made.
+
+    Args:
+        experiment: The run.
+        names: Of the artifacts, in the order in which they will be made.
+        overwrite: Complete ones will be made anew.
+
+    Returns:
+        Lines for people: the cluster, the work that each artifact takes, notes. None where all
+        artifacts are complete.
+
+    Raises:
+        ValueError: everything that would end the run, one sentence each, with the key to change.
+    """
+    experiment = experiment.anchored()
+    todo = [name for name in names if overwrite or _is_missing(experiment, name)]
+    if not todo:
+        return []
+    _require_inputs(experiment, todo, names)
+    probe = f"{experiment.run}/.preflight-{uuid4().hex}"
+    problems = storage_problems(experiment.run, probe) + model_problems(experiment, todo)
+    try:
+        start(experiment.compute)
+        problems += _room_problems(experiment, todo)
+        problems += _sharing_problems(experiment, todo, probe) if not problems else []
+    finally:
+        clean_up(probe)
+    counts = count(experiment)
+    work, impossible = _work(experiment, todo, counts)
+    problems += impossible + _disk_problems(experiment, work, counts)
+    if problems:
+        raise ValueError("this run would not end well:\n  " + "\n  ".join(problems))
+    return _lines(experiment, work, counts)
+
+
+def _is_missing(experiment: Experiment, name: str) -> bool:
+    images = artifact(experiment, "images").manifest()
+    if name in _SCORES and images is not None and not images["facts"]["num_masks"]:
+        return False  # without ground truth there are no scores to make
+    return not artifact(experiment, name).is_complete()
+
+
+def _require_inputs(experiment: Experiment, todo: Sequence[str], names: Sequence[str]) -> None:
+    needed = {one for name in todo for one in INPUTS[name]}
+    if experiment.evaluate.stream:  # its CAMs are scored as they are made
+        needed -= {"baseline_cams", "cams"}
+    for one in sorted(needed.difference(names), key=list(INPUTS).index):
+        artifact(experiment, one).require()
+
+
+def _work(
+    experiment: Experiment, todo: Sequence[str], counts: Counts
+) -> tuple[dict[str, Work], list[str]]:
+    """The work of each artifact; and why there is none, such as fewer images than a step takes."""
+    work: dict[str, Work] = {}
+    problems: list[str] = []
+    for name in todo:
+        try:
+            work[name] = estimate(experiment, name, counts)
+        except ValueError as error:
+            problems.append(str(error))
+    return work, problems
+
+
+def _room_problems(experiment: Experiment, todo: Sequence[str]) -> list[str]:
+    """What the cluster can never place."""
+    compute = experiment.compute
+    pools = {_pool(experiment, name) for name in todo if name in _POOLS}
+    problems: list[str] = []
+    for key in sorted(pools):
+        try:
+            require_pool(getattr(compute, key), f"compute.{key}")
+        except ValueError as error:
+            problems.append(f"compute.{key}: {error}")
+    if compute.train.num_workers and set(todo) & set(_NETWORKS):
+        try:
+            scaling(compute.train)
+        except ValueError as error:
+            problems.append(f"compute.train: {error}")
+    return problems
+
+
+def _pool(experiment: Experiment, name: str) -> str:
+    streams = experiment.evaluate.stream and name.endswith("scores")
+    return "cams" if streams else _POOLS[name]
+
+
+def _sharing_problems(experiment: Experiment, todo: Sequence[str], probe: str) -> list[str]:
+    paths = local_paths(experiment, todo)
+    if is_local(probe):
+        paths["run"] = probe
+    seen = on_each_node(_sees_all, paths)
+    problems = sharing_problems(paths, seen)
+    return [problem.replace(probe, experiment.run) for problem in problems]
+
+
+def _sees_all(paths: Mapping[str, str]) -> dict[str, bool]:
+    return {key: sees(path) for key, path in paths.items()}
+
+
+def _disk_problems(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:
+    trains = set(work) & set(_NETWORKS)
+    nodes = on_each_node(free_bytes) if trains else {}
+    wanted = sum(one.num_bytes for one in work.values())
+    return disk_problems(experiment.run, wanted, nodes, counts.num_bytes)
+
+
+def _lines(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:
+    notes = store_note(experiment, counts, object_store_bytes()) if "corpus" in work else []
+    there = capacity()
+    grows = "" if there.is_known else ", and what its autoscaler adds"
+    cluster = f"Ray: {there.describe()}{grows}"
+    return [cluster, *(one.line for one in work.values()), *notes]

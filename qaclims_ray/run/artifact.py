@@ -1,0 +1,284 @@
+"""A run's artifacts at a URI: where each lives, what it was made from, and whether it is complete.
+
+    <run>/<artifact>/part-00000.parquet …   rows, sorted by name
+                     _errors/…              rows that failed, with their reason
+                     _COMPLETE.json         written last: its existence means that all else is there
+                     _work/<digest>/…       of a run under way, or interrupted
+                     _owner.json            the job that works at it, see `owner`
+
+An artifact's recipe is the part of the configuration that it depends on. What another recipe made,
+finished or not, is never used, nor removed unless asked.
+"""
+
+import hashlib
+import json
+import logging
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple, TypedDict
+from uuid import uuid4
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree, differences
+from qaclims_ray.run.graph import INPUTS, JOBS, recipe
+from qaclims_ray.run.lease import OWNER, owning
+from qaclims_ray.storage.files import absolute, find, read_json, remove, write_json
+
+COMPLETE = "_COMPLETE.json"
+ERRORS = "_errors"
+WORK = "_work"
+
+log = logging.getLogger(__name__)
+
+_MADE_FROM = "made_from.json"
+_COSTLY = ("rows/*.parquet", "asked/*", "train/*/checkpoint_*", "tune/*")
+"""What stages leave in unfinished work that took long to make."""
+_VERSIONS = ("qaclims_ray", "ray", "torch", "transformers", "open_clip_torch", "pillow")
+"""Packages that can change what an artifact holds."""
+
+
+class Manifest(TypedDict):
+    """What `_COMPLETE.json` holds."""
+
+    artifact: str
+    identity: str
+    """Of this very content: made anew, an artifact has another."""
+    inputs: dict[str, str]
+    """Identities of the artifacts that it was made from."""
+    digest: str
+    recipe: Tree
+    """The keys of the configuration that the artifact depends on."""
+    rows: int
+    errors: int
+    seconds: float
+    facts: Tree
+    """What the stage found out, such as class names."""
+    versions: dict[str, str]
+    revision: str
+    """Commit of the code, or an empty string outside a checkout."""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """One folder of a run and the recipe that its content must have."""
+
+    name: str
+    uri: str
+    recipe: Tree
+
+    @property
+    def digest(self) -> str:
+        """Of the recipe: equal digests mean equal content."""
+        canonical = json.dumps(self.recipe, sort_keys=True)
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def work(self) -> str:
+        """Folder of unfinished work; its name is the recipe's digest."""
+        return f"{self.uri}/{WORK}/{self.digest}"
+
+    def manifest(self) -> Manifest | None:
+        """What the completion marker says, or None without one."""
+        return read_json(f"{self.uri}/{COMPLETE}")
+
+    def is_complete(self) -> bool:
+        """Whether all rows are there.
+
+        Raises:
+            ValueError: another recipe made them; the differences are listed.
+        """
+        manifest = self.manifest()
+        if manifest is None:
+            return False
+        if manifest["digest"] != self.digest:
+            raise ValueError(f"{self.uri} was made {self._otherwise(manifest['recipe'])}")
+        return True
+
+    def require(self) -> Manifest:
+        """The manifest of a complete artifact.
+
+        Raises:
+            ValueError: it is not there yet; the message names the job that makes it.
+        """
+        manifest = self.manifest() if self.is_complete() else None
+        if manifest is None:
+            raise ValueError(f"{self.uri} is not complete: run jobs/{JOBS[self.name]} first")
+        return manifest
+
+    def shards(self) -> list[str]:
+        """URIs of the Parquet files, in order."""
+        return find(f"{self.uri}/part-*.parquet")
+
+    def clear(self) -> None:
+        """Remove everything; half removed, it is taken neither for a whole nor for a beginning."""
+        remove(f"{self.uri}/{COMPLETE}")
+        for made_from in find(f"{self.uri}/{WORK}/*/{_MADE_FROM}"):
+            remove(made_from)
+        for rest in find(f"{self.uri}/*"):
+            if not rest.endswith(f"/{OWNER}"):
+                remove(rest)
+
+    def start(self, inputs: dict[str, str]) -> None:
+        """Go on with interrupted work of this recipe and inputs, or begin anew.
+
+        Work on inputs that have been made anew since is of no use: it is removed, with a warning.
+
+        Raises:
+            ValueError: unfinished work of another recipe is there; the differences are listed.
+        """
+        self._check_own_work()
+        before = read_json(f"{self.work}/{_MADE_FROM}")
+        if before is None or before["inputs"] != inputs:
+            if before is not None:
+                log.warning("%s: its inputs were made anew, unfinished work is dropped", self.uri)
+            self.clear()
+            self.begin(inputs)
+
+    def begin(self, inputs: dict[str, str]) -> None:
+        """Say what the unfinished work is made from."""
+        write_json(f"{self.work}/{_MADE_FROM}", {"recipe": self.recipe, "inputs": inputs})
+
+    def _check_own_work(self) -> None:
+        root = f"{self.uri}/{WORK}"
+        costly = [uri for pattern in _COSTLY for uri in find(f"{root}/*/{pattern}")]
+        for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
+            made_from = read_json(f"{root}/{digest}/{_MADE_FROM}")
+            if digest != self.digest and made_from is not None:
+                otherwise = self._otherwise(made_from["recipe"])
+                raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
+
+    def _otherwise(self, other: Tree) -> str:
+        lines = "\n  ".join(differences(other, self.recipe))
+        return (
+            f"with another configuration:\n  {lines}\n"
+            "Choose another run=…, restore these values, or pass --overwrite to make it anew."
+        )
+
+    def complete(self, built: "Built", seconds: float, inputs: dict[str, str]) -> Manifest:
+        """Write the completion marker, then remove the unfinished work."""
+        manifest = Manifest(
+            artifact=self.name,
+            identity=uuid4().hex,
+            inputs=inputs,
+            digest=self.digest,
+            recipe=self.recipe,
+            rows=built.rows,
+            errors=built.errors,
+            seconds=round(seconds, 1),
+            facts=built.facts,
+            versions={name: version(name) for name in _VERSIONS},
+            revision=_revision(),
+        )
+        write_json(f"{self.uri}/{COMPLETE}", manifest)
+        remove(f"{self.uri}/{WORK}")
+        return manifest
+
+
+class Built(NamedTuple):
+    """What a stage made."""
+
+    rows: int
+    errors: int
+    facts: Tree
+    parts: tuple[int, str] | None = None
+    """How many of what else were made, such as (96, "answers"), for the summary line."""
+
+
+def artifact(experiment: Experiment, name: str) -> Artifact:
+    """The artifact `name` of a run, or of the first base run that has it where this one hasn't."""
+    own = own_artifact(experiment, name)
+    for base in experiment.base if own.manifest() is None else ():
+        shared = Artifact(name, f"{absolute(base)}/{name}", own.recipe)
+        manifest = shared.manifest()
+        if manifest is not None and manifest["digest"] == own.digest:
+            return shared
+    return own
+
+
+def own_artifact(experiment: Experiment, name: str) -> Artifact:
+    """The artifact `name` of this very run."""
+    return Artifact(name, f"{absolute(experiment.run)}/{name}", recipe(experiment, name))
+
+
+def make(
+    experiment: Experiment,
+    name: str,
+    build: Callable[[Artifact], Built],
+    overwrite: bool,
+    reopen: Callable[[Artifact], None] | None = None,
+) -> str:
+    """Make an artifact unless it is complete; the frame of every stage.
+
+    Args:
+        experiment: The run.
+        name: Of the artifact.
+        build: Makes all but the completion marker; goes on from what it finds in `Artifact.work`.
+        overwrite: Remove what is there first.
+        reopen: Makes a complete artifact of this run unfinished work again, all but the rows that
+            failed, so that these are tried again; None leaves them.
+
+    Returns:
+        One line for the user: rows, seconds, rows per second, errors, where the result lies.
+
+    Raises:
+        ValueError: the artifact is there, or unfinished work of it, made with another
+            configuration; another job is at it.
+    """
+    target = own_artifact(experiment, name) if overwrite else artifact(experiment, name)
+    inputs = _identities(experiment, name)
+    if not overwrite and target.is_complete():
+        manifest = target.require()
+        _check_inputs(target, manifest["inputs"], inputs)
+        own = target == own_artifact(experiment, name)
+        if reopen is None or not manifest["errors"] or not own:
+            return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
+    with owning(target.uri):
+        if overwrite:
+            target.clear()
+        elif reopen is not None and target.is_complete():
+            reopen(target)
+            target.begin(inputs)
+            remove(f"{target.uri}/{COMPLETE}")
+        target.start(inputs)
+        start = time.monotonic()
+        built = build(target)
+        manifest = target.complete(built, time.monotonic() - start, inputs)
+    return f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'])} · {target.uri}"
+
+
+def _identities(experiment: Experiment, name: str) -> dict[str, str]:
+    manifests = {needed: artifact(experiment, needed).manifest() for needed in INPUTS[name]}
+    return {needed: found["identity"] for needed, found in manifests.items() if found is not None}
+
+
+def _check_inputs(target: Artifact, before: dict[str, str], now: dict[str, str]) -> None:
+    anew = [name for name, identity in now.items() if before.get(name, identity) != identity]
+    if anew:
+        raise ValueError(
+            f"{target.uri} was made from {' and '.join(anew)} that have been made anew since: "
+            "pass --overwrite to make it anew too"
+        )
+
+
+def _counts(manifest: Manifest) -> str:
+    return f"{manifest['rows']:,} rows, {manifest['errors']:,} errors"
+
+
+def _speed(built: Built, seconds: float) -> str:
+    made = [(built.rows, "rows"), *([built.parts] if built.parts else [])]
+    more = f"{built.parts[0]:,} {built.parts[1]}, " if built.parts else ""
+    rates = ", ".join(f"{number / max(seconds, 0.1):.1f} {unit}/s" for number, unit in made)
+    return f"{more}{seconds:.1f} s, {rates}"
+
+
+def _revision() -> str:
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""

@@ -1,0 +1,178 @@
+"""Unfinished blocks of an artifact, whatever was interrupted.
+
+    <work>/rows/<block>-0.parquet             rows; those that failed have an `error`
+    <work>/checkpoint/<block>.parquet         keys of the block's rows
+    <work>/checkpoint/<block>.pending.parquet the same while the rows are being written
+    <work>/listing/part-00000.parquet         what is mapped, where it is no artifact
+    <work>/diary/*.json                       what processes are at, see `attempts`
+
+Ray Data writes a pending checkpoint, then the rows, and renames the checkpoint last. A checkpoint
+without rows would hide that they are missing; rows without a checkpoint are computed again. So a
+checkpoint is always removed or cut before its rows are, and rows without one count for nothing.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.storage.files import find, remove
+from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, write_parquet
+from qaclims_ray.types import SCHEMAS
+
+log = logging.getLogger(__name__)
+
+_PENDING = ".pending"
+
+
+def work_schema(name: str) -> pa.Schema:
+    """Columns of an artifact's unfinished blocks: its own and `error`, null where all went well."""
+    return SCHEMAS[name].append(pa.field("error", pa.string()))
+
+
+class Count(NamedTuple):
+    """What a file of rows holds."""
+
+    rows: int
+    errors: int
+    parts: int
+
+
+class Work:
+    """Unfinished blocks of one artifact."""
+
+    def __init__(self, target: Artifact, parts: str | None = None) -> None:
+        """`parts` names a list column whose elements are counted too, such as `answers`."""
+        self.rows = f"{target.work}/rows"
+        self.checkpoint = f"{target.work}/checkpoint"
+        self.diary = f"{target.work}/diary"
+        self.listing = f"{target.work}/listing/part-00000.parquet"
+        self._schema = work_schema(target.name)
+        self._key = self._schema.names[0]
+        self._parts = parts
+        self._counts: dict[str, Count] = {}
+
+    def blocks(self) -> list[str]:
+        """Files of rows."""
+        return find(f"{self.rows}/*.parquet")
+
+    def put(self, block: str, rows: pa.Table) -> None:
+        """Write a block that no map makes; it is there for good once it has its checkpoint."""
+        write_parquet(rows, f"{self.rows}/{block}-0.parquet")
+        write_parquet(rows.select([self._key]), f"{self.checkpoint}/{block}.parquet")
+
+    def count(self) -> Count:
+        """Of all files of rows; each is looked at once, as soon as it is whole."""
+        blocks = self.blocks()
+        self._look_at(blocks)
+        known = [self._counts[uri] for uri in blocks if uri in self._counts]
+        return Count(*map(sum, zip(*known, strict=True))) if known else Count(0, 0, 0)
+
+    def resume(self) -> int:
+        """Make ready to go on: remove what is not whole, forget failed rows; how many are done."""
+        self.tidy()
+        self._forget_failed()
+        footers = read_footers(self._checkpoints())
+        return sum(footer.num_rows for footer in footers)
+
+    def tidy(self) -> None:
+        """Remove all but blocks that have rows and checkpoint, both whole.
+
+        A process of a driver that was killed may have gone on for a moment: what it left without
+        a checkpoint would be rows computed twice.
+        """
+        blocks, checkpoints = self.blocks(), self._checkpoints()
+        self._look_at(blocks)
+        footers = read_footers(checkpoints)
+        readable = {uri for uri, one in zip(checkpoints, footers, strict=True) if one is not None}
+        broken = {_block(uri) for uri in blocks if uri not in self._counts}
+        committed = {_name(uri) for uri in readable if not _name(uri).endswith(_PENDING)}
+        whole = (committed - broken) & {_block(uri) for uri in blocks}
+        self._remove(uri for uri in checkpoints if _name(uri) not in whole)
+        self._remove(uri for uri in blocks if _block(uri) not in whole)
+
+    def _forget_failed(self) -> None:
+        good = pads.field("error").is_null()
+        for uri in self.blocks():
+            if self._counts[uri].errors:
+                rows = read_parquet(uri)
+                failed = rows.filter(~good)[self._key].combine_chunks()
+                checkpoint = f"{self.checkpoint}/{_block(uri)}.parquet"
+                done = read_parquet(checkpoint)
+                self._replace(checkpoint, done.filter(~pads.field(self._key).isin(failed)))
+                self._replace(uri, rows.filter(good))
+
+    def _replace(self, uri: str, rows: pa.Table) -> None:
+        self._counts.pop(uri, None)
+        if len(rows):
+            write_parquet(rows, uri)
+        else:
+            remove(uri)
+
+    def _checkpoints(self) -> list[str]:
+        return find(f"{self.checkpoint}/*.parquet")
+
+    def _remove(self, uris: Iterable[str]) -> None:
+        for uri in uris:
+            log.info("%s is not whole: removed", uri)
+            self._counts.pop(uri, None)
+            remove(uri)
+
+    def _look_at(self, blocks: list[str]) -> None:
+        new = [uri for uri in blocks if uri not in self._counts]
+        for uri, footer in zip(new, read_footers(new), strict=True):
+            if footer is not None:
+                parts = 0 if self._parts is None else num_values(footer, f"{self._parts}.")
+                self._counts[uri] = Count(footer.num_rows, num_values(footer, "error"), parts)
+
+
+def _name(uri: str) -> str:
+    return uri.rpartition("/")[2].removesuffix(".parquet")
+
+
+def _block(uri: str) -> str:
+    """Block of a file of rows; Ray Data numbers the files of a block."""
+    return _name(uri).rpartition("-")[0]
+
+
+def reopen(target: Artifact) -> None:
+    """Make a complete artifact's rows blocks of unfinished work; those that failed are missing."""
+    remove(target.work)
+    work = Work(target)
+    for number, shard in enumerate(target.shards()):
+        rows = read_parquet(shard)
+        none = pa.nulls(len(rows), pa.string())
+        work.put(f"again{number:05d}", rows.append_column("error", none))
+
+
+class Written:
+    """Counts an artifact's unfinished rows, each file once."""
+
+    def __init__(self, target: Artifact, parts: str | None = None) -> None:
+        """`parts` names a list column whose elements count too, such as `answers`."""
+        self._work = Work(target, parts)
+        self._parts = parts
+        self._first: Count | None = None
+        self._now = Count(0, 0, 0)
+
+    def __call__(self) -> int:
+        """Rows written so far, failed ones included."""
+        self._now = self._work.count()
+        self._first = self._first or self._now
+        return self._now.rows
+
+    def detail(self, seconds: float) -> str:
+        """Parts per second since the first count, and errors."""
+        errors = f"{self._now.errors} errors"
+        if self._parts is None or self._first is None:
+            return errors
+        done = self._now.parts - self._first.parts
+        return f"{done / max(seconds, 1e-9):.1f} {self._parts}/s, {errors}"
+
+
+def num_elements(uris: list[str], column: str) -> int:
+    """Elements of all lists in a column of Parquet files, from their footers."""
+    return sum(num_values(footer, f"{column}.") for footer in read_footers(uris))

@@ -1,0 +1,135 @@
+"""Batches computed so that a bad row loses no good one: it fails, or dies, alone.
+
+What is known to be wrong with one row is best said as a value, `{key: …, "error": reason}`. A batch
+that raises is halved until the rows that fail alone are known; this is also what a batch needs that
+is too large for the memory. What is no row's fault is a `StageError`. A batch that ends its process
+(a crash in native code, the kernel's or Ray's out-of-memory killer) is known to the next process by
+its diary, which then goes through these rows one by one.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import uuid4
+
+import pyarrow as pa
+
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.blocks import Work, work_schema
+from qaclims_ray.run.tables import Rows
+from qaclims_ray.storage.files import find, read_json, remove, write_json
+from qaclims_ray.types import SCHEMAS
+
+MAX_DEATHS = 3
+"""Processes that a row may end before it is recorded as failed."""
+
+_In = TypeVar("_In", bound=Mapping[str, Any])
+
+
+class StageError(ValueError):
+    """What is no row's fault, such as a service out of reach; it stops the stage at once."""
+
+
+class Attempt:
+    """Turns batches of rows into unfinished blocks of an artifact, failed rows with a reason."""
+
+    def __init__(self, target: Artifact, max_errors: int) -> None:
+        """More than `max_errors` failed rows in a process stop it."""
+        self._name = target.name
+        self._key = SCHEMAS[target.name].names[0]
+        self._max_errors = max_errors
+        self._num_errors = 0
+        self._diary = Diary(target)
+
+    def __call__(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> pa.Table:
+        """An unfinished block: what `compute` makes of the rows, or why it could not.
+
+        Args:
+            rows: Those with an `error` that is not null have failed already.
+            compute: Rows to as many rows of the artifact, in any order. It may return
+                `{key: …, "error": reason}` for a row that it knows to be bad: nothing else of the
+                batch is computed again, as it is where it raises.
+
+        Raises:
+            StageError: too many rows failed, or `compute` raised it.
+        """
+        whole = [row for row in rows if row.get("error") is None]
+        broken = [self._counted(row) for row in rows if row.get("error") is not None]
+        made = {row[self._key]: row for row in [*broken, *self._carefully(whole, compute)]}
+        ordered = [made[row[self._key]] for row in rows]
+        return pa.Table.from_pylist(ordered, schema=work_schema(self._name))
+
+    def _carefully(
+        self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
+    ) -> list[Mapping[str, Any]]:
+        """Rows that were in work when a process died go alone: the next death says which it is."""
+        together = [row for row in rows if not self._diary.deaths(row[self._key])]
+        alone = [[row] for row in rows if self._diary.deaths(row[self._key])]
+        groups = [together, *alone] if together else alone
+        return [row for group in groups for row in self._try(group, compute)]
+
+    def _try(
+        self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
+    ) -> list[Mapping[str, Any]]:
+        if self._diary.deaths(rows[0][self._key]) >= MAX_DEATHS:
+            reason = f"it ended its process {MAX_DEATHS} times (out of memory, or a crash)"
+            return [self._counted({self._key: rows[0][self._key], "error": reason})]
+        self._diary.note([row[self._key] for row in rows])
+        return self._compute(rows, compute)
+
+    def _compute(
+        self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
+    ) -> list[Mapping[str, Any]]:
+        try:
+            made = list(compute(rows))
+        except StageError:
+            raise
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+        else:
+            return [self._counted(row) for row in made]
+        # Outside the handler: the exception kept the failed batch, and its GPU memory, alive.
+        if len(rows) == 1:
+            return [self._counted({self._key: rows[0][self._key], "error": reason})]
+        half = len(rows) // 2
+        return self._compute(rows[:half], compute) + self._compute(rows[half:], compute)
+
+    def _counted(self, row: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The row; one that failed has nothing but its key and the reason, and counts."""
+        if row.get("error") is None:
+            return row
+        self._num_errors += 1
+        if self._num_errors > self._max_errors:
+            raise StageError(
+                f"more than data.max_errors = {self._max_errors} rows of {self._name} failed; "
+                f"the last: {row[self._key]}: {row['error']}\n"
+                "Mend the input, or raise data.max_errors."
+            )
+        return {self._key: row[self._key], "error": row["error"]}
+
+
+class Diary:
+    """What the processes of a map are at, each on a page of its own.
+
+    A page is read by processes that start later. Those of living processes do no harm there:
+    their rows are not given to others.
+    """
+
+    def __init__(self, target: Artifact) -> None:
+        folder = Work(target).diary
+        pages = [read_json(page) or [] for page in find(f"{folder}/*.json")]
+        self._deaths = Counter(key for page in pages for key in page)
+        self._page = f"{folder}/{uuid4().hex}.json"
+
+    def deaths(self, key: str) -> int:
+        """Processes that ended while a row was in work."""
+        return self._deaths[key]
+
+    def note(self, keys: Sequence[str]) -> None:
+        """Say which rows this process is at from now on."""
+        write_json(self._page, list(keys))
+
+
+def forget_deaths(target: Artifact) -> None:
+    """Start a map with empty diaries: a driver that was stopped is no row's fault."""
+    remove(Work(target).diary)

@@ -1,0 +1,115 @@
+"""The images whose labels are known: what can be learnt from and what CAMs are made of."""
+
+import logging
+from collections.abc import Collection
+
+import pyarrow.dataset as pads
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.tables import dataset, read_errors, read_table
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.inputs import walk
+
+log = logging.getLogger(__name__)
+
+KNOWN = pads.field("labels").is_valid()
+"""True for rows of `images` whose labels are known; an image without any class is one of them."""
+
+
+def labelled(images: Artifact) -> pads.Dataset:
+    """The rows of a complete artifact `images` whose labels are known; others are counted.
+
+    Raises:
+        ValueError: there is none.
+    """
+    rows = dataset(images)
+    num_rows, num_known = rows.count_rows(), rows.count_rows(filter=KNOWN)
+    if not num_known:
+        raise ValueError(
+            f"{images.uri}: no image is labelled: give the images labels (data.unlabelled: true "
+            "takes them without, which is enough for the corpus only)"
+        )
+    if num_known < num_rows:
+        log.warning("%d of %d images have no labels: left out", num_rows - num_known, num_rows)
+    return rows.filter(KNOWN)
+
+
+def class_names(images: Artifact) -> tuple[str, ...]:
+    """The class names of a complete artifact `images`, in the order of their indices."""
+    return tuple(images.require()["facts"]["class_names"])
+
+
+_SHOWN = 5
+
+
+def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]:
+    """Names of the images that have ground truth: all of them, or those listed (`evaluate.names`).
+
+    An image that could not be read is none of them: see `num_unreadable`.
+
+    Args:
+        experiment: The run.
+        of_cams: Leave out images whose labels nobody knows, of which there are no CAMs.
+
+    Raises:
+        ValueError: there is none; the list names images that the run lacks, or that can't be
+            scored.
+    """
+    images = artifact(experiment, "images")
+    images.require()
+    has_truth = pads.field("mask").is_valid()
+    wanted = has_truth & KNOWN if of_cams else has_truth
+    masked = dataset(images).to_table(columns=["name"], filter=wanted)
+    names: list[str] = masked["name"].to_pylist()
+    which = " of images with known labels" if of_cams else ""
+    if experiment.evaluate.names is not None:
+        listed = _listed(experiment.evaluate.names) - _unreadable(images)
+        everything = read_table(images, ["name"])["name"].to_pylist()
+        check_there(listed, everything, f"{images.uri} lacks images", "mend evaluate.names")
+        lacks = f"{images.uri} lacks ground truth{which}"
+        check_there(listed, names, lacks, "take them off the list evaluate.names")
+        names = sorted(listed)
+    if not names:
+        raise ValueError(
+            f"{images.uri} holds no ground truth{which}, so there is nothing to score with"
+        )
+    return names
+
+
+def num_unreadable(experiment: Experiment) -> int:
+    """Images, of the listed ones if there is a list, that could not be read: no score has them."""
+    unreadable = _unreadable(artifact(experiment, "images"))
+    if experiment.evaluate.names is not None:
+        unreadable &= _listed(experiment.evaluate.names)
+    return len(unreadable)
+
+
+def names_in(folder: str) -> set[str]:
+    """Names of the PNG files in a folder or at a URL, folders below it included."""
+    return {file.removesuffix(".png") for file in walk(folder) if file.endswith(".png")}
+
+
+def check_there(wanted: Collection[str], there: Collection[str], what: str, remedy: str) -> None:
+    """Refuse to go on where a wanted name is missing.
+
+    Raises:
+        ValueError: `what`, how many, the first of them, and the `remedy`.
+    """
+    missing = sorted(set(wanted).difference(there))
+    if missing:
+        shown = ", ".join(map(repr, missing[:_SHOWN]))
+        raise ValueError(f"{what}: {len(missing)} of {len(wanted)}, such as {shown}: {remedy}")
+
+
+def _unreadable(images: Artifact) -> set[str]:
+    return set(read_errors(images)["name"].to_pylist())
+
+
+def _listed(uri: str) -> set[str]:
+    """Names in a list, one a line."""
+    try:
+        lines = read_bytes(uri).decode().splitlines()
+    except FileNotFoundError:
+        raise ValueError(f"evaluate.names: there is no file {uri!r}") from None
+    return {name for line in lines if (name := line.strip())}

@@ -1,1 +1,0 @@
-"""The comparison of the best trials over seeds."""

@@ -1,1 +1,0 @@
-"""What `compute.tune` allows, held also by a search that is taken up."""

@@ -1,1 +1,0 @@
-"""The trials of a search under Ray Tune."""

@@ -1,0 +1,62 @@
+"""Parquet files at a URI: read, write, and what their footers say of many at once."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qaclims_ray.storage.files import arrow_filesystem, atomic_open, patiently
+
+_THREADS = 16
+_T = TypeVar("_T")
+_Out = TypeVar("_Out")
+
+
+def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One Parquet file, or some of its columns, wherever it lies."""
+    fs, path = arrow_filesystem(uri)
+    wanted = None if columns is None else list(columns)
+    return patiently(lambda: pq.read_table(path, columns=wanted, filesystem=fs), uri)
+
+
+def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:
+    """Write one Parquet file, atomically."""
+    with atomic_open(uri) as file:
+        pq.write_table(table, file, row_group_size=row_group_size)
+
+
+def read_footers(uris: Sequence[str]) -> list[Any]:
+    """Footers of files of one storage; None for those that have gone or are only half written."""
+    if not uris:
+        return []
+    fs, _ = arrow_filesystem(uris[0])
+    # Not in the threads: each would connect to the storage anew.
+    paths = [arrow_filesystem(uri)[1] for uri in uris]
+
+    def read(path: str) -> Any:
+        try:
+            return pq.read_metadata(path, filesystem=fs)
+        except (FileNotFoundError, pa.ArrowInvalid):
+            return None
+
+    return in_threads(lambda path: patiently(lambda: read(path), path), paths)
+
+
+def in_threads(
+    function: Callable[[_T], _Out], items: Iterable[_T], threads: int = _THREADS
+) -> list[_Out]:
+    """Results of a function that waits for storage, in order."""
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(function, items))
+
+
+def num_values(footer: Any, column: str) -> int:
+    """Values in a column that are not null; of a list column (`answers.`) its elements."""
+    paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
+    wanted = next(i for i, path in enumerate(paths) if path.startswith(column))
+    groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+    # A row group without rows has no statistics.
+    chunks = [group.column(wanted) for group in groups if group.num_rows]
+    return sum(chunk.num_values - chunk.statistics.null_count for chunk in chunks)

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import ray
+import ray.data
+
+from qaclims_ray.cluster.maps import actor_pool, resuming
+from qaclims_ray.cluster.session import on_each_node, start
+from qaclims_ray.cluster.training import scaling, trial_resources
+from qaclims_ray.config.compute import Compute, Pool, Workers
+from qaclims_ray.run.artifact import Artifact
+
+
+def test_ray_data_shows_a_stages_own_errors_and_no_bars_of_its_own(local_ray):
+    context = ray.data.DataContext.get_current()
+    assert context.raise_original_map_exception
+    assert not context.enable_progress_bars
+
+
+def test_a_ray_that_runs_already_is_used(local_ray):
+    before = ray.get_runtime_context().gcs_address
+    start(Compute(num_cpus=1))
+    assert ray.get_runtime_context().gcs_address == before
+    assert ray.cluster_resources()["CPU"] == 4
+
+
+def test_a_pool_becomes_arguments_of_a_map(local_ray):
+    arguments = actor_pool(Pool(num_actors=2, num_cpus=0.5, batch_size=7), "compute.cams")
+    assert (arguments["num_cpus"], arguments["batch_size"]) == (0.5, 7)
+    assert (arguments["compute"].min_size, arguments["compute"].max_size) == (2, 2)
+
+
+def test_a_pool_grows_only_where_it_may(local_ray):
+    pool = actor_pool(Pool(num_actors=1, max_actors=3), "compute.corpus")["compute"]
+    assert (pool.min_size, pool.max_size) == (1, 3)
+    with pytest.raises(ValueError, match="max_actors: 1 is less than num_actors: 2"):
+        Pool(num_actors=2, max_actors=1)
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        (Pool(num_actors=9), r"CPUs are needed.*has 4: lower compute\.cams\.num_actors"),
+        (Pool(num_gpus=0.5), r"GPUs are needed.*has 0: lower compute\.cams.*num_gpus"),
+    ],
+)
+def test_a_pool_that_never_fits_is_an_error_at_once(local_ray, pool, message):
+    with pytest.raises(ValueError, match=message):
+        actor_pool(pool, "compute.cams")
+
+
+def test_workers_that_never_fit_are_an_error_at_once(local_ray):
+    assert scaling(Workers(num_workers=2)).num_workers == 2
+    with pytest.raises(ValueError, match=r"lower compute\.train\.num_workers"):
+        scaling(Workers(num_workers=9))
+    with pytest.raises(ValueError, match=r"1 GPUs are needed"):
+        scaling(Workers(num_workers=1, use_gpu=True))
+
+
+def test_only_the_body_resumes(local_ray, tmp_path):
+    context = ray.data.DataContext.get_current()
+    target = Artifact("corpus", str(tmp_path / "corpus"), {})
+    with resuming(target, "name"):
+        assert context.checkpoint_config.id_column == "name"
+        assert context.checkpoint_config.checkpoint_path == f"{target.work}/checkpoint"
+    assert context.checkpoint_config is None
+
+
+def test_a_trial_takes_what_its_process_takes_and_its_workers(local_ray):
+    alone = {"train": {"num_workers": 0}, "tune": {"max_concurrent": 3, "num_cpus": 0.5}}
+    each = {"CPU": 0.5, "GPU": 0.0}
+    assert trial_resources(Compute.model_validate(alone)) == (each, each, 3)
+    workers = {"train": {"num_workers": 2, "num_cpus": 1.5}, "tune": {"max_concurrent": 1}}
+    own, worker, number = trial_resources(Compute.model_validate(workers))
+    assert (own["CPU"], worker, number) == (0.01, {"CPU": 1.5, "GPU": 0.0}, 2)
+
+
+def test_a_node_that_is_lost_while_it_is_asked_has_no_answer(local_ray, monkeypatch):
+    (here,) = ray.nodes()
+    lost = {**here, "NodeID": "a" * len(here["NodeID"])}
+    monkeypatch.setattr(ray, "nodes", lambda: [lost, here])
+    (node,) = on_each_node(json.loads, "7").items()
+    assert node == (f"{here['NodeManagerAddress']} ({here['NodeID'][:6]})", 7)
+
+
+def test_what_fails_on_a_node_is_raised(local_ray):
+    with pytest.raises(ValueError, match="Expecting value"):
+        on_each_node(json.loads, "x")

@@ -1,0 +1,168 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qaclims_ray.corpus.engines.chat import ChatEngine, split_prompts
+
+FAMILIES = ["llava", "idefics3", "qwen2_vl"]
+WORDS = ["what", "is", "above", "under", "the", "boat", "dog", "one", "or"]
+
+
+def _image(seed, height=40, width=30):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def _ask(engine, images, questions):
+    return engine.answer(images, questions, names=[str(n) for n in range(len(images))])
+
+
+def _changed(folder, target, file, change):
+    """A copy of a model with another JSON file."""
+    shutil.copytree(folder, target, dirs_exist_ok=True)
+    path = Path(target) / file
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return str(target)
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def engines(request, tiny_chat):
+    """The same model twice: image and start of the prompts encoded once, and a prompt for each."""
+    shared = ChatEngine(tiny_chat(request.param))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ChatEngine, "_can_share", lambda _: False)
+        alone = ChatEngine(tiny_chat(request.param), batch_size=1)
+    return shared, alone
+
+
+_questions = st.lists(
+    st.lists(st.sampled_from(WORDS), min_size=1, max_size=9).map(" ".join), max_size=6
+)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    asked=st.lists(_questions, min_size=1, max_size=3),
+    sides=st.tuples(st.integers(20, 90), st.integers(20, 90)),
+    batch_size=st.integers(1, 5),
+)
+def test_answers_are_those_of_one_question_at_a_time(engines, asked, sides, batch_size):
+    shared, alone = engines
+    assert shared._shares
+    shared._batch_size = batch_size
+    images = [_image(seed, *sides) for seed in range(len(asked))]
+    assert _ask(shared, images, asked) == _ask(alone, images, asked)
+
+
+def test_an_image_is_processed_and_encoded_once(engines, monkeypatch):
+    shared, _ = engines
+    processed, encoded = [], []
+    inputs, encode = shared._inputs, shared._encode
+    monkeypatch.setattr(shared, "_inputs", lambda *a: processed.append(a) or inputs(*a))
+    monkeypatch.setattr(shared, "_encode", lambda *a: encoded.append(a) or encode(*a))
+    _ask(shared, [_image(0), _image(1)], [["what", "what is", "dog"], ["boat", "the dog"]])
+    assert (len(processed), len(encoded)) == (2, 2)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_answers_depend_on_image_question_and_instruction(tiny_chat, family):
+    engine = ChatEngine(tiny_chat(family))
+    questions = ["what is above the boat ?", "what is the dog ?", "is one or the boat ?"]
+    first, second = _ask(engine, [_image(0), _image(1)], [questions, questions])
+    assert first != second
+    assert len(set(first)) > 1
+    other = ChatEngine(tiny_chat(family), instruction="one or the dog")
+    assert _ask(other, [_image(0)], [questions]) != [first]
+
+
+def test_answers_are_as_short_as_asked_for(tiny_chat):
+    engine = ChatEngine(tiny_chat("llava"), max_new_tokens=2)
+    [[answer]] = _ask(engine, [_image(0)], [["what is above the boat ?"]])
+    assert 0 < len(answer.split()) <= 2
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_models_of_16_bits_answer_much_the_same(tiny_chat, family, dtype):
+    engine = ChatEngine(tiny_chat(family), dtype=dtype, max_new_tokens=1)
+    questions = ["what is above the boat ?", "the dog", "is one or the boat ?", "under the dog ?"]
+    images = [_image(seed) for seed in range(4)]
+    answers = np.array(_ask(engine, images, [questions] * 4))
+    exact = np.array(_ask(ChatEngine(tiny_chat(family), max_new_tokens=1), images, [questions] * 4))
+    assert (answers == exact).mean() > 0.6
+
+
+def test_wrong_positions_are_noticed_when_the_model_is_loaded(tiny_chat, monkeypatch):
+    go_on = ChatEngine._go_on
+
+    def without_mask(self, *args):
+        inputs = go_on(self, *args)
+        return {**inputs, "attention_mask": torch.ones_like(inputs["attention_mask"])}
+
+    monkeypatch.setattr(ChatEngine, "_go_on", without_mask)
+    assert not ChatEngine(tiny_chat("llava"))._shares
+
+
+def _slide(config):
+    config["text_config"] |= {"model_type": "mistral", "sliding_window": 5}
+
+
+def test_a_cache_that_forgets_is_not_shared(tiny_chat, tmp_path):
+    engine = ChatEngine(_changed(tiny_chat("llava"), tmp_path, "config.json", _slide))
+    assert not engine._shares
+    questions = ["what is the dog ?", "boat", "is one or the boat ?"]
+    answers = _ask(engine, [_image(0), _image(1)], [questions, []])
+    assert [len(row) for row in answers] == [3, 0]
+    engine._batch_size = 1
+    assert answers == _ask(engine, [_image(0), _image(1)], [questions, []])
+
+
+def test_a_template_with_the_image_last_shares_nothing(tiny_chat, tmp_path):
+    folder = shutil.copytree(tiny_chat("llava"), tmp_path, dirs_exist_ok=True)
+    template = "USER: {{ messages[0].content[1].text }} <image> BOT:"
+    (Path(folder) / "chat_template.jinja").write_text(template)
+    engine = ChatEngine(str(folder))
+    assert not engine._shares
+    assert len(_ask(engine, [_image(0)], [["what is the dog ?", "boat"]])[0]) == 2
+
+
+def test_a_model_without_chat_template_is_refused(tiny_chat, tmp_path):
+    folder = shutil.copytree(tiny_chat("llava"), tmp_path, dirs_exist_ok=True)
+    (Path(folder) / "chat_template.jinja").unlink()
+    with pytest.raises(ValueError, match="has no processor with a chat template"):
+        ChatEngine(str(folder))
+
+
+def test_a_tokenizer_without_padding_is_refused(tiny_chat, tmp_path):
+    folder = _changed(
+        tiny_chat("llava"), tmp_path, "tokenizer_config.json", lambda c: c.pop("pad_token")
+    )
+    with pytest.raises(ValueError, match="has no pad_token"):
+        ChatEngine(folder)
+
+
+def test_prompts_are_split_behind_their_image():
+    prompts = split_prompts([[1, 9, 4, 5], [1, 9, 6]], [1, 7, 9, 9, 9, 8, 4, 5], 9)
+    assert prompts == ([1, 7, 9, 9, 9, 8], [[4, 5], [6]])
+
+
+@pytest.mark.parametrize(
+    ("short", "full"),
+    [
+        ([[1, 9, 4], [2, 9, 4]], [1, 9, 9, 4]),
+        ([[1, 9, 4], [1, 9, 9]], [1, 9, 9, 4]),
+        ([[1, 9, 4], [1, 9, 5]], [1, 9, 9, 6]),
+        ([[1, 4], [1, 5]], [1, 4]),
+    ],
+    ids=["other start", "second image", "other tokens", "no image"],
+)
+def test_prompts_that_share_no_image_are_refused(short, full):
+    with pytest.raises(ValueError, match=r"share no start|not in list"):
+        split_prompts(short, full, 9)

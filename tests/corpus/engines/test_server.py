@@ -1,0 +1,213 @@
+import base64
+import io
+import json
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine
+from qaclims_ray.run.faults import StageError
+
+IMAGE = np.full((20, 30, 3), (200, 100, 50), np.uint8)
+KEY = "sk-very-secret"
+
+
+class Fake(ThreadingHTTPServer):
+    """An OpenAI-compatible server that says back what it was asked."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests = []
+        self.failures = []
+        """Status codes of the next replies."""
+        self.reply = None
+        self.most_at_once = self.at_once = 0
+        self.lock = threading.Lock()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.at_once += 1
+            server.most_at_once = max(server.most_at_once, server.at_once)
+            server.requests.append((self.path, dict(self.headers), body))
+            status = server.failures.pop() if server.failures else 200
+        time.sleep(0.02)
+        with server.lock:
+            server.at_once -= 1
+        text = body["messages"][0]["content"][1]["text"]
+        good = {"choices": [{"message": {"content": f" Said: {text}.\nAnd more."}}]}
+        refusal = {"error": f"no, {self.headers['Authorization']}"}
+        self.send(status, (server.reply or good) if status == 200 else refusal)
+
+    def send(self, status, content):
+        data = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Fake() as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def engine(server, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    return ServerEngine(server.url, "tiny-vl", instruction="In short", backoff=0.001)
+
+
+def _ask(engine, questions):
+    return engine.answer([IMAGE] * len(questions), questions, names=["a"] * len(questions))
+
+
+def test_each_question_goes_to_the_server_with_its_image(server, engine):
+    assert _ask(engine, [["Where?", "why?"], [], ["who?"]]) == [
+        ["said: where? in short", "said: why? in short"],
+        [],
+        ["said: who? in short"],
+    ]
+    assert len(server.requests) == 3
+    path, headers, body = server.requests[0]
+    assert path == "/v1/chat/completions"
+    assert "Authorization" not in headers
+    assert (body["model"], body["max_tokens"], body["temperature"]) == ("tiny-vl", 10, 0)
+    url = body["messages"][0]["content"][0]["image_url"]["url"]
+    picture = Image.open(io.BytesIO(base64.b64decode(url.removeprefix("data:image/jpeg;base64,"))))
+    assert np.abs(np.asarray(picture).astype(int) - IMAGE).max() < 4
+
+
+def test_requests_run_side_by_side_but_no_more_than_allowed(server):
+    engine = ServerEngine(server.url, "m", num_connections=3)
+    _ask(engine, [["q"] * 6, ["q"] * 6])
+    assert 1 < server.most_at_once <= 3
+
+
+def test_what_a_busy_server_refuses_is_sent_again(server, engine):
+    server.failures = [503, 429, 500]
+    assert _ask(engine, [["where?"]]) == [["said: where? in short"]]
+    assert len(server.requests) == 4
+
+
+def test_a_server_that_fails_on_one_image_fails_that_image(server, engine):
+    server.failures = [503] * 7
+    (bad, good) = _ask(engine, [["where?"], []])
+    assert "refuses with 503: " in str(bad)
+    assert good == []
+    assert len(server.requests) == 7
+    assert _ask(engine, [["why?"]]) == [["said: why? in short"]]
+
+
+def test_a_server_that_fails_on_image_after_image_stops_the_stage(server):
+    engine = ServerEngine(server.url, "m", num_connections=1, backoff=0.001)
+    server.failures = [503] * 1000
+    with pytest.raises(StageError, match=rf"fails on {MAX_FAILURES} images in a row; .*with 503"):
+        _ask(engine, [["where?", "why?"]] * 99)
+    assert len(server.requests) <= 7 * 2 * MAX_FAILURES
+
+
+def test_failures_that_are_not_in_a_row_stop_nothing(server):
+    engine = ServerEngine(server.url, "m", num_connections=1, backoff=0.001)
+    for _ in range(MAX_FAILURES + 1):
+        server.failures = [503] * 7
+        assert isinstance(_ask(engine, [["where?"]])[0], ValueError)
+        assert _ask(engine, [["where?"]])[0] != []
+
+
+def test_a_server_that_never_answers_stops_the_stage(server):
+    engine = ServerEngine(server.url, "m", timeout=0.01, num_connections=1, backoff=0.001)
+    with pytest.raises(StageError, match=r"images in a row; the last: .*[Rr]ead timed out"):
+        _ask(engine, [["where?"]] * 99)
+
+
+def test_after_a_failure_nothing_more_is_asked_about_the_image(server):
+    engine = ServerEngine(server.url, "m", num_connections=1)
+    server.failures = [400]
+    bad, good = _ask(engine, [["where?"] * 10, ["why?"] * 2])
+    assert "refuses with 400" in str(bad)
+    assert len(good) == 2
+    assert len(server.requests) <= 4
+
+
+@pytest.mark.parametrize(
+    ("status", "message"),
+    [
+        (401, "API key in OPENAI_API_KEY"),
+        (403, "API key in OPENAI_API_KEY"),
+        (404, "serve 'tiny-vl'"),
+        (405, "refuses with 405"),
+    ],
+)
+def test_a_wrong_address_or_key_stops_the_stage_at_once(server, engine, status, message):
+    server.failures = [status]
+    with pytest.raises(StageError, match=message):
+        _ask(engine, [["where?"]])
+    assert len(server.requests) == 1
+
+
+def test_the_key_of_the_environment_is_sent_and_never_shown(server, monkeypatch, caplog):
+    monkeypatch.setenv("MY_KEY", KEY)
+    caplog.set_level("DEBUG")
+    engine = ServerEngine(server.url, "m", key_variable="MY_KEY")
+    server.failures = [403]
+    with pytest.raises(ValueError, match=r"API key in MY_KEY\?\): .*Bearer \*\*\*") as error:
+        _ask(engine, [["where?"]])
+    assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+    assert KEY not in f"{error.value}{caplog.text}"
+
+
+@pytest.mark.parametrize("reply", [{"choices": []}, {"choices": [{"message": {}}]}, ["no"]])
+def test_a_reply_without_answer_is_an_error(server, engine, reply):
+    server.reply = reply
+    (error,) = _ask(engine, [["where?"]])
+    assert "sends no answer but" in str(error)
+
+
+def test_no_server_is_an_error_that_names_the_address(server, engine):
+    server.server_close()
+    server.socket.close()
+    lonely = ServerEngine("http://127.0.0.1:1/v1", "m", backoff=0.001)
+    start = time.monotonic()
+    with pytest.raises(
+        StageError, match=r"http://127.0.0.1:1/v1/chat/completions is out of reach: .*refused\n"
+    ):
+        _ask(lonely, [["where?"] * 16] * 99)
+    assert time.monotonic() - start < 5
+
+
+def test_further_fields_replace_ours_and_null_leaves_one_out(server):
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": None, "seed": 3}
+    _ask(ServerEngine(server.url, "m", extra=extra), [["where?"]])
+    ((_, _, body),) = server.requests
+    assert body["chat_template_kwargs"] == {"enable_thinking": False}
+    assert "max_tokens" not in body
+    assert body["seed"] == 3
+
+
+def test_thoughts_are_no_answer(server, engine):
+    server.reply = {"choices": [{"message": {"content": "<think>A cat,\nno.</think>\n\nDog."}}]}
+    assert _ask(engine, [["where?"]]) == [["dog"]]
+    server.reply = {"choices": [{"message": {"content": "<think>A cat, or"}}]}
+    assert "still thinking" in str(_ask(engine, [["where?"]])[0])

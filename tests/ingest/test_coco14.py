@@ -1,0 +1,194 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image as pil
+from pycocotools import mask as coco_mask
+
+from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.ingest.coco14 import CATEGORY_IDS, CLASSES, read_coco
+from qaclims_ray.ingest.rasterise import rasterise
+from qaclims_ray.ingest.sources import load
+
+SIZE = {"height": 20, "width": 30}
+LARGE = coco_mask.encode(np.ones((40, 60), np.uint8, order="F"))
+
+
+def box(left, top, right, bottom):
+    return [left, top, right, top, right, bottom, left, bottom]
+
+
+def instance(image_id, category_id, *polygons, **more):
+    base = {"image_id": image_id, "category_id": category_id, "iscrowd": 0, "id": 1, "area": 1.5}
+    return base | {"segmentation": list(polygons)} | more
+
+
+def crowd(image_id, category_id, region):
+    counts, value = [], 0
+    flat = region.T.ravel()
+    changes = np.flatnonzero(np.diff(np.concatenate([[0], flat]))).tolist()
+    for start, end in zip([0, *changes], [*changes, len(flat)], strict=True):
+        counts.append(end - start)
+    assert value == 0
+    code = {"counts": counts, "size": list(region.shape)}
+    return instance(image_id, category_id, iscrowd=1) | {"segmentation": code}
+
+
+def dataset(root, make, annotations, images=(9, 25, 30), split="train", indent=None):
+    listed = [
+        {"id": i, "file_name": f"COCO_{split}2014_{i:012d}.jpg", "license": 3, **SIZE}
+        for i in images
+    ]
+    for image in listed:
+        picture = pil.fromarray(make.photo(20, 30, image["id"]))
+        make.put(root / f"{split}2014" / image["file_name"], make.encode(picture, "JPEG"))
+    content = {
+        "info": {"description": 'a "[tricky}, text\\'},
+        "images": listed,
+        "licenses": [],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "person"}],
+    }
+    path = root / "annotations" / f"instances_{split}2014.json"
+    make.put(path, json.dumps(content, indent=indent))
+    return str(root)
+
+
+@pytest.fixture
+def coco(tmp_path, make):
+    table = instance(9, 67, box(0, 0, 30, 20))
+    cup = instance(9, 47, box(10, 5, 14, 9))
+    person = instance(25, 1, box(0, 0, 5, 5), box(20, 10, 25, 15))
+    group = np.zeros((20, 30), np.uint8)
+    group[:, :15] = 1
+    return dataset(tmp_path, make, [cup, table, person, crowd(25, 1, group)])
+
+
+def test_the_81_ids():
+    assert len(CLASSES) == len(set(CLASSES)) == len(CATEGORY_IDS) == 80
+    known = {1: "person", 13: "stop sign", 27: "backpack", 44: "bottle", 67: "dining table"}
+    known |= {70: "toilet", 72: "tv", 84: "book", 90: "toothbrush"}
+    assert {number: CLASSES[CATEGORY_IDS.index(number)] for number in known} == known
+
+
+def test_names_labels_and_images_without_labels(coco):
+    listing = read_coco(coco, "train")
+    assert [source["name"] for source in listing.sources] == [
+        "COCO_train2014_000000000009",
+        "COCO_train2014_000000000025",
+    ]
+    labels = [[CLASSES[i] for i in source["labels"]] for source in listing.sources]
+    assert labels == [["cup", "dining table"], ["person"]]
+    assert listing.num_unlabelled == 1
+    assert listing.errors == []
+
+
+def test_smaller_objects_lie_on_top_and_crowds_are_ignored(coco):
+    table, person = (load(s, num_classes=80) for s in read_coco(coco, "train").sources)
+    mask = decode_mask(table["mask"])
+    assert set(np.unique(mask)) == {42, 61}
+    assert (mask == 42).sum() == 16
+    assert set(np.unique(mask[5:9, 10:14])) == {42}
+    mask = decode_mask(person["mask"])
+    assert set(np.unique(mask[:5, :5])) == {1}  # an object within the crowd keeps its class
+    assert set(np.unique(mask[6:, :15])) == {255}
+    assert set(np.unique(mask[10:15, 20:25])) == {1}
+    assert set(np.unique(mask[:10, 16:])) == {0}
+
+
+def test_rasterising_agrees_with_cocos_own_tools(make):
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        polygon = (rng.random(10) * 20).tolist()
+        item = {"label": 4, "iscrowd": 0, "segmentation": [polygon]}
+        region = rasterise([item], **SIZE) == 5
+        expected = coco_mask.decode(coco_mask.frPyObjects([polygon], 20, 30))[..., 0]
+        np.testing.assert_array_equal(region, expected.astype(bool))
+
+
+def test_the_compressed_code_of_a_region(make):
+    region = np.zeros((20, 30), np.uint8, order="F")
+    region[3:7, 2:9] = 1
+    code = coco_mask.encode(region)
+    item = {"size": [20, 30], "counts": code["counts"].decode()}
+    objects = [{"label": 0, "iscrowd": 0, "segmentation": item}]
+    np.testing.assert_array_equal(rasterise(objects, **SIZE), region)
+
+
+def test_a_polygon_of_two_corners_is_no_region():
+    item = {"label": 0, "iscrowd": 0, "segmentation": [[1, 1, 9, 9]]}
+    assert rasterise([item], **SIZE).max() == 0
+
+
+@pytest.mark.parametrize(
+    ("segmentation", "reason"),
+    [
+        ([[0, 0, 1e9, 0, 1e9, 1e9]], "leaves the image"),
+        ([[0, 0, float("nan"), 0, 3, 3]], "leaves the image"),
+        ({"size": [30, 20], "counts": [600]}, "pixels in size"),
+        ({"size": [20, 30], "counts": [599]}, "do not fill"),
+        ({"size": [20, 30], "counts": [-1, 601]}, "do not fill"),
+        ({"size": [20, 30], "counts": LARGE["counts"].decode()}, "Invalid RLE"),
+        ({"size": [20, 30]}, "neither polygons nor run lengths"),
+        (None, "neither polygons nor run lengths"),
+        ([[None] * 6], "neither polygons nor run lengths"),
+    ],
+)
+def test_segmentations_that_do_not_fit_are_refused(segmentation, reason):
+    item = {"label": 0, "iscrowd": 0, "segmentation": segmentation}
+    with pytest.raises(ValueError, match=reason):
+        rasterise([item], **SIZE)
+
+
+def test_an_unknown_category_or_image_is_recorded(tmp_path, make):
+    polygon = box(0, 0, 9, 9)
+    bad = [instance(9, 12, polygon), instance(77, 1, polygon), instance(25, 1, polygon)]
+    listing = read_coco(dataset(tmp_path, make, bad), "train")
+    assert [source["name"][-2:] for source in listing.sources] == ["25"]
+    reasons = dict(listing.errors)
+    assert "category 12" in reasons["image 9"]
+    assert "does not list" in reasons["image 77"]
+
+
+def test_layout_of_the_json_does_not_matter(tmp_path, make):
+    parts = [instance(9, 1, box(0, 0, 9, 9)), instance(25, 2, box(0, 0, 9, 9))]
+    compact = read_coco(dataset(tmp_path / "a", make, parts), "train")
+    pretty = read_coco(dataset(tmp_path / "b", make, parts, indent=2), "train")
+    rows = [[load(s, num_classes=80) for s in listing.sources] for listing in (compact, pretty)]
+    assert len(rows[0]) == 2
+    assert rows[0] == rows[1]
+
+
+@pytest.mark.parametrize("keep", [0, 1, 30, 200, 700, -1])
+def test_a_cut_off_file_names_itself(coco, make, tmp_path, keep):
+    path = tmp_path / "annotations" / "instances_train2014.json"
+    path.write_text(path.read_text()[:keep])
+    with pytest.raises(ValueError, match=r"instances_train2014\.json: broken JSON"):
+        read_coco(coco, "train")
+
+
+def test_a_file_of_another_kind(tmp_path, make):
+    root = dataset(tmp_path, make, [{"image_id": 9, "category_id": 1, "caption": "a dog"}])
+    with pytest.raises(
+        ValueError, match=r"train2014\.json: no COCO instances: .*annotations lacks"
+    ):
+        read_coco(root, "train")
+    with pytest.raises(ValueError, match=r"instances_val2014\.json: No such file"):
+        read_coco(root, "val")
+
+
+def test_images_without_instances_on_request(coco):
+    listing = read_coco(coco, "train", unlabelled=True)
+    assert len(listing.sources) == 3
+    assert listing.num_unlabelled == 0
+    row = load(listing.sources[-1], num_classes=80)
+    assert (row["labels"], row["mask"]) == (None, None)
+
+
+def test_instances_and_images_elsewhere(coco, tmp_path):
+    (tmp_path / "annotations" / "instances_train2014.json").rename(tmp_path / "own.json")
+    (tmp_path / "train2014").rename(tmp_path / "pictures")
+    listing = read_coco(
+        coco, "val", annotations=str(tmp_path / "own.json"), images=str(tmp_path / "pictures")
+    )
+    assert [load(s, num_classes=80)["width"] for s in listing.sources] == [30, 30]

@@ -1,0 +1,89 @@
+"""Images without known labels are kept, asked about, and neither learnt from nor scored."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as pil
+
+from qaclims_ray.cams import stage as cams_stage
+from qaclims_ray.config.corpus import Questions
+from qaclims_ray.corpus.ask import questions_about
+from qaclims_ray.ingest import stage
+from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import make as make_artifact
+from qaclims_ray.run.images import labelled, names_to_score
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.train.rows import training_rows
+from qaclims_ray.types import SCHEMAS
+
+
+def images_artifact(folder, labels):
+    rows = [{"name": f"i{number}", "labels": one} for number, one in enumerate(labels)]
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMAS["images"]), folder / "part-00000.parquet")
+    return Artifact("images", str(folder), {})
+
+
+def test_only_images_with_known_labels_are_taken_and_others_counted(tmp_path, caplog):
+    rows = labelled(images_artifact(tmp_path, [[1], None, [], None]))
+    assert rows.to_table(columns=["name"])["name"].to_pylist() == ["i0", "i2"]
+    assert "2 of 4 images have no labels" in caplog.text
+
+
+def test_without_any_label_nothing_can_be_learnt(tmp_path):
+    with pytest.raises(ValueError, match="no image is labelled"):
+        labelled(images_artifact(tmp_path, [None, None]))
+
+
+def test_about_the_classes_of_an_image_without_labels_nothing_is_asked():
+    assert questions_about(None, ("cat",), Questions()) == []
+    free = Questions(about="image", background=("what is there?",))
+    assert len(questions_about(None, ("cat",), free)) == 1
+
+
+@pytest.fixture
+def folder(tmp_path, make):
+    """Image a with a cat, b without a line, c without any class; all with masks."""
+    root = tmp_path / "mine"
+    mask = make.encode(pil.fromarray(np.ones((20, 30), np.uint8)))
+    for seed, name in enumerate("abc"):
+        image = make.encode(pil.fromarray(make.photo(20, 30, seed)), "JPEG")
+        make.put(root / "images" / f"{name}.jpg", image)
+        make.put(root / "masks" / f"{name}.png", mask)
+    make.put(root / "labels.csv", "a.jpg,cat\nc.jpg\n")
+    return {"kind": "folder", "root": str(root), "unlabelled": True}
+
+
+def test_they_are_kept_but_neither_trained_on_nor_scored(
+    local_ray, make_experiment, tmp_path, folder
+):
+    experiment = make_experiment(tmp_path / "run", {"data": folder})
+    stage.run(experiment)
+    images = artifact(experiment, "images")
+    assert read_table(images)["labels"].to_pylist() == [[0], None, []]
+    assert images.require()["facts"]["num_kept_unlabelled"] == 1
+    rows = training_rows(experiment, "classifier").to_table(columns=["name"])
+    assert rows["name"].to_pylist() == ["a", "c"]
+    assert names_to_score(experiment) == ["a", "c"]
+    assert names_to_score(experiment, of_cams=False) == ["a", "b", "c"]
+    (tmp_path / "names.txt").write_text("a\nb\n")
+    listed = experiment.with_overrides({"evaluate.names": str(tmp_path / "names.txt")})
+    assert names_to_score(listed, of_cams=False) == ["a", "b"]
+    with pytest.raises(ValueError, match=r"truth of images with known labels: 1 of 2, such as 'b'"):
+        names_to_score(listed)
+
+
+def test_no_cams_are_made_where_nobody_knows_a_label(
+    local_ray, make_experiment, tmp_path, folder, make
+):
+    unlabelled = {**folder, "class_names": ["cat"], "labels_file": "none.csv"}
+    make.put(tmp_path / "mine" / "none.csv", "")
+    experiment = make_experiment(tmp_path / "run", {"data": unlabelled})
+    stage.run(experiment)
+    with pytest.raises(ValueError, match="no image is labelled"):
+        training_rows(experiment, "classifier")
+    with pytest.raises(ValueError, match="no ground truth of images with known labels"):
+        names_to_score(experiment)
+    make_artifact(experiment, "classifier", lambda _: Built(0, 0, {}), False)
+    with pytest.raises(ValueError, match="no image is labelled"):
+        cams_stage.run(experiment, baseline=True)

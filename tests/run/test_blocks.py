@@ -1,0 +1,325 @@
+"""Blocks of unfinished work: exactly once, whatever the moment of an interruption."""
+
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from uuid import uuid4
+
+import pyarrow as pa
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from qaclims_ray.run.artifact import Artifact, Built, make, own_artifact
+from qaclims_ray.run.blocks import Count, Work, reopen, work_schema
+from qaclims_ray.run.tables import publish, read_errors, read_table
+from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
+from qaclims_ray.storage.parquet import read_parquet, write_parquet
+
+ANSWER = {"label": 0, "kind": "fg", "question": "?", "answer": "a", "lemma": "a"}
+
+
+@pytest.fixture
+def target(tmp_path) -> Artifact:
+    return Artifact("corpus", str(tmp_path / "corpus"), {})
+
+
+def _rows(names: str, failed: str = "") -> pa.Table:
+    """One row for each letter, with three answers or an error."""
+    good = [{"name": name, "answers": [ANSWER] * 3} for name in names]
+    bad = [{"name": name, "error": "torn"} for name in failed]
+    return pa.Table.from_pylist([*good, *bad], schema=work_schema("corpus"))
+
+
+def _found(work: Work) -> tuple[list[str], list[str]]:
+    """Names of the rows that are there, and of those that checkpoints vouch for."""
+    rows = [name for uri in work.blocks() for name in read_parquet(uri)["name"].to_pylist()]
+    checkpoints = find(f"{work.checkpoint}/*.parquet")
+    done = [name for uri in checkpoints for name in read_parquet(uri)["name"].to_pylist()]
+    return sorted(rows), sorted(done)
+
+
+def test_whole_blocks_are_kept_and_counted(target):
+    work = Work(target, "answers")
+    work.put("x", _rows("ab"))
+    work.put("y", _rows("c"))
+    assert work.resume() == 3
+    assert work.count() == Count(3, 0, 9)
+    assert _found(work) == (["a", "b", "c"], ["a", "b", "c"])
+
+
+def test_failed_rows_are_forgotten_and_good_ones_of_their_block_kept(target):
+    work = Work(target)
+    work.put("x", _rows("a", failed="b"))
+    work.put("y", _rows("", failed="c"))
+    work.put("z", _rows("d"))
+    assert work.resume() == 2
+    assert _found(work) == (["a", "d"], ["a", "d"])
+    assert work.resume() == 2
+
+
+def test_a_block_whose_checkpoint_is_pending_counts_for_nothing(target):
+    """Its rows may be half written, and are written again under another name."""
+    work = Work(target)
+    work.put("x", _rows("a"))
+    write_parquet(_rows("b").select(["name"]), f"{work.checkpoint}/y.pending.parquet")
+    write_bytes(f"{work.rows}/y-0.parquet", b"PAR1 half")
+    write_parquet(_rows("c").select(["name"]), f"{work.checkpoint}/z.pending.parquet")
+    write_parquet(_rows("c", failed="e"), f"{work.rows}/z-0.parquet")
+    assert work.resume() == 1
+    assert _found(work) == (["a"], ["a"])
+
+
+def test_a_commit_that_an_object_store_did_half_loses_nothing(target):
+    """There, to rename is to copy and to remove; Ray Data alone would remove the rows."""
+    work = Work(target)
+    work.put("x", _rows("a"))
+    write_parquet(_rows("a").select(["name"]), f"{work.checkpoint}/x.pending.parquet")
+    assert work.resume() == 1
+    assert _found(work) == (["a"], ["a"])
+
+
+@pytest.mark.parametrize("damaged", ["rows/x-0.parquet", "checkpoint/x.parquet"])
+@pytest.mark.parametrize("how", ["torn", "gone"])
+def test_a_damaged_file_costs_its_block_only(target, damaged, how):
+    work = Work(target)
+    work.put("x", _rows("ab"))
+    work.put("y", _rows("c"))
+    uri = f"{target.work}/{damaged}"
+    remove(uri) if how == "gone" else write_bytes(uri, read_bytes(uri)[:50])
+    assert work.resume() == 1
+    assert _found(work) == (["c"], ["c"])
+
+
+def test_a_row_group_without_rows_has_no_statistics_and_no_rows(target):
+    work = Work(target, "answers")
+    work.put("x", _rows(""))
+    work.put("y", _rows("c"))
+    assert work.resume() == 1
+    assert work.count() == Count(1, 0, 3)
+
+
+def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(target):
+    work = Work(target)
+    work.put("x", _rows("ab", failed="c"))
+    publish(target, shard_megabytes=0.00001, max_errors=1)
+    assert len(target.shards()) > 1
+    reopen(target)
+    assert work.resume() == 2
+    assert _found(work) == (["a", "b"], ["a", "b"])
+    work.put("y", _rows("c"))
+    publish(target, shard_megabytes=1.0, max_errors=0, expected=3)
+    assert read_table(target, ["name"])["name"].to_pylist() == ["a", "b", "c"]
+    assert read_errors(target).num_rows == 0
+
+
+NAMES, BAD, BLOCK_ROWS = "dabfce", "b", 2
+
+
+class Killed(BaseException):
+    """Like SIGKILL: nobody handles it."""
+
+
+class Store:
+    """An object store in memory whose clients die before the write or removal number `last`."""
+
+    def __init__(self) -> None:
+        self.done, self.last = 0, 10**9
+
+    def revive(self, last: int = 10**9) -> None:
+        self.done, self.last = 0, last
+
+    def change(self, path: str) -> None:
+        self.done += 1
+        if self.done > self.last:
+            raise Killed(path)
+
+
+@pytest.fixture
+def store(monkeypatch) -> Iterator[Store]:
+    store, pipe, remove = Store(), MemoryFileSystem.pipe_file, MemoryFileSystem.rm_file
+
+    def pipe_file(self, path, value, *args, **kwargs):
+        if store.done == store.last and "/rows/map" in path:  # Arrow writes in place, on local disk
+            pipe(self, path, value[: len(value) // 2])
+        store.change(path)
+        return pipe(self, path, value, *args, **kwargs)
+
+    def rm_file(self, path):
+        store.change(path)
+        return remove(self, path)
+
+    monkeypatch.setattr(MemoryFileSystem, "pipe_file", pipe_file)
+    monkeypatch.setattr(MemoryFileSystem, "rm_file", rm_file)
+    _empty()
+    yield store
+    _empty()
+
+
+def _empty() -> None:
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem.pseudo_dirs[:] = [""]
+
+
+class Stage:
+    """A stage whose map does what Ray Data does, in its order; one row always fails."""
+
+    def __init__(self, answer: str, bad: str = BAD, shard_bytes: int = 40) -> None:
+        self._answer, self._bad = {**ANSWER, "answer": answer}, bad
+        self._megabytes = shard_bytes / 1e6
+
+    def __call__(self, target: Artifact) -> Built:
+        work = Work(target)
+        if work.resume() < len(NAMES):
+            self._map(work)
+        work.tidy()
+        listed = [{"name": "x", "error": "no such file"}]
+        work.put("listing", pa.Table.from_pylist(listed, schema=work_schema("corpus")))
+        size, wanted = self._megabytes, len(NAMES) + 1
+        return Built(*publish(target, shard_megabytes=size, max_errors=2, expected=wanted), {})
+
+    def _map(self, work: Work) -> None:
+        done = _found(work)[1]
+        missing = [name for name in NAMES if name not in done]
+        for start in range(0, len(missing), BLOCK_ROWS):
+            rows = [self._row(name) for name in missing[start : start + BLOCK_ROWS]]
+            table = pa.Table.from_pylist(rows, schema=work_schema("corpus"))
+            block = f"map_{uuid4().hex}"
+            pending = f"{work.checkpoint}/{block}.pending.parquet"
+            write_parquet(table.select(["name"]), pending)
+            write_parquet(table, f"{work.rows}/{block}-0.parquet")
+            write_parquet(table.select(["name"]), f"{work.checkpoint}/{block}.parquet")
+            remove(pending)
+
+    def _row(self, name: str) -> dict:
+        if name in self._bad:
+            return {"name": name, "error": "torn"}
+        return {"name": name, "answers": [self._answer], "error": None}
+
+
+def _content(target: Artifact) -> dict[str, bytes]:
+    """What a complete artifact holds; the rest of its work may be there still."""
+    assert target.is_complete()
+    files = [uri for uri in find(f"{target.uri}/**") if uri.endswith(".parquet")]
+    return {uri: read_bytes(uri) for uri in files if "/_work/" not in uri}
+
+
+@pytest.fixture
+def experiment(make_experiment):
+    return make_experiment("memory://run")
+
+
+def _moments(store: Store, prepare: Callable[[], object], run: Callable[[], object]) -> range:
+    """All moments at which a run can be killed."""
+    prepare()
+    store.revive()
+    run()
+    return range(store.done)
+
+
+def _disturbed(
+    store: Store, prepare: Callable[[], object], run: Callable[[], object], last: int
+) -> None:
+    """A run that is killed, and its next one too, often while it takes up the work."""
+    _empty()
+    store.revive()
+    prepare()
+    for moment in (last, last * 7 % 13 + 1):
+        store.revive(moment)
+        with suppress(Killed):
+            run()
+    store.revive()
+
+
+def test_killed_at_any_moment_it_ends_as_an_undisturbed_one(store, experiment):
+    """Also where the shards' size is changed before the last run."""
+    target = own_artifact(experiment, "corpus")
+
+    def run(shard_bytes: int = 15) -> None:
+        make(experiment, "corpus", Stage("a", shard_bytes=shard_bytes), overwrite=False)
+
+    run(40)
+    expected = _content(target)
+    moments = _moments(store, _empty, run)
+    assert len(moments) > 20
+    assert len(_content(target)) > len(expected) > 2
+    complete = 0
+    for last in moments:
+        _disturbed(store, _empty, run, last)
+        complete += target.is_complete()
+        if not target.is_complete():
+            run(40)
+            assert _content(target) == expected, last
+    assert complete < len(moments) / 2
+
+
+def test_killed_while_it_is_made_anew_it_is_the_old_or_the_new_one(store, experiment):
+    target = own_artifact(experiment, "corpus")
+    contents = []
+    for answer in "no":
+        make(experiment, "corpus", Stage(answer), overwrite=True)
+        contents.append(_content(target))
+    old, new = contents
+    assert old != new
+
+    def prepare() -> None:
+        _empty()
+        make(experiment, "corpus", Stage("n"), overwrite=False)
+
+    def run() -> None:
+        make(experiment, "corpus", Stage("o"), overwrite=True)
+
+    seen = set()
+    for last in _moments(store, prepare, run):
+        _disturbed(store, prepare, run, last)
+        make(experiment, "corpus", Stage("o"), overwrite=False)
+        content = _content(target)
+        assert content in (old, new), last
+        seen.add(content == new)
+    assert True in seen
+
+
+def test_killed_while_unfinished_work_is_removed_all_or_nothing_of_it_is_used(store, experiment):
+    target = own_artifact(experiment, "corpus")
+
+    def prepare() -> None:
+        _empty()
+        store.revive(10)
+        with suppress(Killed):
+            make(experiment, "corpus", Stage("n"), overwrite=False)
+        store.revive()
+
+    def run() -> None:
+        make(experiment, "corpus", Stage("o"), overwrite=True)
+
+    seen = set()
+    for last in _moments(store, prepare, run):
+        prepare()
+        store.revive(last)
+        with suppress(Killed):
+            run()
+        store.revive()
+        make(experiment, "corpus", Stage("o"), overwrite=False)
+        rows = read_table(target).to_pylist()
+        seen.add(frozenset(row["name"] for row in rows if row["answers"][0]["answer"] == "n"))
+    assert seen == {frozenset("daf"), frozenset()}
+
+
+def test_killed_while_failed_rows_are_tried_again_nothing_else_is_lost(store, experiment):
+    target = own_artifact(experiment, "corpus")
+
+    def prepare() -> None:
+        _empty()
+        make(experiment, "corpus", Stage("a"), overwrite=False)
+        Work(target).put("left", _rows("d"))  # by a run killed when all was done
+
+    def run() -> None:
+        make(experiment, "corpus", Stage("z", bad=""), overwrite=False, reopen=reopen)
+
+    moments = _moments(store, prepare, run)
+    expected = _content(target)
+    said = {row["name"]: row["answers"][0]["answer"] for row in read_table(target).to_pylist()}
+    assert said == {name: "z" if name == BAD else "a" for name in NAMES}
+    for last in moments:
+        _disturbed(store, prepare, run, last)
+        if not target.is_complete() or BAD in read_errors(target)["name"].to_pylist():
+            run()
+        assert _content(target) == expected, last

@@ -1,0 +1,99 @@
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from qaclims_ray.run import lease as owner
+from qaclims_ray.run.lease import OWNER, acting_for, owning
+from qaclims_ray.storage.files import read_json, write_json
+
+
+def _claim(folder, age: float = 0.0, **changes) -> None:
+    now = {"host": socket.gethostname(), "pid": os.getppid(), "alive": time.time() - age}
+    write_json(f"{folder}/{OWNER}", {**now, **changes})
+
+
+@pytest.fixture
+def folder(tmp_path) -> str:
+    return str(tmp_path / "corpus")
+
+
+def test_the_owner_says_who_it_is_and_leaves_nothing(folder):
+    with owning(folder):
+        told = read_json(f"{folder}/{OWNER}")
+        assert (told["host"], told["pid"]) == (socket.gethostname(), os.getpid())
+        assert abs(told["alive"] - time.time()) < 5
+    assert read_json(f"{folder}/{OWNER}") is None
+
+
+@pytest.mark.parametrize("other", [{}, {"host": "elsewhere", "pid": 1, "age": 30.0}])
+def test_another_living_job_is_named(folder, other):
+    _claim(folder, **other)
+    told = r"process \d+ on .*, last sign of life \d+ s ago.*stop it, or choose another run"
+    with pytest.raises(ValueError, match=told), owning(folder):
+        pass
+    assert read_json(f"{folder}/{OWNER}") is not None
+
+
+def test_a_job_that_was_killed_here_is_followed_at_once(folder):
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    for pid in (done.pid, os.getpid()):  # a container's first process always has the same number
+        _claim(folder, pid=pid)
+        with owning(folder):
+            assert read_json(f"{folder}/{OWNER}")["pid"] == os.getpid()
+
+
+def test_a_job_elsewhere_that_has_been_silent_is_followed(folder):
+    _claim(folder, host="elsewhere", age=owner.STALE + 1)
+    with owning(folder):
+        assert read_json(f"{folder}/{OWNER}")["host"] == socket.gethostname()
+
+
+def test_a_process_of_the_same_job_is_followed_at_once(folder, tmp_path):
+    _claim(folder, host="elsewhere", job=str(tmp_path))
+    with acting_for(str(tmp_path)), owning(folder):
+        told = read_json(f"{folder}/{OWNER}")
+        assert (told["host"], told["job"]) == (socket.gethostname(), str(tmp_path))
+
+
+@pytest.mark.parametrize("job", [None, "another"])
+def test_a_process_of_another_job_is_not(folder, tmp_path, job):
+    _claim(folder, host="elsewhere", job=job)
+    with (
+        pytest.raises(ValueError, match="another job works at"),
+        acting_for(str(tmp_path)),
+        owning(folder),
+    ):
+        pass
+    with pytest.raises(ValueError, match="another job works at"), owning(folder):
+        pass
+
+
+def test_signs_of_life_go_on_and_survive_a_fault_of_the_storage(folder, monkeypatch):
+    signs, write = [], owner.write_json
+
+    def write_json(uri, content):
+        signs.append(content["alive"])
+        if len(signs) == 2:
+            raise OSError("no answer")
+        write(uri, content)
+
+    monkeypatch.setattr(owner, "write_json", write_json)
+    monkeypatch.setattr(owner, "BEAT", 0.01)
+    with owning(folder):
+        end = time.monotonic() + 30
+        while len(signs) < 4 and time.monotonic() < end:
+            time.sleep(0.01)
+    assert len(signs) >= 4
+    assert signs == sorted(signs)
+    assert read_json(f"{folder}/{OWNER}") is None
+
+
+def test_an_error_in_the_work_gives_it_up_too(folder):
+    with pytest.raises(KeyboardInterrupt), owning(folder):
+        raise KeyboardInterrupt
+    assert read_json(f"{folder}/{OWNER}") is None

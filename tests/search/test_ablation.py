@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+
+from qaclims_ray.config.experiment import load
+from qaclims_ray.run.artifact import own_artifact
+from qaclims_ray.search.ablation import (
+    Row,
+    choose_threshold,
+    load_study,
+    markdown,
+    split_experiment,
+    trials,
+)
+
+STUDY = """\
+config: ../base.yaml
+run: runs/study
+overrides: {cams.scales: [1.0]}
+tuning: {data.split: tune}
+reporting: {data.split: train, data.num_images: 7}
+reporting_seeds: [0, 5]
+variants:
+  baseline: {title: baseline CAM, network: classifier}
+  full: {title: QA-CLIMS}
+  no area: {title: without REG, overrides: {train.ritc.loss.area: 0, cams.scales: [2.0]}}
+"""
+
+
+@pytest.fixture
+def study(tmp_path):
+    (tmp_path / "base.yaml").write_text("name: base\nrun: runs/base\ndata: {kind: demo}\n")
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "a.yaml").write_text(STUDY)
+    return load_study(tmp_path / "studies" / "a.yaml")
+
+
+def test_the_base_experiment_is_found_beside_the_study(study, tmp_path):
+    assert load(study.config) == load(tmp_path / "base.yaml")
+
+
+def test_overrides_are_of_the_studys_own_keys(tmp_path, study):
+    path = tmp_path / "studies" / "a.yaml"
+    assert load_study(path, {"run": "elsewhere", "reporting_seeds": [1]}).reporting_seeds == (1,)
+    with pytest.raises(ValueError, match=r"a\.yaml:\n  tunning: unknown key; did you mean 'tuning"):
+        load_study(path, {"tunning": {}})
+    with pytest.raises(ValueError, match=r"a\.yaml:\n  variants\.full\.netwrk: unknown key"):
+        load_study(path, {"variants.full.netwrk": "cam_net"})
+
+
+def test_a_splits_experiment_is_the_base_with_the_studys_and_the_splits_overrides(study):
+    experiment = split_experiment(study, "reporting")
+    assert experiment.cams.scales == (1.0,)
+    assert (experiment.data.split, experiment.data.num_images) == ("train", 7)
+    assert experiment.run == "runs/study/reporting/shared"
+    assert experiment.compute.train.num_workers == 0
+    assert split_experiment(study, "tuning").data.split == "tune"
+
+
+def test_every_variant_is_tried_with_every_seed(study):
+    found = list(trials(study, "reporting"))
+    assert [(trial.variant, trial.seed) for trial in found] == [
+        (variant, seed) for variant in ("baseline", "full", "no area") for seed in (0, 5)
+    ]
+    assert [trial.experiment.train.seed for trial in found] == [0, 5] * 3
+    assert [trial.network for trial in found[:3]] == ["classifier", "classifier", "cam_net"]
+    assert len({trial.experiment.run for trial in found}) == 6
+    assert len(list(trials(study, "tuning"))) == 3
+
+
+def test_a_variants_overrides_win_over_the_studys(study):
+    last = list(trials(study, "reporting"))[-1].experiment
+    assert last.train.ritc.loss.area == 0
+    assert last.cams.scales == (2.0,)
+
+
+def test_trials_share_what_they_have_in_common(study):
+    """Each finds classifiers by seed, texts by variant, and all else in its base runs."""
+    full, no_area = (list(trials(study, "reporting"))[i].experiment for i in (3, 5))
+    assert "runs/study/reporting/classifiers/seed-5" in full.base
+    assert "runs/study/reporting/shared" in full.base
+    for name in ("images", "corpus", "texts", "classifier"):
+        assert own_artifact(full, name).digest == own_artifact(no_area, name).digest
+    assert own_artifact(full, "cam_net").digest != own_artifact(no_area, "cam_net").digest
+
+
+def test_the_threshold_of_the_highest_mean_is_chosen():
+    curves = [[0.1, 0.5, 0.4, 0.0], [0.3, 0.2, 0.4, 0.0]]
+    assert choose_threshold([0.1, 0.2, 0.3, 0.4], curves) == 0.3
+    assert choose_threshold([0.1, 0.2], [[0.5, 0.5]]) == 0.1
+
+
+def test_the_table_shows_means_and_spreads_in_percent():
+    rows = [Row("full", 0.3, [0.5, 0.6, 0.7], [0.6, 0.7, 0.8]), Row("one", 0.25, [0.4], [0.45])]
+    lines = markdown(rows).splitlines()
+    assert len({line.count("|") for line in lines}) == 1
+    spread = 100 * np.std([0.5, 0.6, 0.7], ddof=1)
+    assert lines[2] == f"| full | 60.0 | ±{spread:.1f} | 0.30 | 70.0 |"
+    assert lines[3] == "| one | 40.0 | ±0.0 | 0.25 | 45.0 |"

@@ -1,0 +1,104 @@
+import time
+from types import SimpleNamespace
+from typing import ClassVar
+
+import pytest
+from ray.tune.logger import JsonLoggerCallback
+from ray.tune.stopper import TimeoutStopper
+
+from qaclims_ray.run.lease import OWNER
+from qaclims_ray.search import schedulers as limits
+from qaclims_ray.search import tuner as stage
+from qaclims_ray.search.holdout import write_names
+from qaclims_ray.search.results import search_artifact
+from qaclims_ray.search.tuner import run_trials
+from qaclims_ray.storage.files import write_json
+
+EACH = {"CPU": 1.0, "GPU": 0.0}
+
+
+@pytest.fixture
+def search(demo_run, tmp_path):
+    """A search of one trial."""
+    own = {
+        "run": str(tmp_path),
+        "base": [demo_run.run],
+        "tune.space": {"train.ritc.loss.area": {"uniform": [0.1, 0.2]}},
+        "tune.num_trials": 1,
+        "compute.tune.max_failures": 0,
+    }
+    return demo_run.with_overrides(own)
+
+
+def test_a_trial_whose_node_was_lost_goes_on_at_once(search):
+    target = search_artifact(search)
+    left = {"host": "elsewhere", "pid": 1, "alive": time.time(), "job": target.uri}
+    write_json(f"{target.uri}/trials/trial_00000/cam_net/{OWNER}", left)
+    write_names(search, target.uri)
+    (row,) = run_trials(search, target, EACH)
+    assert (row["status"], row["error"]) == ("complete", None)
+
+
+class Watch(JsonLoggerCallback):
+    """What runs or is about to, at a time, and with which limits."""
+
+    peak = 0
+    failures: ClassVar[set[int]] = set()
+    cpus: ClassVar[set[float]] = set()
+
+    def on_step_end(self, iteration, trials, **info):
+        busy = [trial for trial in trials if trial.status in (trial.PENDING, trial.RUNNING)]
+        Watch.peak = max(Watch.peak, len(busy))
+        Watch.failures.update(trial.max_failures for trial in trials)
+        Watch.cpus.update(t.placement_group_factory.required_resources["CPU"] for t in busy)
+
+
+class Interrupt(JsonLoggerCallback):
+    """Ends the driver when two trials have reported."""
+
+    def on_step_begin(self, iteration, trials, **info):
+        if sum(trial.status == trial.RUNNING and bool(trial.last_result) for trial in trials) > 1:
+            raise RuntimeError("interrupted")
+
+
+@pytest.mark.parametrize(
+    ("searcher", "scheduler"),
+    [("random", "none"), pytest.param("optuna", "asha", marks=pytest.mark.slow)],
+)
+def test_a_search_that_is_taken_up_obeys_what_is_said_today(
+    search, monkeypatch, searcher, scheduler
+):
+    monkeypatch.setenv("TUNE_GLOBAL_CHECKPOINT_S", "0")
+    target = search_artifact(search)
+    write_names(search, target.uri)
+    before = {
+        "tune.num_trials": 4,
+        "tune.searcher": searcher,
+        "tune.scheduler": scheduler,
+        "tune.grace_epochs": 3,
+        "train.ritc.epochs": 3,
+        "compute.tune.max_concurrent": 3,
+        "compute.tune.max_seconds": 900,
+    }
+    search = search.with_overrides(before)
+    monkeypatch.setattr(stage, "JsonLoggerCallback", Interrupt)
+    with pytest.raises(RuntimeError, match="interrupted"):
+        run_trials(search, target, EACH)
+    monkeypatch.setattr(stage, "JsonLoggerCallback", Watch)
+    Watch.peak, Watch.failures, Watch.cpus = 0, set(), set()
+    today = {"max_concurrent": 1, "max_failures": 3, "max_seconds": 800}
+    search = search.with_overrides({f"compute.tune.{key}": one for key, one in today.items()})
+    rows = run_trials(search, target, {"CPU": 2.0, "GPU": 0.0})
+    assert [row["status"] for row in rows] == ["complete"] * 4
+    assert (Watch.peak, Watch.failures, Watch.cpus) == (1, {3}, {2.0})
+
+
+def test_a_time_budget_that_has_changed_holds():
+    controller = SimpleNamespace(_stopper=TimeoutStopper(60.0))
+    spent = controller._stopper
+    limits._renew_budget(controller, 60.0)
+    assert controller._stopper is spent
+    limits._renew_budget(controller, 90.0)
+    assert controller._stopper._budget == 90
+    limits._renew_budget(controller, None)
+    assert not controller._stopper.stop_all()
