@@ -34,7 +34,7 @@ def no_ray_data(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("a map was started")
 
-    monkeypatch.setattr(stage, "map_rows", fail)
+    monkeypatch.setattr(stage, "map_actor", fail)
 
 
 def test_every_image_is_asked_everything_about_its_classes(demo_run):

@@ -207,7 +207,7 @@ class TestLabelMaps:
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
-    monkeypatch.setattr(stage, "map_rows", None)
+    monkeypatch.setattr(stage, "map_actor", None)
     assert stage.run(demo_run).startswith("scores: complete already, 8 rows")
 
 

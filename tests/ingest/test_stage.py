@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from qaclims_ray.cluster import maps
 from qaclims_ray.config.compute import Pool
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
@@ -43,7 +44,7 @@ def no_ray_data(monkeypatch):
     def fail(*_, **__):
         raise AssertionError("Ray Data was started")
 
-    monkeypatch.setattr(stage, "read_rows", fail)
+    monkeypatch.setattr(maps, "read_rows", fail)
 
 
 def test_images_arrive_unchanged_sorted_and_with_labels_and_masks(demo_run):
@@ -148,7 +149,7 @@ def test_rows_are_prepared_by_tasks_of_their_own(local_ray, tmp_path, monkeypatc
     """Fused into the actors, they would be prepared by these, one batch after the other."""
     source, plans = str(tmp_path / "source.parquet"), []
     pq.write_table(pa.table({"name": ["a", "b"]}), source)
-    monkeypatch.setattr(stage, "write_rows", lambda rows, _: plans.append(rows))
+    monkeypatch.setattr(maps, "write_blocks", lambda rows, _: plans.append(rows))
 
     def prepare(rows):
         return rows
@@ -177,7 +178,7 @@ def test_few_rows_are_prepared_at_a_time_and_actors_take_whole_batches(
     """What a task holds of decoded images does not grow with the batches that suit a GPU."""
     source, taken = str(tmp_path / "source.parquet"), []
     pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(24)]}), source)
-    monkeypatch.setattr(stage, "write_rows", lambda rows, _: taken.extend(rows.take_all()))
+    monkeypatch.setattr(maps, "write_blocks", lambda rows, _: taken.extend(rows.take_all()))
 
     def prepare(rows):
         return rows.append_column("prepared", pa.array([len(rows)] * len(rows)))
