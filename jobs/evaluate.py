@@ -23,7 +23,7 @@ def main() -> None:
         return
     name = "baseline_scores" if arguments.baseline else "scores"
     tell(check(experiment, name, overwrite=arguments.overwrite))
-    print(scores.run(experiment, baseline=arguments.baseline, overwrite=arguments.overwrite))
+    print(scores.run(experiment, name, overwrite=arguments.overwrite))
 
 
 if __name__ == "__main__":

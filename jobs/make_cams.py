@@ -17,7 +17,7 @@ def main() -> None:
     name = "baseline_cams" if arguments.baseline else "cams"
     again = {"overwrite": arguments.overwrite, "retry_errors": arguments.retry_errors}
     tell(check(experiment, name, overwrite=any(again.values())))
-    print(stage.run(experiment, baseline=arguments.baseline, **again))
+    print(stage.run(experiment, name, **again))
 
 
 if __name__ == "__main__":

@@ -191,6 +191,4 @@ SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
-"""Arrow schema of each table artifact."""
-SCHEMAS["baseline_cams"] = SCHEMAS["cams"]
-SCHEMAS["baseline_scores"] = SCHEMAS["scores"]
+"""Arrow schema of each kind of table artifact; the first column is its key."""

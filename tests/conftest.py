@@ -105,7 +105,7 @@ def demo_run(
     corpus.run_texts(experiment)
     train.run(experiment, "classifier")
     train.run(experiment, "cam_net")
-    for baseline in (True, False):
-        cams.run(experiment, baseline=baseline)
-        evaluate.run(experiment, baseline=baseline)
+    for prefix in ("baseline_", ""):
+        cams.run(experiment, f"{prefix}cams")
+        evaluate.run(experiment, f"{prefix}scores")
     return experiment

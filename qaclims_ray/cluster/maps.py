@@ -1,7 +1,7 @@
 """Map an actor over the rows of an artifact with Ray Data."""
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,52 +12,66 @@ from ray.data.checkpoint import CheckpointConfig
 
 from qaclims_ray.cluster.capacity import capacity_of
 from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
-from qaclims_ray.config.compute import Pool
+from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import Work, Written
 from qaclims_ray.run.faults import forget_deaths
+from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.run.progress import watch
 from qaclims_ray.run.tables import publish
 from qaclims_ray.storage.files import arrow_filesystem
-from qaclims_ray.types import SCHEMAS
 
 log = logging.getLogger(__name__)
 
 
-def actor_pool(pool: Pool, key: str) -> dict[str, Any]:
-    """Arguments of `map_batches` for one pool of actors.
+_PREPARED = 4
+"""Rows that a task prepares at a time, however many an actor takes: decoded photographs of many
+pixels fill the memory, and what ends a task, no diary knows."""
+
+
+_NOMINAL = 2**20
+"""Bytes of memory that tasks on CPUs ask for, as actors don't. Ray Data fuses steps that ask for
+the same: the actors would do the tasks' work too, one batch after the other."""
+
+
+def actor_pool(compute: Compute, name: str, *, whole_blocks: bool = False) -> dict[str, Any]:
+    """Return the arguments of `map_batches` for one pool of actors.
 
     Args:
-        pool: The section of the stage.
-        key: Its dotted name, for errors.
+        compute: The section of the configuration.
+        name: Pool in it, such as `corpus`.
+        whole_blocks: Hand an actor whole blocks, in which it finds more images of equal size.
+            `batch_size` then bounds what the network sees at a time.
 
     Raises:
-        ValueError: the pool could never be placed, or would leave no CPU to read with.
+        ValueError: the pool can never be placed, or leaves no CPU to read with.
     """
-    require_pool(pool, key)
+    require_pool(compute, name)
+    pool: Pool = getattr(compute, name)
     room = capacity_of(ray.nodes(), autoscales=False).places(_actor_resources(pool))
     if room < pool.num_actors:
         hours = SECONDS_FOR_NODES // 3600
         log.warning(
-            f"{key}: {pool.num_actors} actors are wanted, the cluster has room for {room} now; "
-            f"waiting up to {hours} hours for what its autoscaler adds"
+            f"compute.{name}: {pool.num_actors} actors are wanted, the cluster has room for {room} "
+            f"now; waiting up to {hours} hours for what its autoscaler adds"
         )
     most = pool.max_actors or pool.num_actors
     return {
         "compute": ray.data.ActorPoolStrategy(min_size=pool.num_actors, max_size=most),
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
-        "batch_size": pool.batch_size,
+        "batch_size": max(pool.batch_size, pool.block_rows if whole_blocks else 1),
         "batch_format": "pyarrow",
     }
 
 
-def require_pool(pool: Pool, key: str) -> None:
+def require_pool(compute: Compute, name: str) -> None:
     """Check that the cluster can ever hold a pool of actors; see `actor_pool`."""
-    keys = f"{key}.num_actors, .num_cpus or .num_gpus"
+    pool: Pool = getattr(compute, name)
+    keys = f"compute.{name}.num_actors, .num_cpus or .num_gpus"
     # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
-    capacity().require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
+    capacity(compute).require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
 
 
 def _actor_resources(pool: Pool) -> dict[str, float]:
@@ -96,26 +110,17 @@ def resuming(artifact: Artifact, key: str) -> Generator[None]:
         context.checkpoint_config = None
 
 
-_NOMINAL = 2**20
-"""Bytes of memory that tasks on CPUs ask for, as actors don't. Ray Data fuses steps that ask for
-the same: the actors would do the tasks' work too, one batch after the other."""
-
-
-_PREPARED = 4
-"""Rows that a task prepares at a time, however many an actor takes: decoded photographs of many
-pixels fill the memory, and what ends a task, no diary knows."""
-
-
 def map_actor(
-    shards: Sequence[str],
-    columns: Sequence[str],
+    experiment: Experiment,
     target: Artifact,
     actor: type,
-    arguments: dict[str, Any],
-    pool: Pool,
-    key: str,
+    arguments: Mapping[str, Any],
     *,
+    shards: Sequence[str],
+    columns: Sequence[str],
     expected: int,
+    pool: str | None = None,
+    whole_blocks: bool = False,
     prepare: Callable[[pa.Table], pa.Table] | None = None,
     parts: str | None = None,
 ) -> None:
@@ -124,17 +129,21 @@ def map_actor(
     Rows that failed before are tried again. Where none is missing no actor starts.
 
     Args:
-        shards: Parquet files to read.
-        columns: What the actor needs of them; the artifact's key (its first column) among them.
+        experiment: The run.
         target: Artifact under way.
         actor: Class whose instances turn a table of rows into an unfinished block (`Attempt`).
-        arguments: Of its constructor; plain data.
-        pool: Section of the configuration.
-        key: Its dotted name, for errors.
+        arguments: Arguments of its constructor.
+        shards: Parquet files to read.
+        columns: Columns that the actor needs, the artifact's key (its first column) among them.
         expected: Number of rows.
+        pool: Section of `compute`; None takes the artifact's own.
+        whole_blocks: See `actor_pool`.
         prepare: What tasks on CPUs do with a batch of rows, ahead of the actors.
         parts: List column whose elements the progress counts too, such as `answers`.
     """
+    name = pool or ARTIFACTS[target.name].pool
+    assert name is not None, f"{target.name} has no pool"
+    section: Pool = getattr(experiment.compute, name)
     work = Work(target)
     done = work.resume()
     forget_deaths(target)
@@ -142,18 +151,19 @@ def map_actor(
         return
     written = Written(target, parts)
     bar = watch(target.name, written, expected, detail=written.detail)
-    with resuming(target, SCHEMAS[target.name].names[0]), bar:
+    with resuming(target, schema_of(target.name).names[0]), bar:
         rows = read_rows(shards).select_columns(list(columns))
-        rows = rows.repartition(target_num_rows_per_block=pool.block_rows)
+        rows = rows.repartition(target_num_rows_per_block=section.block_rows)
         if prepare is not None:
             rows = rows.map_batches(
                 prepare,
-                batch_size=min(pool.batch_size, _PREPARED),
+                batch_size=min(section.batch_size, _PREPARED),
                 batch_format="pyarrow",
                 num_cpus=1,
                 memory=_NOMINAL,
             )
-        rows = rows.map_batches(actor, fn_constructor_kwargs=arguments, **actor_pool(pool, key))
+        actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks)
+        rows = rows.map_batches(actor, fn_constructor_kwargs=dict(arguments), **actors)
         write_blocks(rows, work.rows)
     work.tidy()
 
@@ -167,11 +177,3 @@ def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tupl
         max_errors=data.max_errors,
         expected=expected,
     )
-
-
-def whole_blocks(pool: Pool) -> Pool:
-    """The pool with actors that get whole blocks, to find more images of equal size in them.
-
-    `batch_size` then bounds what the network sees at a time, not what an actor is handed.
-    """
-    return pool.model_copy(update={"batch_size": max(pool.batch_size, pool.block_rows)})

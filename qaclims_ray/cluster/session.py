@@ -38,7 +38,6 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _MIN_CPUS = 4
-_AUTOSCALES = "qaclims_ray.autoscales"
 SECONDS_FOR_NODES = 24 * 3600
 """How long a stage waits for nodes where an autoscaler adds them: spot nodes may be sold out."""
 
@@ -46,7 +45,6 @@ SECONDS_FOR_NODES = 24 * 3600
 def start(compute: Compute) -> None:
     """Start Ray on this machine or connect to a cluster; nothing to do where Ray runs already."""
     context = ray.data.DataContext.get_current()
-    context.set_config(_AUTOSCALES, compute.autoscales)
     if ray.is_initialized():
         return
     for key, value in ENVIRONMENT.items():
@@ -55,7 +53,7 @@ def start(compute: Compute) -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns that its progress bars are off, as we want them.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
-    # It advises to raise the memory that tasks ask for, which is nominal (`data/stage.py`).
+    # It advises to raise the memory that tasks ask for, which is nominal (`cluster/maps.py`).
     logging.getLogger("ray.data._internal.issue_detection").setLevel(logging.ERROR)
     # Its traces of what ends a stage; the job says it in one message.
     logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
@@ -65,7 +63,7 @@ def start(compute: Compute) -> None:
     _set_data_defaults(context)
     with _quiet_core():
         _init(compute, quiet)
-    grows = capacity().grows
+    grows = capacity(compute).grows
     context.wait_for_min_actors_s = SECONDS_FOR_NODES if grows else 600
     context.execution_no_progress_timeout_s = SECONDS_FOR_NODES if grows else 1800
 
@@ -112,9 +110,9 @@ def _set_data_defaults(context: ray.data.DataContext) -> None:
     context.max_consecutive_actor_init_deaths = 3
 
 
-def capacity() -> Capacity:
-    """What the cluster can ever give."""
-    return capacity_of(ray.nodes(), ray.data.DataContext.get_current().get_config(_AUTOSCALES))
+def capacity(compute: Compute) -> Capacity:
+    """Return what the cluster can ever give: its nodes, and those that it may grow by."""
+    return capacity_of(ray.nodes(), compute.autoscales)
 
 
 def object_store_bytes() -> int:

@@ -39,7 +39,7 @@ def trial_resources(compute: Compute) -> TrialResources:
         own, worker = {"CPU": _TRIAL_CPUS, "GPU": 0.0}, worker_resources(workers)
         number, waiting = number * workers.num_workers, number * _TRIAL_CPUS
     keys = "compute.tune.max_concurrent, or what each trial takes (compute.tune, compute.train)"
-    capacity().require(number, worker, keys, spare_cpus=waiting)
+    capacity(compute).require(number, worker, keys, spare_cpus=waiting)
     return TrialResources(own, worker, number)
 
 
@@ -48,15 +48,16 @@ def worker_resources(workers: Workers) -> dict[str, float]:
     return {"CPU": workers.num_cpus, "GPU": workers.num_gpus * workers.use_gpu}
 
 
-def scaling(workers: Workers) -> ray.train.ScalingConfig:
+def scaling(compute: Compute) -> ray.train.ScalingConfig:
     """Workers of a training.
 
     Raises:
         ValueError: the cluster lacks the CPUs or GPUs for them.
     """
+    workers = compute.train
     least = workers.min_workers or workers.num_workers
     each = worker_resources(workers)
-    capacity().require(least, each, "compute.train.num_workers or .num_cpus")
+    capacity(compute).require(least, each, "compute.train.num_workers or .num_cpus")
     return ray.train.ScalingConfig(
         num_workers=(least, workers.num_workers) if workers.min_workers else workers.num_workers,
         use_gpu=workers.use_gpu,

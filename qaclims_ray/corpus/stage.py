@@ -90,11 +90,18 @@ class Embedder:
         ]
 
 
-def run(experiment: Experiment, *, overwrite: bool = False, retry_errors: bool = False) -> str:
-    """Write the artifact `corpus` and return its summary line.
+def run(
+    experiment: Experiment,
+    name: str = "corpus",
+    *,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+) -> str:
+    """Write one of the artifacts `corpus`, `pairs` and `texts`; return its summary line.
 
     Args:
         experiment: The run.
+        name: Which.
         overwrite: Make it anew.
         retry_errors: Where it is complete, ask again about the images that failed.
 
@@ -106,16 +113,13 @@ def run(experiment: Experiment, *, overwrite: bool = False, retry_errors: bool =
             "--retry-errors is not for corpus.engine.kind: vllm; make the corpus anew (--overwrite)"
         )
     again = reopen if retry_errors else None
-    return make(experiment, "corpus", partial(_ask, experiment), overwrite, again)
+    build = {"corpus": _ask, "pairs": _pair, "texts": _embed}[name]
+    return make(experiment, name, partial(build, experiment), overwrite, again)
 
 
 def run_texts(experiment: Experiment, *, overwrite: bool = False) -> str:
     """Write the artifacts `pairs` and `texts` and return their summary lines."""
-    lines = [
-        make(experiment, "pairs", partial(_pair, experiment), overwrite),
-        make(experiment, "texts", partial(_embed, experiment), overwrite),
-    ]
-    return "\n".join(lines)
+    return "\n".join(run(experiment, name, overwrite=overwrite) for name in ("pairs", "texts"))
 
 
 def _ask(experiment: Experiment, target: Artifact) -> Built:
@@ -138,8 +142,7 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
 
 def _ask_images(experiment: Experiment, images: Artifact, target: Artifact) -> None:
     map_actor(
-        images.shards(),
-        ["name", "image", "labels"],
+        experiment,
         target,
         Answerer,
         {
@@ -149,8 +152,8 @@ def _ask_images(experiment: Experiment, images: Artifact, target: Artifact) -> N
             "target": target,
             "max_errors": experiment.data.max_errors,
         },
-        experiment.compute.corpus,
-        "compute.corpus",
+        shards=images.shards(),
+        columns=["name", "image", "labels"],
         expected=images.require()["rows"],
         prepare=partial(decode_table, max_pixels=experiment.data.max_pixels),
         parts="answers",
@@ -195,8 +198,7 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
     start(experiment.compute)
     clip = experiment.model.clip
     map_actor(
-        [f"{pairs.uri}/{_TEXTS}"],
-        ["text"],
+        experiment,
         target,
         Embedder,
         {
@@ -207,8 +209,8 @@ def _embed(experiment: Experiment, target: Artifact) -> Built:
             "target": target,
             "max_errors": experiment.data.max_errors,
         },
-        experiment.compute.texts,
-        "compute.texts",
+        shards=[f"{pairs.uri}/{_TEXTS}"],
+        columns=["text"],
         expected=num_texts,
     )
     rows, errors = publish_all(experiment, target, num_texts)

@@ -15,7 +15,7 @@ import ray.data
 from ray.data.llm import Processor, build_processor, vLLMEngineProcessorConfig
 
 from qaclims_ray.cluster.maps import read_rows, require_pool, resuming, write_blocks
-from qaclims_ray.config.compute import Pool
+from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.corpus import Vllm
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.vllm_prompts import (
@@ -161,7 +161,7 @@ def _check_fits(engine: Vllm, pool: Pool) -> None:
     """A large model's actor takes the resources of the pool once for each of its workers."""
     workers = prod(engine.engine_kwargs.get(key, 1) for key in _PARALLEL)
     taken = {"num_cpus": pool.num_cpus * workers, "num_gpus": pool.num_gpus * workers}
-    require_pool(pool.model_copy(update=taken), "compute.corpus")
+    require_pool(Compute(corpus=pool.model_copy(update=taken)), "corpus")
 
 
 def _check_installed() -> None:

@@ -1,6 +1,6 @@
 """Scores of CAMs, or of label maps from anywhere, against the ground truth.
 
-Reads `images` and `cams` (or `baseline_cams`); writes `scores` (or `baseline_scores`).
+Reads `images` and `cams` or `baseline_cams`; writes `scores` or `baseline_scores`.
 """
 
 import hashlib
@@ -18,12 +18,12 @@ from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.graph import ARTIFACTS, of_kind
 from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import absolute, read_json, write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
-_LABELS = {"baseline_scores": "baseline CAM", "scores": "QA-CLIMS"}
 _NAMES_SHOWN = 5
 
 
@@ -74,15 +74,19 @@ class LabelMapScorer:
         return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
 
 
-def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = False) -> str:
-    """Write `scores` (or `baseline_scores`); return the summary line.
+def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False) -> str:
+    """Write the scores of CAMs that are complete; return the summary line.
+
+    Args:
+        experiment: The run.
+        name: `scores` of QA-CLIMS, or `baseline_scores`.
+        overwrite: Make them anew.
 
     Raises:
         ValueError: names of images, CAMs and `evaluate.names` don't match; CAMs are missing.
     """
-    prefix = "baseline_" if baseline else ""
-    build = partial(_score, experiment, f"{prefix}cams")
-    return summary(experiment, make(experiment, f"{prefix}scores", build, overwrite), baseline)
+    line = make(experiment, name, partial(build, experiment), overwrite)
+    return summary(experiment, name, line)
 
 
 def run_label_maps(experiment: Experiment, folder: str) -> str:
@@ -104,7 +108,7 @@ def run_label_maps(experiment: Experiment, folder: str) -> str:
     start(experiment.compute)
     rows = read_rows(images.shards()).select_columns(["name", "mask"])
     arguments = {"folder": folder, "names": names, "num_classes": len(classes)}
-    pool = actor_pool(experiment.compute.evaluate, "compute.evaluate")
+    pool = actor_pool(experiment.compute, "evaluate")
     rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
     found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
     tallies = [one for row in found if (one := unpack(row)) is not None]
@@ -121,17 +125,14 @@ def has_truth(experiment: Experiment) -> bool:
     return artifact(experiment, "images").require()["facts"]["num_masks"] > 0
 
 
-def finish(
-    experiment: Experiment, target: Artifact, num_rows: int, num_scored: int, *, scored: str
-) -> Built:
+def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: int) -> Built:
     """Publish the counts of all images and the scores that follow from them.
 
     Args:
         experiment: The run.
-        target: `scores` or `baseline_scores` under way.
+        target: Scores under way.
         num_rows: Images that were gone through.
         num_scored: Those of them that have ground truth and were to be scored.
-        scored: What the counts are of, such as `cams`.
 
     Raises:
         ValueError: an image could not be scored: a score is of all images or none.
@@ -144,7 +145,7 @@ def finish(
             f"{num_errors} images could not be scored, see {target.uri}/_errors: mend them and run "
             "the same command, or list the images to score in evaluate.names"
         )
-    result = report_scores(tallies, experiment, names, scored=scored)
+    result = report_scores(tallies, experiment, names, scored=scored_by(target))
     if result["num_images"] != num_scored:
         raise ValueError(
             f"{target.uri}: {result['num_images']} images were scored, {num_scored} are wanted: "
@@ -159,9 +160,16 @@ def finish(
     return Built(num_scored, 0, facts)
 
 
-def summary(experiment: Experiment, line: str, baseline: bool) -> str:
-    """A summary line, with the numbers of images that no score counts."""
-    facts = artifact(experiment, "baseline_scores" if baseline else "scores").require()["facts"]
+def scored_by(target: Artifact) -> str:
+    """Return the artifact that scores are of."""
+    scored = ARTIFACTS[target.name].of
+    assert scored is not None
+    return scored
+
+
+def summary(experiment: Experiment, name: str, line: str) -> str:
+    """Add the numbers of images that no score counts to a summary line."""
+    facts = artifact(experiment, name).require()["facts"]
     why = "without ground truth" if experiment.evaluate.names is None else "not scored"
     left_out = {why: "num_without_truth", "that could not be read": "num_unreadable"}
     numbers = {why: facts.get(fact, 0) for why, fact in left_out.items()}
@@ -171,8 +179,8 @@ def summary(experiment: Experiment, line: str, baseline: bool) -> str:
 
 
 def table(experiment: Experiment) -> str:
-    """The scores of a run as text: baseline and QA-CLIMS, where they are complete."""
-    found = {label: _stored(experiment, name) for name, label in _LABELS.items()}
+    """Return the scores of a run as text, those that are complete."""
+    found = {ARTIFACTS[name].title: _stored(experiment, name) for name in of_kind("scores")}
     there = {label: scores for label, scores in found.items() if scores is not None}
     if not there:
         return "no scores: the images have no ground truth, or evaluate.py has not run"
@@ -183,8 +191,9 @@ def _stored(experiment: Experiment, name: str) -> Scores | None:
     return read_json(f"{artifact(experiment, name).uri}/{SCORES}")
 
 
-def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
-    images, cams = artifact(experiment, "images"), artifact(experiment, cams_name)
+def build(experiment: Experiment, target: Artifact) -> Built:
+    """Map the scorer over the CAMs."""
+    images, cams = artifact(experiment, "images"), artifact(experiment, scored_by(target))
     num_cams = cams.require()["rows"]
     names = names_to_score(experiment)
     _check_cams(names, images, cams)
@@ -198,16 +207,15 @@ def _score(experiment: Experiment, cams_name: str, target: Artifact) -> Built:
         "max_errors": experiment.data.max_errors,
     }
     map_actor(
-        cams.shards(),
-        SCHEMAS[cams_name].names,
+        experiment,
         target,
         Scorer,
         arguments,
-        experiment.compute.evaluate,
-        "compute.evaluate",
+        shards=cams.shards(),
+        columns=SCHEMAS["cams"].names,
         expected=num_cams,
     )
-    return finish(experiment, target, num_cams, len(names), scored=cams_name)
+    return finish(experiment, target, num_cams, len(names))
 
 
 def _check_cams(names: Collection[str], images: Artifact, cams: Artifact) -> None:

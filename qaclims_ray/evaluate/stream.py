@@ -1,6 +1,6 @@
 """Scores without CAMs on disk: each is scored as it is made (`evaluate.stream: true`).
 
-Reads `images` and `cam_net` (or `classifier`); writes `scores` (or `baseline_scores`), with the
+Reads `images` and `cam_net` or `classifier`; writes `scores` or `baseline_scores`, with the
 same numbers as the stages `cams` and `evaluate` one after the other.
 """
 
@@ -11,15 +11,15 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qaclims_ray.cluster.maps import map_actor, whole_blocks
+from qaclims_ray.cluster.maps import map_actor
 from qaclims_ray.cluster.session import start
-from qaclims_ray.config.cams import Cams
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate import stage as evaluate_stage
+from qaclims_ray.evaluate import stage
 from qaclims_ray.evaluate.rows import score_cams, unscored
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import Attempt, forget_deaths
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names, names_to_score
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import atomic_open, remove
@@ -33,23 +33,20 @@ class StreamScorer:
 
     def __init__(
         self,
+        experiment: Experiment,
         model: str,
-        backbone: str,
-        cams: Cams,
-        max_pixels: int,
-        max_images: int,
-        names: Collection[str],
-        thresholds: Sequence[float],
         num_classes: int,
+        names: Collection[str],
         target: Artifact,
-        max_errors: int,
     ) -> None:
-        self._attempt = Attempt(target, max_errors)
+        net = load_cam_net(model, experiment.model.backbone, num_classes)
+        max_images = experiment.compute.cams.batch_size
+        predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
+        self._predict = partial(predictor.predict_rows, max_pixels=experiment.data.max_pixels)
         self._names = frozenset(names)
-        net = load_cam_net(model, backbone, num_classes)
-        predictor = CamPredictor(net, **cams.fusion(), max_images=max_images)
-        self._predict = partial(predictor.predict_rows, max_pixels=max_pixels)
+        thresholds = experiment.evaluate.thresholds
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
+        self._attempt = Attempt(target, experiment.data.max_errors)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Counts of a batch of images; CAMs are made of those only that are to be scored."""
@@ -62,59 +59,50 @@ class StreamScorer:
         return [made.get(row["name"]) or unscored(row["name"]) for row in rows]
 
 
-def run(experiment: Experiment, *, baseline: bool = False, overwrite: bool = False) -> str:
-    """Write `scores` (or `baseline_scores`) as `evaluate.stream` says; return the summary line.
+def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False) -> str:
+    """Write scores as `evaluate.stream` says; return the summary line.
 
-    True: CAMs are scored as they are made. False: those of the artifact `cams` are.
+    True: CAMs are scored as they are made. False: those of the artifact of CAMs are.
+
+    Args:
+        experiment: The run.
+        name: `scores` of QA-CLIMS, or `baseline_scores`.
+        overwrite: Make them anew.
     """
     if not experiment.evaluate.stream:
-        return evaluate_stage.run(experiment, baseline=baseline, overwrite=overwrite)
-    prefix = "baseline_" if baseline else ""
-    line = make(experiment, f"{prefix}scores", partial(_score, experiment, baseline), overwrite)
-    return evaluate_stage.summary(experiment, line, baseline)
+        return stage.run(experiment, name, overwrite=overwrite)
+    line = make(experiment, name, partial(build, experiment), overwrite)
+    return stage.summary(experiment, name, line)
 
 
-def run_both(experiment: Experiment, *, overwrite: bool = False) -> str:
-    """Scores of the baseline, then of QA-CLIMS; return both summary lines.
-
-    Without any ground truth there are none, which is no error.
-    """
-    if not evaluate_stage.has_truth(experiment):
-        return "scores: none, as no image has ground truth"
-    lines = [run(experiment, baseline=one, overwrite=overwrite) for one in (True, False)]
-    return "\n".join(lines)
+def run_here(experiment: Experiment, name: str = "scores") -> str:
+    """Do what `run` does in this process and on its device: for a task that Ray runs already."""
+    return make(experiment, name, partial(_build_here, experiment), overwrite=False)
 
 
-def run_here(experiment: Experiment, *, baseline: bool = False) -> str:
-    """As `run`, in this process and on its device: for a task that Ray runs already."""
-    prefix = "baseline_" if baseline else ""
-    return make(experiment, f"{prefix}scores", partial(_score_here, experiment, baseline), False)
-
-
-def _score(experiment: Experiment, baseline: bool, target: Artifact) -> Built:
+def build(experiment: Experiment, target: Artifact) -> Built:
+    """Map the scorer over the images."""
     images = artifact(experiment, "images")
     num_images = images.require()["rows"]
-    arguments = _arguments(experiment, baseline, target)
+    arguments = _arguments(experiment, target)
     start(experiment.compute)
     map_actor(
-        images.shards(),
-        _COLUMNS,
+        experiment,
         target,
         StreamScorer,
         arguments,
-        whole_blocks(experiment.compute.cams),
-        "compute.cams",
+        shards=images.shards(),
+        columns=_COLUMNS,
         expected=num_images,
+        pool="cams",
+        whole_blocks=True,
     )
-    scored = _scored(baseline)
-    return evaluate_stage.finish(
-        experiment, target, num_images, len(arguments["names"]), scored=scored
-    )
+    return stage.finish(experiment, target, num_images, len(arguments["names"]))
 
 
-def _score_here(experiment: Experiment, baseline: bool, target: Artifact) -> Built:
+def _build_here(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
-    arguments = _arguments(experiment, baseline, target)
+    arguments = _arguments(experiment, target)
     remove(f"{target.work}/rows")
     forget_deaths(target)
     scorer = StreamScorer(**arguments)
@@ -124,29 +112,19 @@ def _score_here(experiment: Experiment, baseline: bool, target: Artifact) -> Bui
         with atomic_open(f"{target.work}/rows/{number:05d}.parquet") as file:
             pq.write_table(scorer(pa.Table.from_batches([batch])), file)
     num_images = images.require()["rows"]
-    scored = _scored(baseline)
-    return evaluate_stage.finish(
-        experiment, target, num_images, len(arguments["names"]), scored=scored
-    )
+    return stage.finish(experiment, target, num_images, len(arguments["names"]))
 
 
-def _scored(baseline: bool) -> str:
-    return "baseline_cams" if baseline else "cams"
-
-
-def _arguments(experiment: Experiment, baseline: bool, target: Artifact) -> dict[str, Any]:
-    """Of `StreamScorer`."""
-    net = artifact(experiment, "classifier" if baseline else "cam_net")
+def _arguments(experiment: Experiment, target: Artifact) -> dict[str, Any]:
+    """Return the arguments of `StreamScorer`."""
+    network = ARTIFACTS[stage.scored_by(target)].of
+    assert network is not None
+    net = artifact(experiment, network)
     net.require()
     return {
+        "experiment": experiment.anchored(),
         "model": f"{net.uri}/model.safetensors",
-        "backbone": experiment.model.backbone,
-        "cams": experiment.cams,
-        "max_pixels": experiment.data.max_pixels,
-        "max_images": experiment.compute.cams.batch_size,
-        "names": names_to_score(experiment),
-        "thresholds": experiment.evaluate.thresholds,
         "num_classes": len(class_names(artifact(experiment, "images"))),
+        "names": names_to_score(experiment),
         "target": target,
-        "max_errors": experiment.data.max_errors,
     }

@@ -68,18 +68,25 @@ class Loader:
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
 
 
-def run(experiment: Experiment, *, overwrite: bool = False, retry_errors: bool = False) -> str:
+def run(
+    experiment: Experiment,
+    name: str = "images",
+    *,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+) -> str:
     """Write the artifact `images` and return its summary line.
 
     Args:
         experiment: The run.
+        name: `images`.
         overwrite: Make it anew.
         retry_errors: Where it is complete, try again what failed, unless labels changed since.
     """
     changed = not overwrite and _labels_changed(experiment)
     build = partial(_ingest, experiment)
     again = reopen if retry_errors and not changed else None
-    line = make(experiment, "images", build, overwrite, again)
+    line = make(experiment, name, build, overwrite, again)
     if changed and "complete already" in line:
         log.warning("the labels changed since images was made: pass --overwrite to make it anew")
     return line
@@ -92,19 +99,19 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     listing = read(data, absolute(experiment.run))
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
     listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
+    arguments = {
+        "num_classes": len(listing.class_names),
+        "max_pixels": data.max_pixels,
+        "target": target,
+        "max_errors": data.max_errors,
+    }
     map_actor(
-        [listed],
-        _SOURCE.names,
+        experiment,
         target,
         Loader,
-        {
-            "num_classes": len(listing.class_names),
-            "max_pixels": data.max_pixels,
-            "target": target,
-            "max_errors": data.max_errors,
-        },
-        experiment.compute.ingest,
-        "compute.ingest",
+        arguments,
+        shards=[listed],
+        columns=_SOURCE.names,
         expected=len(sources),
     )
     _record_errors(target, listing)

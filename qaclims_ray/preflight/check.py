@@ -24,37 +24,19 @@ from qaclims_ray.preflight.checks import (
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
 from qaclims_ray.preflight.models import model_problems
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import INPUTS
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of, of_kind
 from qaclims_ray.storage.files import is_local
-
-_POOLS = {
-    "images": "ingest",
-    "corpus": "corpus",
-    "texts": "texts",
-    "cams": "cams",
-    "baseline_cams": "cams",
-    "scores": "evaluate",
-    "baseline_scores": "evaluate",
-}
-_NETWORKS = ("classifier", "cam_net")
-_SCORES = ("baseline_scores", "scores")
-_STAGES = {
-    "images": ("images",),
-    "corpus": ("corpus",),
-    "texts": ("pairs", "texts"),
-    "cam_net": _NETWORKS,
-    "cams": ("baseline_cams", "cams"),
-}
 
 
 def artifacts_until(last: str, experiment: Experiment) -> list[str]:
-    """The artifacts of a whole run, in order, up to a stage; an empty string: to the scores."""
-    stages = list(_STAGES)
-    until = stages[: stages.index(last) + 1] if last else stages
-    made = [name for stage in until for name in _STAGES[stage]]
-    if experiment.evaluate.stream:
-        made = [name for name in made if not name.endswith("cams")]
-    return made if last else [*made, *_SCORES]
+    """Return the artifacts of a whole run in order, up to `last`; an empty string: all of them.
+
+    CAMs are none of them where `evaluate.stream` has them scored and not kept.
+    """
+    names = list(ARTIFACTS)
+    until = names[: names.index(last) + 1] if last else names
+    streams = experiment.evaluate.stream
+    return [name for name in until if not (streams and ARTIFACTS[name].kind == "cams")]
 
 
 def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[str]:
@@ -95,16 +77,16 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
 
 def _is_missing(experiment: Experiment, name: str) -> bool:
     images = artifact(experiment, "images").manifest()
-    if name in _SCORES and images is not None and not images["facts"]["num_masks"]:
+    if ARTIFACTS[name].kind == "scores" and images is not None and not images["facts"]["num_masks"]:
         return False  # without ground truth there are no scores to make
     return not artifact(experiment, name).is_complete()
 
 
 def _require_inputs(experiment: Experiment, todo: Sequence[str], names: Sequence[str]) -> None:
-    needed = {one for name in todo for one in INPUTS[name]}
+    needed = {one for name in todo for one in inputs_of(experiment, name)}
     if experiment.evaluate.stream:  # its CAMs are scored as they are made
-        needed -= {"baseline_cams", "cams"}
-    for one in sorted(needed.difference(names), key=list(INPUTS).index):
+        needed.difference_update(of_kind("cams"))
+    for one in sorted(needed.difference(names), key=list(ARTIFACTS).index):
         artifact(experiment, one).require()
 
 
@@ -125,24 +107,24 @@ def _work(
 def _room_problems(experiment: Experiment, todo: Sequence[str]) -> list[str]:
     """What the cluster can never place."""
     compute = experiment.compute
-    pools = {_pool(experiment, name) for name in todo if name in _POOLS}
+    pools = {_pool(experiment, name) for name in todo}
     problems: list[str] = []
-    for key in sorted(pools):
+    for pool in sorted(pool for pool in pools if pool is not None):
         try:
-            require_pool(getattr(compute, key), f"compute.{key}")
+            require_pool(compute, pool)
         except ValueError as error:
-            problems.append(f"compute.{key}: {error}")
-    if compute.train.num_workers and set(todo) & set(_NETWORKS):
+            problems.append(f"compute.{pool}: {error}")
+    if compute.train.num_workers and set(todo).intersection(of_kind("network")):
         try:
-            scaling(compute.train)
+            scaling(compute)
         except ValueError as error:
             problems.append(f"compute.train: {error}")
     return problems
 
 
-def _pool(experiment: Experiment, name: str) -> str:
-    streams = experiment.evaluate.stream and name.endswith("scores")
-    return "cams" if streams else _POOLS[name]
+def _pool(experiment: Experiment, name: str) -> str | None:
+    streams = experiment.evaluate.stream and ARTIFACTS[name].kind == "scores"
+    return "cams" if streams else ARTIFACTS[name].pool
 
 
 def _sharing_problems(experiment: Experiment, todo: Sequence[str], probe: str) -> list[str]:
@@ -159,7 +141,7 @@ def _sees_all(paths: Mapping[str, str]) -> dict[str, bool]:
 
 
 def _disk_problems(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:
-    trains = set(work) & set(_NETWORKS)
+    trains = set(work).intersection(of_kind("network"))
     nodes = on_each_node(free_bytes) if trains else {}
     wanted = sum(one.num_bytes for one in work.values())
     return disk_problems(experiment.run, wanted, nodes, counts.num_bytes)
@@ -167,7 +149,7 @@ def _disk_problems(experiment: Experiment, work: Mapping[str, Work], counts: Cou
 
 def _lines(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:
     notes = store_note(experiment, counts, object_store_bytes()) if "corpus" in work else []
-    there = capacity()
+    there = capacity(experiment.compute)
     grows = "" if there.is_known else ", and what its autoscaler adds"
     cluster = f"Ray: {there.describe()}{grows}"
     return [cluster, *(one.line for one in work.values()), *notes]

@@ -11,6 +11,7 @@ from qaclims_ray.corpus.account import num_templates
 from qaclims_ray.ingest.facts import published_counts
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.storage.files import size
 from qaclims_ray.train.loop import batches_per_step, num_steps, section
 
@@ -72,14 +73,14 @@ def _expected(experiment: Experiment) -> Counts:
 def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
     """The work that the artifact `name` takes."""
     images = _number(counts.images, "images")
-    match name:
+    match ARTIFACTS[name].kind:
         case "corpus":
             return _answers(experiment, counts)
-        case "classifier" | "cam_net":
+        case "network":
             return _training(experiment, name, counts)
-        case "cams" | "baseline_cams":
+        case "cams":
             return _cams(experiment, name, counts)
-        case "scores" | "baseline_scores":
+        case "scores":
             thresholds = len(experiment.evaluate.thresholds)
             return Work(f"{name}: {images} at {thresholds} thresholds")
         case "texts":

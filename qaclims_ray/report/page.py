@@ -32,7 +32,7 @@ from qaclims_ray.report.scores import (
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.stages import error_list, failed_rows, stage_table, total_seconds, versions
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
-from qaclims_ray.run.graph import RECIPES
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.tables import dataset, look_up
 from qaclims_ray.storage.files import absolute, read_json, write_bytes
 from qaclims_ray.types import TextPair
@@ -75,7 +75,7 @@ def run(experiment: Experiment) -> str:
     found = _look(experiment)
     uri = f"{absolute(experiment.run)}/report.html"
     write_bytes(uri, page(found).encode())
-    return f"report: {len(found.manifests)} of {len(RECIPES)} artifacts shown · {uri}"
+    return f"report: {len(found.manifests)} of {len(ARTIFACTS)} artifacts shown · {uri}"
 
 
 def page(run: Run) -> str:
@@ -87,7 +87,7 @@ def page(run: Run) -> str:
 
 
 def _look(experiment: Experiment) -> Run:
-    found = {name: _require(artifact(experiment, name)) for name in RECIPES}
+    found = {name: _require(artifact(experiment, name)) for name in ARTIFACTS}
     return Run(
         experiment,
         {name: manifest for name, manifest in found.items() if not isinstance(manifest, str)},

@@ -19,9 +19,10 @@ from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import decode, decode_mask
 from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json
-from qaclims_ray.types import BACKGROUND, SCHEMAS, CamRow, Image, ImageRow
+from qaclims_ray.types import BACKGROUND, CamRow, Image, ImageRow
 
 COLOUR_MAP = "inferno"
 """Perceptually uniform: equal steps of a CAM look equal."""
@@ -197,7 +198,7 @@ def _fit(
 
 
 def _rows(found: Artifact, names: Sequence[str]) -> dict[str, Any]:
-    rows = look_up(found, names, SCHEMAS[found.name].names).to_pylist()
+    rows = look_up(found, names, schema_of(found.name).names).to_pylist()
     return {row["name"]: row for row in rows}
 
 

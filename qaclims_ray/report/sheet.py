@@ -27,6 +27,7 @@ from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import decode, decode_mask, encode_mask
 from qaclims_ray.report.pictures import CAM_NAMES, choose_images, data_uri, overlay
 from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up, read_parquet, read_table
 from qaclims_ray.storage.files import absolute, read_json, write_bytes
@@ -198,7 +199,7 @@ def _disagreements(labels: Sequence[int], label_map: LabelMap, classes: Sequence
 
 def _rows(found: Artifact, names: Sequence[str]) -> dict[str, Any]:
     found.require()
-    rows = look_up(found, names, SCHEMAS[found.name].names).to_pylist()
+    rows = look_up(found, names, schema_of(found.name).names).to_pylist()
     return {row["name"]: row for row in rows}
 
 

@@ -15,7 +15,7 @@ import json
 import logging
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -24,7 +24,7 @@ from uuid import uuid4
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
-from qaclims_ray.run.graph import INPUTS, JOBS, recipe
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe
 from qaclims_ray.run.lease import OWNER, owning
 from qaclims_ray.storage.files import absolute, find, read_json, remove, write_json
 
@@ -35,8 +35,8 @@ WORK = "_work"
 log = logging.getLogger(__name__)
 
 _MADE_FROM = "made_from.json"
-_COSTLY = ("rows/*.parquet", "asked/*", "train/*/checkpoint_*", "tune/*")
-"""What stages leave in unfinished work that took long to make."""
+ROWS = ("rows/*.parquet",)
+"""What a map leaves in unfinished work that took long to make."""
 _VERSIONS = ("qaclims_ray", "ray", "torch", "transformers", "open_clip_torch", "pillow")
 """Packages that can change what an artifact holds."""
 
@@ -106,7 +106,9 @@ class Artifact:
         """
         manifest = self.manifest() if self.is_complete() else None
         if manifest is None:
-            raise ValueError(f"{self.uri} is not complete: run jobs/{JOBS[self.name]} first")
+            raise ValueError(
+                f"{self.uri} is not complete: run jobs/{ARTIFACTS[self.name].job} first"
+            )
         return manifest
 
     def shards(self) -> list[str]:
@@ -122,15 +124,20 @@ class Artifact:
             if not rest.endswith(f"/{OWNER}"):
                 remove(rest)
 
-    def start(self, inputs: dict[str, str]) -> None:
+    def start(self, inputs: dict[str, str], costly: Sequence[str] = ROWS) -> None:
         """Go on with interrupted work of this recipe and inputs, or begin anew.
 
         Work on inputs that have been made anew since is of no use: it is removed, with a warning.
 
+        Args:
+            inputs: Identities of the artifacts that it is made from.
+            costly: Patterns of what the stage leaves in unfinished work that took long to make:
+                another recipe never removes it unasked.
+
         Raises:
             ValueError: unfinished work of another recipe is there; the differences are listed.
         """
-        self._check_own_work()
+        self._check_own_work(costly)
         before = read_json(f"{self.work}/{_MADE_FROM}")
         if before is None or before["inputs"] != inputs:
             if before is not None:
@@ -142,9 +149,9 @@ class Artifact:
         """Say what the unfinished work is made from."""
         write_json(f"{self.work}/{_MADE_FROM}", {"recipe": self.recipe, "inputs": inputs})
 
-    def _check_own_work(self) -> None:
+    def _check_own_work(self, patterns: Sequence[str]) -> None:
         root = f"{self.uri}/{WORK}"
-        costly = [uri for pattern in _COSTLY for uri in find(f"{root}/*/{pattern}")]
+        costly = [uri for pattern in patterns for uri in find(f"{root}/*/{pattern}")]
         for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
             made_from = read_json(f"{root}/{digest}/{_MADE_FROM}")
             if digest != self.digest and made_from is not None:
@@ -210,6 +217,7 @@ def make(
     build: Callable[[Artifact], Built],
     overwrite: bool,
     reopen: Callable[[Artifact], None] | None = None,
+    costly: Sequence[str] = ROWS,
 ) -> str:
     """Make an artifact unless it is complete; the frame of every stage.
 
@@ -220,6 +228,7 @@ def make(
         overwrite: Remove what is there first.
         reopen: Makes a complete artifact of this run unfinished work again, all but the rows that
             failed, so that these are tried again; None leaves them.
+        costly: See `Artifact.start`.
 
     Returns:
         One line for the user: rows, seconds, rows per second, errors, where the result lies.
@@ -243,7 +252,7 @@ def make(
             reopen(target)
             target.begin(inputs)
             remove(f"{target.uri}/{COMPLETE}")
-        target.start(inputs)
+        target.start(inputs, costly)
         start = time.monotonic()
         built = build(target)
         manifest = target.complete(built, time.monotonic() - start, inputs)
@@ -251,7 +260,9 @@ def make(
 
 
 def _identities(experiment: Experiment, name: str) -> dict[str, str]:
-    manifests = {needed: artifact(experiment, needed).manifest() for needed in INPUTS[name]}
+    manifests = {
+        needed: artifact(experiment, needed).manifest() for needed in inputs_of(experiment, name)
+    }
     return {needed: found["identity"] for needed, found in manifests.items() if found is not None}
 
 

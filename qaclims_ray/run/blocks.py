@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
 from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, write_parquet
-from qaclims_ray.types import SCHEMAS
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ _PENDING = ".pending"
 
 def work_schema(name: str) -> pa.Schema:
     """Columns of an artifact's unfinished blocks: its own and `error`, null where all went well."""
-    return SCHEMAS[name].append(pa.field("error", pa.string()))
+    return schema_of(name).append(pa.field("error", pa.string()))
 
 
 class Count(NamedTuple):

@@ -16,9 +16,9 @@ import pyarrow as pa
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import Work, work_schema
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.tables import Rows
 from qaclims_ray.storage.files import find, read_json, remove, write_json
-from qaclims_ray.types import SCHEMAS
 
 MAX_DEATHS = 3
 """Processes that a row may end before it is recorded as failed."""
@@ -36,7 +36,7 @@ class Attempt:
     def __init__(self, target: Artifact, max_errors: int) -> None:
         """More than `max_errors` failed rows in a process stop it."""
         self._name = target.name
-        self._key = SCHEMAS[target.name].names[0]
+        self._key = schema_of(target.name).names[0]
         self._max_errors = max_errors
         self._num_errors = 0
         self._diary = Diary(target)

@@ -1,43 +1,154 @@
-"""What each artifact of a run depends on: keys of the configuration, and other artifacts."""
+"""The artifacts of a run, one row each: what each is made from, by which job, and what it holds.
+
+A new artifact is one row here and its stage. What a configuration decides of it (its recipe), what
+must be complete before, what preflight looks for, how far `run_all --until` goes, and the titles of
+the report follow from the table.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
+from qaclims_ray.types import SCHEMAS
+
+Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "scores"]
+"""What an artifact holds: a network's files, or a table with the schema of that name."""
 
 _WORKERS = "compute.train.num_workers"
 """The one key of `compute` that changes a result: it makes the global batch."""
-_CORPUS = ("data", "corpus.engine", "corpus.questions")
-_PAIRS = (
-    *_CORPUS,
-    "corpus.expected_names",
-    "corpus.texts.foreground",
-    "corpus.texts.backgrounds",
-)
-_TEXTS = (*_PAIRS, "corpus.texts.template", "model.clip.model", "model.clip.pretrained")
-_CLASSIFIER = (
-    "data",
-    "model.backbone",
-    "model.backbone_weights",
-    "train.seed",
-    "train.classifier",
-    _WORKERS,
-)
-_CAM_NET = (*_TEXTS, *_CLASSIFIER, "model", "train")
 # Not `evaluate.stream`, which changes how scores are made and not what they are.
-_SCORES = ("cams", "evaluate.thresholds", "evaluate.threshold", "evaluate.names")
+_SCORES = ("evaluate.thresholds", "evaluate.threshold", "evaluate.names")
+_CHOICE = ("cams", "evaluate.thresholds", "evaluate.names")
+"""Keys of the scores by which the best weights of a training are chosen."""
 
-RECIPES: dict[str, tuple[str, ...]] = {
-    "images": ("data",),
-    "corpus": _CORPUS,
-    "pairs": _PAIRS,
-    "texts": _TEXTS,
-    "classifier": _CLASSIFIER,
-    "cam_net": _CAM_NET,
-    "baseline_cams": (*_CLASSIFIER, "cams"),
-    "cams": (*_CAM_NET, "cams"),
-    "baseline_scores": (*_CLASSIFIER, *_SCORES),
-    "scores": (*_CAM_NET, *_SCORES),
-}
-"""Keys of the configuration that each artifact depends on, in the order in which they are made."""
+
+class Spec(NamedTuple):
+    """One artifact of a run."""
+
+    name: str
+    kind: Kind
+    stage: str
+    """Module of the package whose `run(experiment, name)` makes it."""
+    job: str
+    """Script and flags that make it."""
+    inputs: tuple[str, ...]
+    """Artifacts that it is made from."""
+    keys: tuple[str, ...]
+    """Keys of the configuration that decide its content, beside those that decide its inputs."""
+    title: str
+    """Name in reports."""
+    pool: str | None = None
+    """Section of `compute` with the actors that make it; None: one process, or Ray Train."""
+    of: str | None = None
+    """Network that CAMs are of, or artifact that scores are of."""
+    fit: str | None = None
+    """Section of the configuration that says how a network is trained."""
+    needless: Mapping[str, Callable[[Experiment], bool]] = {}
+    """Inputs that some configurations do without, and which."""
+
+
+_ROWS = (
+    Spec("images", "images", "ingest.stage", "ingest.py", (), ("data",), "Images", pool="ingest"),
+    Spec(
+        "corpus",
+        "corpus",
+        "corpus.stage",
+        "build_corpus.py",
+        ("images",),
+        ("corpus.engine", "corpus.questions"),
+        "Questions and answers",
+        pool="corpus",
+    ),
+    Spec(
+        "pairs",
+        "pairs",
+        "corpus.stage",
+        "embed_texts.py",
+        ("images", "corpus"),
+        ("corpus.expected_names", "corpus.texts.foreground", "corpus.texts.backgrounds"),
+        "Texts of each image and class",
+    ),
+    Spec(
+        "texts",
+        "texts",
+        "corpus.stage",
+        "embed_texts.py",
+        ("pairs",),
+        ("corpus.texts.template", "model.clip.model", "model.clip.pretrained"),
+        "Text features",
+        pool="texts",
+    ),
+    Spec(
+        "classifier",
+        "network",
+        "train.stage",
+        "train_classifier.py",
+        ("images",),
+        ("model.backbone", "model.backbone_weights", "train.seed", "train.classifier", _WORKERS),
+        "Classifier, the baseline",
+        fit="train.classifier",
+    ),
+    Spec(
+        "cam_net",
+        "network",
+        "train.stage",
+        "train_ritc.py",
+        ("images", "pairs", "texts", "classifier"),
+        ("model.backbone", "model.backbone_weights", "model.clip", "train.seed", "train.ritc"),
+        "QA-CLIMS",
+        fit="train.ritc",
+    ),
+    Spec(
+        "baseline_cams",
+        "cams",
+        "cams.stage",
+        "make_cams.py --baseline",
+        ("images", "classifier"),
+        ("cams",),
+        "Baseline CAM",
+        pool="cams",
+        of="classifier",
+    ),
+    Spec(
+        "cams",
+        "cams",
+        "cams.stage",
+        "make_cams.py",
+        ("images", "cam_net"),
+        ("cams",),
+        "QA-CLIMS CAM",
+        pool="cams",
+        of="cam_net",
+    ),
+    Spec(
+        "baseline_scores",
+        "scores",
+        "evaluate.stream",
+        "evaluate.py --baseline",
+        ("images", "classifier", "baseline_cams"),
+        _SCORES,
+        "Baseline CAM",
+        pool="evaluate",
+        of="baseline_cams",
+    ),
+    Spec(
+        "scores",
+        "scores",
+        "evaluate.stream",
+        "evaluate.py",
+        ("images", "cam_net", "cams"),
+        _SCORES,
+        "QA-CLIMS CAM",
+        pool="evaluate",
+        of="cams",
+    ),
+)
+
+ARTIFACTS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
+"""Every artifact by its name, in the order in which they are made."""
 
 _WITHOUT_EFFECT = {
     "data.max_errors",
@@ -47,39 +158,41 @@ _WITHOUT_EFFECT = {
     *(f"corpus.engine.{key}" for key in ("url", "timeout", "key_variable")),
 }
 
-INPUTS: dict[str, tuple[str, ...]] = {
-    "images": (),
-    "corpus": ("images",),
-    "pairs": ("images", "corpus"),
-    "texts": ("pairs",),
-    "classifier": ("images",),
-    "cam_net": ("images", "pairs", "texts", "classifier"),
-    "baseline_cams": ("images", "classifier"),
-    "cams": ("images", "cam_net"),
-    "baseline_scores": ("images", "classifier", "baseline_cams"),
-    "scores": ("images", "cam_net", "cams"),
-}
-"""Artifacts that each artifact is made from."""
+
+def of_kind(kind: Kind) -> list[str]:
+    """Return the names of the artifacts of a kind, in the order in which they are made."""
+    return [name for name, spec in ARTIFACTS.items() if spec.kind == kind]
 
 
-JOBS: dict[str, str] = {
-    "images": "ingest.py",
-    "corpus": "build_corpus.py",
-    "pairs": "embed_texts.py",
-    "texts": "embed_texts.py",
-    "classifier": "train_classifier.py",
-    "cam_net": "train_ritc.py",
-    "baseline_cams": "make_cams.py --baseline",
-    "cams": "make_cams.py",
-    "baseline_scores": "evaluate.py --baseline",
-    "scores": "evaluate.py",
-}
-"""The script that makes each artifact."""
+def scores_of(name: str) -> str | None:
+    """Return the artifact that holds the scores of another one, such as `cams`."""
+    return next((one for one in of_kind("scores") if ARTIFACTS[one].of == name), None)
+
+
+def schema_of(name: str) -> pa.Schema:
+    """Return the columns of a table artifact; the first one is its key."""
+    return SCHEMAS[ARTIFACTS[name].kind]
+
+
+def inputs_of(experiment: Experiment, name: str) -> tuple[str, ...]:
+    """Return the artifacts that an artifact is made from in this experiment."""
+    spec = ARTIFACTS[name]
+    return tuple(
+        one for one in spec.inputs if one not in spec.needless or not spec.needless[one](experiment)
+    )
+
+
+def sections_of(experiment: Experiment, name: str) -> set[str]:
+    """Return the keys and sections of the configuration that decide an artifact's content."""
+    spec = ARTIFACTS[name]
+    inherited = [sections_of(experiment, one) for one in inputs_of(experiment, name)]
+    best = spec.fit is not None and dict(flatten(experiment.plain()))[f"{spec.fit}.keep"] == "best"
+    return {*spec.keys, *(_CHOICE if best else ())}.union(*inherited)
 
 
 def recipe(experiment: Experiment, name: str) -> Tree:
-    """Dotted keys and values that the artifact `name` depends on."""
-    sections = (*RECIPES[name], *_chosen_by(experiment, name))
+    """Return the dotted keys and values that decide an artifact's content."""
+    sections = sections_of(experiment, name)
     return {
         # No worker but this process is one worker.
         key: max(1, value) if key == _WORKERS else value
@@ -87,10 +200,3 @@ def recipe(experiment: Experiment, name: str) -> Tree:
         if key not in _WITHOUT_EFFECT
         and any(key == section or key.startswith(f"{section}.") for section in sections)
     }
-
-
-def _chosen_by(experiment: Experiment, name: str) -> tuple[str, ...]:
-    """Keys of the scores by which the best weights of a training were chosen."""
-    fits = {"train.classifier": experiment.train.classifier, "train": experiment.train.ritc}
-    chosen = any(fits[key].keep == "best" for key in RECIPES[name] if key in fits)
-    return ("cams", "evaluate.thresholds", "evaluate.names") if chosen else ()

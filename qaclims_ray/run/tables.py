@@ -16,9 +16,9 @@ from jaxtyping import Int
 
 from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import Work, work_schema
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import arrow_filesystem, find, remove
 from qaclims_ray.storage.parquet import in_threads, read_parquet, write_parquet
-from qaclims_ray.types import SCHEMAS
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
@@ -178,7 +178,7 @@ def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.T
 
 def read_errors(artifact: Artifact) -> pa.Table:
     """Key and reason of the rows of an artifact that failed."""
-    key = SCHEMAS[artifact.name].names[0]
+    key = schema_of(artifact.name).names[0]
     empty = pa.schema([(key, pa.string()), ("reason", pa.string())]).empty_table()
     files = find(f"{artifact.uri}/{ERRORS}/*.parquet")
     return pa.concat_tables([empty, *(read_parquet(file) for file in files)])

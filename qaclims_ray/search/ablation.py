@@ -168,7 +168,7 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     wanted = list(trials(study, split))
     start(base.compute)
     each = worker_resources(base.compute.train)
-    capacity().require(1, each, "compute.train.num_cpus, .num_gpus or .use_gpu")
+    capacity(base.compute).require(1, each, "compute.train.num_cpus, .num_gpus or .use_gpu")
     _prepare(study, split, base, wanted)
     seeds = sorted({trial.seed for trial in wanted})
     classifiers = [
@@ -226,7 +226,7 @@ def _train_and_score(job: str, plain: dict[str, Any], network: Network) -> None:
     with acting_for(job):
         train_stage.run(experiment, "classifier", validate=validation)
         train_stage.run(experiment, network, validate=validation)
-        stream_stage.run_here(experiment, baseline=network == "classifier")
+        stream_stage.run_here(experiment, _scores_name(network))
 
 
 def _scores_name(network: Network) -> str:

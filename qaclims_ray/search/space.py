@@ -15,7 +15,7 @@ import numpy as np
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Domain, Tune
-from qaclims_ray.run.graph import RECIPES
+from qaclims_ray.run.graph import sections_of
 
 SHARED = ("images", "corpus", "pairs", "texts", "classifier")
 """Artifacts that all trials read and none makes."""
@@ -123,7 +123,7 @@ def _problems(experiment: Experiment, key: str, domain: Domain) -> Iterator[str]
         return
     illegal = list(_illegal(experiment, key, domain))
     yield from illegal
-    reason = None if illegal else _not_searchable(key)
+    reason = None if illegal else _not_searchable(experiment, key)
     if reason is not None:
         yield reason
 
@@ -167,26 +167,26 @@ def _probes(domain: Domain) -> Sequence[Any]:
     return values
 
 
-def _not_searchable(key: str) -> str | None:
+def _not_searchable(experiment: Experiment, key: str) -> str | None:
     """Why a legal key cannot be varied among trials."""
     if key == "train.seed":
         return "a seed is luck, no choice: tune.seeds shows the spread over seeds"
     if key.startswith("evaluate."):
         return "scores are made at all evaluate.thresholds at once, so none needs to be searched"
     for name in SHARED:
-        if _decides(key, name):
+        if _decides(experiment, key, name):
             return (
                 f"it decides the artifact {name!r}, which all trials share: compare such values "
                 "by a study (jobs/ablation.py), or search with each of them in a run of its own"
             )
-    return None if _decides(key, "scores") else "it changes no score"
+    return None if _decides(experiment, key, "scores") else "it changes no score"
 
 
-def _decides(key: str, name: str) -> bool:
+def _decides(experiment: Experiment, key: str, name: str) -> bool:
     """Whether an artifact depends on a key, or on part of the section that it names."""
     return any(
         key == part or key.startswith(f"{part}.") or part.startswith(f"{key}.")
-        for part in RECIPES[name]
+        for part in sections_of(experiment, name)
     )
 
 

@@ -89,7 +89,7 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
         began = time.monotonic()
         inputs = {name: artifact(experiment, name).require()["identity"] for name in space.SHARED}
         with owning(target.uri):
-            target.start(inputs)
+            target.start(inputs, costly=("tune/*",))
             built = _build(experiment, target, resources)
             target.complete(built, time.monotonic() - began, inputs)
     manifest = target.require()
@@ -147,7 +147,7 @@ def _mask_resources(experiment: Experiment) -> dict[str, float]:
     start(experiment.compute)
     pool = experiment.compute.evaluate
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
-    capacity().require(1, each, "compute.evaluate.num_cpus or .num_gpus")
+    capacity(experiment.compute).require(1, each, "compute.evaluate.num_cpus or .num_gpus")
     return each
 
 

@@ -103,7 +103,7 @@ def _train_on_ray(
     trainer = ray.train.torch.TorchTrainer(
         _worker,
         train_loop_config=arguments,
-        scaling_config=scaling(workers),
+        scaling_config=scaling(experiment.compute),
         run_config=run_config(workers, target, SCORE if scored else None),
     )
     try:

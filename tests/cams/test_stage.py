@@ -41,7 +41,7 @@ def test_baseline_and_qa_clims_differ(demo_run):
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
     monkeypatch.setattr(stage, "map_actor", None)
     assert stage.run(demo_run).startswith("cams: complete already, 8 rows")
-    line = stage.run(demo_run, baseline=True)
+    line = stage.run(demo_run, "baseline_cams")
     assert line.startswith("baseline_cams: complete already, 8 rows")
 
 
@@ -52,4 +52,4 @@ def test_without_a_network_the_job_that_trains_it_is_named(demo_run, tmp_path):
     with pytest.raises(ValueError, match=r"cam_net is not complete: run jobs/train_ritc\.py first"):
         stage.run(fresh)
     with pytest.raises(ValueError, match=r"run jobs/train_classifier\.py first"):
-        stage.run(fresh, baseline=True)
+        stage.run(fresh, "baseline_cams")

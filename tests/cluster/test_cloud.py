@@ -19,7 +19,7 @@ import pytest
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import RECIPES
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.storage import files as storage
 from qaclims_ray.storage.files import filesystem, read_json, write_json
 
@@ -198,7 +198,7 @@ def test_images_and_run_on_s3_give_the_scores_of_those_on_disk(s3, sessions, tmp
     for root, run in ((mine, tmp_path / "run"), ("s3://bucket/mine", "s3://bucket/run")):
         shown = _job(str(run), f"data={{kind: folder, root: '{root}'}}", *WHOLE)
         assert shown.splitlines()[-1].endswith(f"{run}/report.html")
-        found = {name: read_json(f"{run}/{name}/_COMPLETE.json") for name in RECIPES}
+        found = {name: read_json(f"{run}/{name}/_COMPLETE.json") for name in ARTIFACTS}
         assert all(manifest["errors"] == 0 for manifest in found.values())
         names = ("baseline_scores", "scores")
         scores.append([read_json(f"{run}/{name}/scores.json") for name in names])

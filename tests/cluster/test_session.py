@@ -25,13 +25,13 @@ def test_a_ray_that_runs_already_is_used(local_ray):
 
 
 def test_a_pool_becomes_arguments_of_a_map(local_ray):
-    arguments = actor_pool(Pool(num_actors=2, num_cpus=0.5, batch_size=7), "compute.cams")
+    arguments = actor_pool(Compute(cams=Pool(num_actors=2, num_cpus=0.5, batch_size=7)), "cams")
     assert (arguments["num_cpus"], arguments["batch_size"]) == (0.5, 7)
     assert (arguments["compute"].min_size, arguments["compute"].max_size) == (2, 2)
 
 
 def test_a_pool_grows_only_where_it_may(local_ray):
-    pool = actor_pool(Pool(num_actors=1, max_actors=3), "compute.corpus")["compute"]
+    pool = actor_pool(Compute(corpus=Pool(num_actors=1, max_actors=3)), "corpus")["compute"]
     assert (pool.min_size, pool.max_size) == (1, 3)
     with pytest.raises(ValueError, match="max_actors: 1 is less than num_actors: 2"):
         Pool(num_actors=2, max_actors=1)
@@ -46,15 +46,15 @@ def test_a_pool_grows_only_where_it_may(local_ray):
 )
 def test_a_pool_that_never_fits_is_an_error_at_once(local_ray, pool, message):
     with pytest.raises(ValueError, match=message):
-        actor_pool(pool, "compute.cams")
+        actor_pool(Compute(cams=pool), "cams")
 
 
 def test_workers_that_never_fit_are_an_error_at_once(local_ray):
-    assert scaling(Workers(num_workers=2)).num_workers == 2
+    assert scaling(Compute(train=Workers(num_workers=2))).num_workers == 2
     with pytest.raises(ValueError, match=r"lower compute\.train\.num_workers"):
-        scaling(Workers(num_workers=9))
+        scaling(Compute(train=Workers(num_workers=9)))
     with pytest.raises(ValueError, match=r"1 GPUs are needed"):
-        scaling(Workers(num_workers=1, use_gpu=True))
+        scaling(Compute(train=Workers(num_workers=1, use_gpu=True)))
 
 
 def test_only_the_body_resumes(local_ray, tmp_path):

@@ -214,9 +214,9 @@ def test_a_second_run_does_nothing(demo_run, monkeypatch):
 def test_the_table_shows_both_and_says_how_they_were_made(demo_run):
     text = stage.table(demo_run)
     best = _scores(demo_run)["best"]
-    assert f"QA-CLIMS, best @ {best['threshold']:.2f}" in text
+    assert f"QA-CLIMS CAM, best @ {best['threshold']:.2f}" in text
     assert f"{100 * best['miou']:.1f}" in text
-    assert "baseline CAM, fixed @" in text
+    assert "Baseline CAM, fixed @" in text
     for part in ("8 images", "split train", "scales [1.0]", "crf False", "stride 4"):
         assert part in " ".join(text.splitlines()[-2:])
 

@@ -24,7 +24,7 @@ def fresh(demo_run, tmp_path):
 @pytest.mark.parametrize("baseline", [False, True])
 def test_scores_are_those_of_the_two_stages_and_no_cam_is_written(demo_run, fresh, baseline):
     name = "baseline_scores" if baseline else "scores"
-    line = stage.run(fresh, baseline=baseline)
+    line = stage.run(fresh, name)
     assert line.startswith(f"{name}: 8 rows, 0 errors")
     ours, theirs = (artifact(experiment, name) for experiment in (fresh, demo_run))
     assert ours.uri != theirs.uri
@@ -72,7 +72,7 @@ def test_only_images_on_the_list_are_seen_by_the_network(fresh, tmp_path):
 
 def test_work_that_is_done_is_not_done_again(fresh, monkeypatch):
     """An interruption after the map and before its rows are published."""
-    monkeypatch.setattr(stage.evaluate_stage, "finish", _interrupt)
+    monkeypatch.setattr(stage.stage, "finish", _interrupt)
     with pytest.raises(KeyboardInterrupt):
         stage.run(fresh)
     monkeypatch.undo()

@@ -86,4 +86,4 @@ def test_no_cams_are_made_where_nobody_knows_a_label(
         names_to_score(experiment)
     make_artifact(experiment, "classifier", lambda _: Built(0, 0, {}), False)
     with pytest.raises(ValueError, match="no image is labelled"):
-        cams_stage.run(experiment, baseline=True)
+        cams_stage.run(experiment, "baseline_cams")

@@ -18,9 +18,9 @@ from qaclims_ray.report import page as report
 from qaclims_ray.report.pictures import grid_picture
 from qaclims_ray.report.stages import stage_table
 from qaclims_ray.run.artifact import ERRORS, Artifact, Built, artifact
-from qaclims_ray.run.graph import RECIPES
+from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.storage.files import atomic_open, read_bytes, read_json, write_bytes, write_json
-from qaclims_ray.types import NO_CLASS, SCHEMAS, Answer
+from qaclims_ray.types import NO_CLASS, Answer
 
 CLASSES = ["cat", "<dog> & co", "boat"]
 SIDE = 12
@@ -39,7 +39,7 @@ def experiment(tmp_path) -> Experiment:
 
 
 def write(target: Artifact, rows: list, errors: int = 0, facts: dict | None = None) -> None:
-    schema = SCHEMAS[target.name.removeprefix("baseline_")]
+    schema = schema_of(target.name)
     with atomic_open(f"{target.uri}/part-00000.parquet") as file:
         pq.write_table(pa.Table.from_pylist(rows, schema=schema), file)
     target.complete(Built(len(rows), errors, facts or {}), 2.0, {})
@@ -268,7 +268,7 @@ def test_an_artifact_of_another_configuration_is_not_shown_but_explained(complet
 
 def test_every_artifact_has_its_seconds(complete):
     html = page_of(complete)
-    assert all(f"<tr><td>{name}</td>" in html for name in RECIPES)
+    assert all(f"<tr><td>{name}</td>" in html for name in ARTIFACTS)
 
 
 def test_an_artifact_of_a_base_run_is_marked(complete):

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
-from qaclims_ray.run.graph import RECIPES, recipe
+from qaclims_ray.run.artifact import ROWS, Artifact, Built, artifact, make, own_artifact
+from qaclims_ray.run.graph import ARTIFACTS, recipe
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import OWNER
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
@@ -82,9 +82,16 @@ def test_unfinished_work_is_kept_until_completion(experiment, builder):
 
 
 @pytest.mark.parametrize(
-    "costly", ["rows/1.parquet", "train/fit/checkpoint_1/x", "tune/trials/x", "asked/_work/x"]
+    ("costly", "patterns"),
+    [
+        ("rows/1.parquet", ROWS),
+        ("train/fit/step-00000003/state.pt", ("train/*/step-*",)),
+        ("tune/trials/x", ("tune/*",)),
+    ],
 )
-def test_unfinished_work_of_another_recipe_is_never_lost_unasked(experiment, builder, costly):
+def test_unfinished_work_of_another_recipe_is_never_lost_unasked(
+    experiment, builder, costly, patterns
+):
     def interrupted(target: Artifact) -> Built:
         write_bytes(f"{target.work}/{costly}", b"x")
         raise KeyboardInterrupt
@@ -94,7 +101,7 @@ def test_unfinished_work_of_another_recipe_is_never_lost_unasked(experiment, bui
     kept = Path(artifact(experiment, "images").work, costly)
     changed = experiment.with_overrides({"data.seed": 7})
     with pytest.raises(ValueError, match=r"unfinished work made with another[^?]*seed: 0 → 7"):
-        make(changed, "images", builder, overwrite=False)
+        make(changed, "images", builder, overwrite=False, costly=patterns)
     assert kept.exists()
     make(experiment, "images", lambda target: (kept.read_bytes(), builder(target))[1], False)
     assert builder.calls == 1
@@ -169,7 +176,7 @@ def test_overwrite_makes_anew_whatever_is_there(experiment, builder):
         {"name": "other", "run": "elsewhere", "base": ["a"]},
     ],
 )
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize("name", ARTIFACTS)
 def test_some_keys_have_no_effect_on_any_recipe(experiment, name, overrides):
     assert recipe(experiment.with_overrides(overrides), name) == recipe(experiment, name)
 
@@ -177,7 +184,7 @@ def test_some_keys_have_no_effect_on_any_recipe(experiment, name, overrides):
 @pytest.mark.parametrize(
     ("key", "value", "touched"),
     [
-        ("data.limit", 3, set(RECIPES)),
+        ("data.limit", 3, set(ARTIFACTS)),
         (
             "corpus.engine.num_beams",
             1,
@@ -201,7 +208,7 @@ def test_a_key_changes_what_depends_on_it_and_nothing_else(experiment, key, valu
     changed = experiment.with_overrides({key: value})
     assert {
         name
-        for name in RECIPES
+        for name in ARTIFACTS
         if own_artifact(changed, name).digest != own_artifact(experiment, name).digest
     } == touched
 

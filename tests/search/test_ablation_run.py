@@ -7,7 +7,7 @@ import pytest
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.lease import OWNER
-from qaclims_ray.search import ablation_run as tune
+from qaclims_ray.search import ablation as tune
 from qaclims_ray.search.ablation import Study, trials
 from qaclims_ray.storage.files import read_json, write_json
 

@@ -11,7 +11,7 @@ from ray.train import Checkpoint, ControllerError, WorkerGroupError
 from safetensors.torch import load_file
 
 from qaclims_ray.cluster.training import run_config, scaling
-from qaclims_ray.config.compute import Workers
+from qaclims_ray.config.compute import Compute, Workers
 from qaclims_ray.config.experiment import load
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.model.cam_net import build_cam_net
@@ -154,9 +154,9 @@ def test_checkpoints_are_kept_by_count_and_by_score_where_there_is_one(tmp_path)
 
 
 def test_elastic_workers_need_room_for_the_fewest_alone(local_ray):
-    assert scaling(Workers(num_workers=9, min_workers=2)).num_workers == (2, 9)
+    assert scaling(Compute(train=Workers(num_workers=9, min_workers=2))).num_workers == (2, 9)
     with pytest.raises(ValueError, match=r"lower compute\.train\.num_workers"):
-        scaling(Workers(num_workers=9, min_workers=8))
+        scaling(Compute(train=Workers(num_workers=9, min_workers=8)))
     with pytest.raises(ValueError, match="min_workers: 3 is more than num_workers: 2"):
         Workers(num_workers=2, min_workers=3)
 

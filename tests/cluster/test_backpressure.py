@@ -22,14 +22,15 @@ DRIVER = dedent("""\
     import numpy as np, pyarrow as pa, pyarrow.parquet as pq, ray
     from io import BytesIO
     from PIL import Image
-    from qaclims_ray.artifacts import Artifact
-    from qaclims_ray.attempts import Attempt
-    from qaclims_ray.compute import start
-    from qaclims_ray.data.decoded import decode_table, images_of
-    from qaclims_ray.data.stage import map_rows
-    from qaclims_ray.sections.compute import Compute, Pool
+    from qaclims_ray.cluster.maps import map_actor
+    from qaclims_ray.cluster.session import start
+    from qaclims_ray.config.experiment import load
+    from qaclims_ray.images.decoded import decode_table, images_of
+    from qaclims_ray.run.artifact import Artifact
+    from qaclims_ray.run.faults import Attempt
 
-    folder, store, num_images, height, width = sys.argv[1], *map(int, sys.argv[2:])
+    config, folder = sys.argv[1:3]
+    store, num_images, height, width = map(int, sys.argv[3:])
 
     class Slow:
         def __init__(self, target):
@@ -48,7 +49,10 @@ DRIVER = dedent("""\
     names = [f"{i:04d}" for i in range(num_images)]
     images = {"name": names, "image": [file.getvalue()] * num_images, "labels": [[0]] * num_images}
     pq.write_table(pa.table(images), f"{folder}/images.parquet", row_group_size=64)
-    start(Compute(num_cpus=4, object_store_megabytes=store))
+    pool = {"num_actors": 1, "batch_size": 4, "block_rows": 8}
+    compute = {"num_cpus": 4, "object_store_megabytes": store, "corpus": pool}
+    experiment = load(config, {"run": folder, "compute": compute})
+    start(experiment.compute)
     target = Artifact("corpus", f"{folder}/corpus", {})
     used, spilled, done = [0], [0], threading.Event()
 
@@ -61,10 +65,10 @@ DRIVER = dedent("""\
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    map_rows(
-        [f"{folder}/images.parquet"], ["name", "image", "labels"], target, Slow,
-        {"target": target}, Pool(batch_size=4, block_rows=8), "compute.corpus",
-        expected=num_images, prepare=partial(decode_table, max_pixels=height * width),
+    map_actor(
+        experiment, target, Slow, {"target": target}, shards=[f"{folder}/images.parquet"],
+        columns=["name", "image", "labels"], expected=num_images,
+        prepare=partial(decode_table, max_pixels=height * width),
     )
     done.set()
     watcher.join()
@@ -74,11 +78,13 @@ DRIVER = dedent("""\
 
 
 @pytest.mark.slow
-def test_ten_times_the_object_store_goes_through_without_spilling(tmp_path: Path):
+def test_ten_times_the_object_store_goes_through_without_spilling(
+    tmp_path: Path, demo_config: Path
+):
     assert NUM_IMAGES * HEIGHT * WIDTH * 3 >= 10 * STORE_MEGABYTES * 2**20
     script = tmp_path / "driver.py"
     script.write_text(DRIVER)
-    arguments = [tmp_path, STORE_MEGABYTES, NUM_IMAGES, HEIGHT, WIDTH]
+    arguments = [demo_config, tmp_path, STORE_MEGABYTES, NUM_IMAGES, HEIGHT, WIDTH]
     # A short folder: socket paths are limited to 107 characters.
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as folder:
         done = subprocess.run(
