@@ -6,6 +6,28 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from qaclims_ray.config.base import Precision, Section
 
+FOREGROUND_QUESTIONS = (
+    "What kind of {} is in the photo?",
+    "What type of {} is in the photo?",
+    "What is this {} also called?",
+    "What is this {} usually called?",
+    "What is another word for this {}?",
+    "What is another name for this {}?",
+)
+BACKGROUND_QUESTIONS = (
+    "what is above the {}?",
+    "what is under the {}?",
+    "what is behind the {}?",
+    "what is around the {}?",
+    "what is next to the {}?",
+    "what is the left side of {}?",
+    "what is the right side of {}?",
+    "what scene is the {} in?",
+    "what environment is the {} in?",
+    "what place is the {} in?",
+)
+"""The paper's templates about a class (`visual_questions.py` of the published code)."""
+
 
 class Blip(Section):
     """BLIP visual question answering by transformers."""
@@ -66,12 +88,13 @@ class Server(Section):
 
 
 class Vllm(Section):
-    """Any vision-language model of vLLM, run by Ray Data in this very stage, on GPUs.
+    """Any vision-language model of vLLM, which each actor runs on GPUs of its own.
 
-    Needs `pip install 'qaclims_ray[vllm]'` on the driver and the workers. vLLM 0.33 wants torch
-    2.14.0 and transformers below 5.21, this package transformers 5.20 or later: 5.20 serves both.
-    (vLLM 0.29, which Ray 2.60 is made for, wants torch 2.13.0.) An actor needs a GPU:
-    `compute.corpus.num_gpus: 1`, or a fraction and its `gpu_memory_utilization` in `engine_kwargs`.
+    Needs `pip install 'qaclims_ray[vllm]'` where actors run. vLLM 0.33 wants torch 2.14.0 and
+    transformers below 5.21, this package transformers 5.20 or later: 5.20 serves both. An actor
+    needs a GPU: `compute.corpus.num_gpus: 1`; a fraction, with its `gpu_memory_utilization` in
+    `engine_kwargs`; or several GPUs of one node, over which the model is then spread (tensor
+    parallelism). All questions about `compute.corpus.batch_size` images are asked at once.
     Decoding is greedy; yet other batches may round otherwise and change an answer now and then.
     """
 
@@ -88,7 +111,8 @@ class Vllm(Section):
     """How the model's chat template takes the image: as a part of the message, as most do, or as a
     token in its text."""
     engine_kwargs: dict[str, Any] = {}
-    """Further engine arguments of vLLM, such as `max_model_len` and `tensor_parallel_size`."""
+    """Further arguments of `vllm.LLM`, such as `max_model_len`; they replace ours of the same name.
+    `tensor_parallel_size` x `pipeline_parallel_size` must be `compute.corpus.num_gpus`."""
 
 
 class Table(Section):
@@ -121,23 +145,36 @@ class Questions(Section):
     """null: the paper's 10 with `about: class`, none with `about: image`. An empty list: none; RITC
     then needs `texts.backgrounds`, as it learns from pairs that have a background text."""
 
+    @property
+    def templates(self) -> dict[Literal["fg", "bg"], tuple[str, ...]]:
+        """The templates of each kind, with the paper's in place of null."""
+        names_class = self.about == "class"
+        foreground = FOREGROUND_QUESTIONS if names_class else ()
+        background = BACKGROUND_QUESTIONS if names_class else ()
+        return {
+            "fg": foreground if self.foreground is None else self.foreground,
+            "bg": background if self.background is None else self.background,
+        }
+
+    @property
+    def num_templates(self) -> int:
+        """Number of questions about each pair (image, class), or about each image."""
+        return sum(map(len, self.templates.values()))
+
     @model_validator(mode="after")
     def _check_templates(self) -> "Questions":
-        templates = (*(self.foreground or ()), *(self.background or ()))
-        if self.about == "class":
-            if self.foreground == () == self.background:
-                raise ValueError(
-                    "foreground and background are both empty, so nothing would be asked: leave "
-                    "one of them out (null) for the paper's questions, or list your own"
-                )
-            return self
-        if not templates:
+        if self.about == "class" and not self.num_templates:
+            raise ValueError(
+                "foreground and background are both empty, so nothing would be asked: leave "
+                "one of them out (null) for the paper's questions, or list your own"
+            )
+        if self.about == "image" and not self.num_templates:
             raise ValueError(
                 "about: image needs templates in foreground or background, as the paper's ask "
                 "about a class"
             )
-        for template in templates:
-            if "{}" in template:
+        for template in (*self.templates["fg"], *self.templates["bg"]):
+            if self.about == "image" and "{}" in template:
                 raise ValueError(
                     f"about: image asks about no class, but {template!r} has {{}} for its name: "
                     "reword it, or choose about: class"
