@@ -39,7 +39,7 @@ class Blip(Section):
     max_length: PositiveInt = 10
     """Longest answer in tokens, the start token included."""
     precision: Precision = "float32"
-    """Of the weights; float16 and bfloat16 are for GPUs."""
+    """Number type of the weights; float16 and bfloat16 are for GPUs."""
     token_budget: PositiveInt = 2048
     """Question tokens, padding included, that are encoded at once, and whose beams are decoded at
     once: bounds memory however many classes an image has; the answers stay the same."""
@@ -55,13 +55,13 @@ class Chat(Section):
     model: str
     """Hub id or local directory."""
     instruction: str = "Answer with one or a few words."
-    """Put behind each question."""
+    """Text behind each question."""
     max_new_tokens: PositiveInt = 10
     """Longest answer in tokens."""
     batch_size: PositiveInt = 16
     """Questions answered at once, which bounds memory; the answers stay the same."""
     precision: Precision = "float32"
-    """Of the weights; float16 and bfloat16 are for GPUs."""
+    """Number type of the weights; float16 and bfloat16 are for GPUs."""
 
 
 class Server(Section):
@@ -69,15 +69,15 @@ class Server(Section):
 
     kind: Literal["server"]
     url: str = Field(pattern=r"^https?://[^\s@?#]+$")
-    """What clients call the base URL, such as `http://localhost:8000/v1`."""
+    """Base URL, such as `http://localhost:8000/v1`."""
     model: str
-    """Name that the server knows the model by."""
+    """Name of the model on the server."""
     instruction: str = "Answer with one or a few words."
-    """Put behind each question."""
+    """Text behind each question."""
     max_new_tokens: PositiveInt = 10
     """Longest answer in tokens."""
     num_connections: PositiveInt = 16
-    """Requests that each actor has under way at once."""
+    """Requests that each actor sends at once."""
     timeout: PositiveFloat = 120.0
     """Seconds that a request may take before it is sent again."""
     key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
@@ -102,29 +102,29 @@ class Vllm(Section):
     model: str
     """Hub id or local directory."""
     instruction: str = "Answer with one or a few words."
-    """Put behind each question."""
+    """Text behind each question."""
     max_new_tokens: PositiveInt = 10
     """Longest answer in tokens."""
     precision: Literal["auto"] | Precision = "auto"
-    """Of the weights; auto: the model's own."""
+    """Number type of the weights; auto: the model's own."""
     content: Literal["parts", "text"] = "parts"
-    """How the model's chat template takes the image: as a part of the message, as most do, or as a
-    token in its text."""
+    """Form in which the model's chat template takes the image: as a part of the message, as most
+    do, or as a token in its text."""
     engine_kwargs: dict[str, Any] = {}
     """Further arguments of `vllm.LLM`, such as `max_model_len`; they replace ours of the same name.
     `tensor_parallel_size` x `pipeline_parallel_size` must be `compute.corpus.num_gpus`."""
 
 
 class Table(Section):
-    """Answers written by hand: what a method without a VQA model says."""
+    """Answers written by hand, for methods without a VQA model."""
 
     kind: Literal["table"]
     answers: dict[str, str]
-    """Each question, class name filled in, to its answer."""
+    """Answer to each question, class name filled in."""
 
 
 class Replay(Section):
-    """Answers that were given before, found by image name and question."""
+    """Answers of an earlier corpus, found by image name and question."""
 
     kind: Literal["replay"]
     corpus: str | tuple[str, str]
@@ -190,11 +190,11 @@ class Texts(Section):
     foreground: Literal["answers", "class_name"] = "answers"
     """answers: half the class name, half the mean of the prompts; class_name: it alone (CLIMS)."""
     backgrounds: Literal["answers"] | tuple[str, ...] = "answers"
-    """answers: what the VQA model said about this image; or a fixed list for all images (CLIMS)."""
+    """answers: those about this very image; or a fixed list for all images (CLIMS)."""
 
 
 Engine: TypeAlias = Blip | Chat | Server | Vllm | Table | Replay
-"""Whatever answers the questions."""
+"""Sections of the engines that can answer the questions."""
 
 
 class Corpus(Section):

@@ -36,8 +36,8 @@ def questions_about(
 ) -> list[Question]:
     """Every template for every class that the image's labels name.
 
-    Templates about the image are asked once and need no labels. Of an image whose labels nobody
-    knows (None) no class can be asked about.
+    Templates about the image are asked once and need no labels. About classes of an image without
+    known labels (None) nothing can be asked.
     """
     if questions.about == "image":
         subjects = [(NO_CLASS, "")]

@@ -137,19 +137,14 @@ def _pair(experiment: Experiment, target: Artifact) -> Built:
     texts = set(names)
     for number, shard in enumerate(dataset(corpus).get_fragments()):
         answered: list[CorpusRow] = shard.to_table().to_pylist()
-        labels = _labels(images, [row["name"] for row in answered])
+        found = look_up(images, [row["name"] for row in answered], ["name", "labels"])
+        labels = {row["name"]: row["labels"] for row in found.to_pylist()}
         rows = [pairs_of(row, names, experiment.corpus, labels[row["name"]]) for row in answered]
         texts |= texts_of(rows)
         table = pa.Table.from_pylist(list(rows), schema=SCHEMAS["pairs"])
         write_parquet(table, f"{target.uri}/part-{number:05d}.parquet")
     write_parquet(pa.table({"text": sorted(texts)}), f"{target.uri}/{_TEXTS}")
     return Built(num_rows, 0, {"texts": len(texts)})
-
-
-def _labels(images: Artifact, names: Sequence[str]) -> dict[str, list[int] | None]:
-    """Labels of images by name."""
-    found = look_up(images, names, ["name", "labels"])
-    return dict(zip(found["name"].to_pylist(), found["labels"].to_pylist(), strict=True))
 
 
 def _embed(experiment: Experiment, target: Artifact) -> Built:

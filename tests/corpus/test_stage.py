@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -11,11 +13,11 @@ from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.images.decoded import decode_row, decode_table
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
-from qaclims_ray.storage.parquet import read_parquet
-from qaclims_ray.types import NO_CLASS
+from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.types import NO_CLASS, SCHEMAS
 
 
 def _rows(experiment, name):
@@ -69,6 +71,32 @@ def test_pairs_follow_from_the_corpus(demo_run):
     expected = [pairs_of(row, CLASSES, demo_run.corpus) for row in corpus]
     assert _rows(demo_run, "pairs") == expected
     assert any(pair["background"] for row in expected for pair in row["pairs"])
+
+
+def _write(target, shards, **facts):
+    """Complete an artifact with rows of one's own."""
+    target.start({})
+    for number, rows in enumerate(shards):
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS[target.name])
+        write_parquet(table, f"{target.uri}/part-{number:05d}.parquet")
+    target.complete(Built(sum(map(len, shards)), 0, facts), 1.0, {})
+
+
+def test_pairs_have_the_labels_of_their_own_image_where_others_failed(make_experiment, tmp_path):
+    """The corpus lacks every second image, and its shards are cut elsewhere."""
+    experiment = make_experiment(tmp_path)
+    labels = {f"i{number}": [number] for number in range(6)}
+    images = [{"name": name, "labels": one} for name, one in labels.items()]
+    class_names = [f"class {number}" for number in range(6)]
+    _write(artifact(experiment, "images"), [images[:2], images[2:]], class_names=class_names)
+    answer = {"label": NO_CLASS, "kind": "bg", "question": "?", "answer": "sea", "lemma": "sea"}
+    answered = [{"name": name, "answers": [answer]} for name in ("i1", "i3", "i5")]
+    _write(artifact(experiment, "corpus"), [answered[:1], answered[1:]])
+    make(experiment, "pairs", partial(stage._pair, experiment), overwrite=False)
+    pairs = {row["name"]: row["pairs"] for row in _rows(experiment, "pairs")}
+    assert {name: [pair["label"] for pair in found] for name, found in pairs.items()} == {
+        name: labels[name] for name in ("i1", "i3", "i5")
+    }
 
 
 def test_texts_are_those_of_pairs_and_classes_once_and_sorted(demo_run):

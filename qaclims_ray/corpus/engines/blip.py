@@ -5,8 +5,8 @@ all questions about an image lie in one sequence of the question encoder, and th
 questions of the batch are decoded together.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Sequence
+from itertools import islice, takewhile
 from typing import Any, TypeAlias, cast
 
 import torch
@@ -87,7 +87,7 @@ def prepare(model: Blip) -> Blip:
     """Make the model, in place, fit for padded questions and faster; its answers stay the same.
 
     transformers 5 hands the mask of the answer decoder's cross-attention on under a name that
-    nobody reads, so that padded question states would be attended to: a hook renames it. The image
+    no code reads, so that padded question states would be attended to: a hook renames it. The image
     encoder gets PyTorch's fused attention.
     """
 
@@ -167,23 +167,15 @@ def generate(
         images = [packs[index][0] for index in batch]
         asked = [packs[index][1] for index in batch]
         states, mask = encode_questions(model, image_states[images], asked)
-        decoded = _decode_in_groups(model, states, mask, token_budget, **beams)
+        lengths: list[int] = mask.sum(1).tolist()
+        decoded: list[Tokens] = []
+        for group in groups(lengths, token_budget):
+            part = slice(group.start, group.stop), slice(max(lengths[group.start : group.stop]))
+            decoded += decode_answers(model, states[part], mask[part], **beams)
+        tokens = iter(decoded)
         for image, pack in zip(images, asked, strict=True):
-            answers[image] += [next(decoded) for _ in pack]
+            answers[image] += islice(tokens, len(pack))
     return answers
-
-
-def _decode_in_groups(
-    model: Blip,
-    states: Float[Tensor, "questions tokens width"],
-    mask: Bool[Tensor, "questions tokens"],
-    token_budget: int,
-    **beams: int,
-) -> Iterator[Tokens]:
-    lengths: list[int] = mask.sum(1).tolist()
-    for group in groups(lengths, token_budget):
-        rows = slice(group.start, group.stop), slice(max(lengths[group.start : group.stop]))
-        yield from decode_answers(model, states[rows], mask[rows], **beams)
 
 
 def groups(lengths: Sequence[int], budget: int) -> list[range]:

@@ -52,7 +52,7 @@ class ServerEngine:
     that it asks for; what it does not answer within `timeout` seconds, twice.
 
     A question that it refuses for good (400, no answer in its reply), or fails on after all, is the
-    error of its image. A server that is out of reach, lets nobody in or fails on three images in a
+    error of its image. A server that is out of reach, refuses access or fails on three images in a
     row stops the stage.
 
     `extra` are further fields of each request; they replace ours, and null leaves ours out. The
@@ -126,26 +126,30 @@ class ServerEngine:
                 self._url, json=request, headers=headers, timeout=self._timeout
             )
         except requests.RequestException as error:
-            reason = _reason(error)
+            # urllib3 keeps the reason for which the last of several tries failed.
+            last: Any = error.args[0] if error.args else error
+            reason = getattr(last, "reason", last)
             if isinstance(reason, _UNREACHABLE):
                 raise self._stop(f"is out of reach: {reason}") from None
             raise _FailureError(f"{shown(self._url)} does not answer: {reason}") from None
         return clean(self._content(reply))
 
     def _content(self, reply: requests.Response) -> str:
-        if reply.status_code in _WRONG_ADDRESS:
-            raise self._stop(f"refuses with {reply.status_code}{self._hint(reply)}")
+        status = reply.status_code
+        if status in _WRONG_ADDRESS:
+            key = f" (is the API key in {self._section.key_variable}?)"
+            base = " (is corpus.engine.url the base URL, and does it serve "
+            hints = {401: key, 403: key, 404: f"{base}{self._section.model!r}?)"}
+            raise self._stop(f"refuses with {status}{hints.get(status, '')}: {self._shown(reply)}")
         if not reply.ok:
-            busy = reply.status_code == 429 or reply.status_code >= 500
-            kind = _FailureError if busy else ValueError
-            refusal = f"refuses with {reply.status_code}: {self._shown(reply)}"
-            raise kind(f"{shown(self._url)} {refusal}")
+            kind = _FailureError if status == 429 or status >= 500 else ValueError
+            raise kind(f"{shown(self._url)} refuses with {status}: {self._shown(reply)}")
         try:
             content: Any = reply.json()["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError):
             content = None
         if not isinstance(content, str):
-            raise ValueError(f"{shown(self._url)} sends no answer but {self._shown(reply)}")
+            raise ValueError(f"{shown(self._url)} replied without an answer: {self._shown(reply)}")
         return content
 
     def _stop(self, why: str) -> StageError:
@@ -155,22 +159,10 @@ class ServerEngine:
             "the same command goes on."
         )
 
-    def _hint(self, reply: requests.Response) -> str:
-        key = f" (is the API key in {self._section.key_variable}?)"
-        model = f" (is corpus.engine.url the base URL, and does it serve {self._section.model!r}?)"
-        hints = {401: key, 403: key, 404: model}
-        return f"{hints.get(reply.status_code, '')}: {self._shown(reply)}"
-
     def _shown(self, reply: requests.Response) -> str:
         """The start of the reply, without the key if it should repeat it."""
         text = reply.text.replace(self._key, "***") if self._key else reply.text
         return repr(text[:_SHOWN])
-
-
-def _reason(error: requests.RequestException) -> object:
-    """The reason for which the last of several tries failed."""
-    inner: Any = error.args[0] if error.args else error
-    return getattr(inner, "reason", inner)
 
 
 def _cancel(waiting: Sequence[Future[str]]) -> None:

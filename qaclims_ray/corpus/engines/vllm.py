@@ -36,7 +36,7 @@ class VllmEngine:
         num_gpus: GPUs that this process has; 1 also where it shares one.
 
     Raises:
-        ValueError: vLLM is not installed, or told to use another number of GPUs.
+        ValueError: vLLM is not installed, or `engine_kwargs` want another number of GPUs.
     """
 
     def __init__(self, section: Vllm, num_gpus: int) -> None:
@@ -74,7 +74,7 @@ class VllmEngine:
             )
         )
         answers = [[next(texts) for _ in asked] for asked in questions]
-        return [attempt(lambda said: [clean(text) for text in said], said) for said in answers]
+        return [attempt(lambda texts: [clean(text) for text in texts], row) for row in answers]
 
     def _chat(self, chats: list[list[Message]]) -> list[str]:
         """The model's text in each chat, in their order."""

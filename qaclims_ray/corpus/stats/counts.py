@@ -59,7 +59,7 @@ def _count(rows: pa.Table, class_names: Sequence[str]) -> CorpusCounts:
     flat = flatten(rows)
     pairs = _unique(flat, ["image", "label"])
     named = _unique(flat.filter(pc.field("kind") == "bg"), ["image", "label", "lemma"])
-    # No background is called like its class; whatever is no class (-1) has no name.
+    # A background is not called like its class; the image as a whole (-1) has no name.
     names = pa.array([*class_names, None], pa.string())
     own = names.take(pa.array(ints(named, "label") % len(names)))
     named = named.filter(pc.call_function("not_equal", [named["lemma"], own]).fill_null(True))

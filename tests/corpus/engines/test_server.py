@@ -187,7 +187,7 @@ def test_the_key_of_the_environment_is_sent_and_never_shown(server, monkeypatch,
 def test_a_reply_without_answer_is_an_error(server, engine, reply):
     server.reply = reply
     (error,) = _ask(engine, [["where?"]])
-    assert "sends no answer but" in str(error)
+    assert "replied without an answer" in str(error)
 
 
 def test_no_server_is_an_error_that_names_the_address(server, engine):
