@@ -83,9 +83,7 @@ class MaskPromptedClip(nn.Module):
         """Standard deviation per channel, as `image_mean`."""
         return tuple(self.clip.visual.preprocess_cfg["std"])
 
-    def encode_texts(
-        self, texts: Sequence[str], template: str = PROMPT
-    ) -> Float[Tensor, "L D"]:
+    def encode_texts(self, texts: Sequence[str], template: str = PROMPT) -> Float[Tensor, "L D"]:
         """L2-normalised features of `template` filled with each text."""
         if not texts:
             return torch.zeros(0, self.config["embed_dim"], device=self._device)

@@ -236,3 +236,11 @@ def test_fused_attention_is_the_same(tiny_blip):
         actual = blip.prepare(model).vision_model(pixels).last_hidden_state
     torch.testing.assert_close(actual, expected)
     assert set(model.state_dict()) == set(tiny_blip(0).state_dict())
+
+
+def test_options_of_the_section_reach_the_generation(folder, monkeypatch):
+    seen = {}
+    monkeypatch.setattr(blip, "generate", lambda *_, **options: seen.update(options) or [[[5]]])
+    engine = _engine(folder, token_budget=7, num_beams=2, max_length=5)
+    assert _ask(engine, [_image(0)], [["what is the sea?"]]) == [["what"]]
+    assert seen == {"token_budget": 7, "num_beams": 2, "min_length": 1, "max_length": 5}
