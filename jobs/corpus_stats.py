@@ -1,4 +1,4 @@
-"""What the corpus says, in tables, as files in `<run>/corpus_stats`, and as one line per answer.
+"""Count the answers of the corpus: tables, files in `<run>/corpus_stats`, one line per answer.
 
 Reads `images` and `corpus`; needs no Ray.
 

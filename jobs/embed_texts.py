@@ -1,4 +1,4 @@
-"""Texts of every pair and their CLIP features (artifacts `pairs`, `texts`). Reads `corpus`.
+"""Collect the texts of every pair and encode them with CLIP (artifacts `pairs`, `texts`). Reads `corpus`.
 
 python jobs/embed_texts.py --config configs/demo.yaml
 ray job submit --working-dir . -- python jobs/embed_texts.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12

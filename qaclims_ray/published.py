@@ -1,29 +1,25 @@
 """Published files into a run, in place of its own stages, and its CAM networks back out."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load, save, save_file
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.experiment import load as load_config
 from qaclims_ray.config.overrides import parse_overrides
-from qaclims_ray.corpus.published import convert, read_published
+from qaclims_ray.corpus.published import import_corpus
 from qaclims_ray.model import checkpoints
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.clip import load_clip, save_clip
 from qaclims_ray.model.irn import Irn
 from qaclims_ray.model.resnet import resnet50
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.faults import Attempt, forget_deaths
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import dataset, publish
-from qaclims_ray.storage.files import atomic_open, read_bytes, remove, write_bytes
+from qaclims_ray.storage.files import read_bytes, write_bytes
 from qaclims_ray.train.networks import MODEL
-from qaclims_ray.types import CorpusRow, ImageRow
 
 OVSEG_MODEL, OVSEG_DEPTH = "ViT-L-14-quickgelu", 3
 """What OVSeg's published checkpoint is a CLIP of, and its number of mask embeddings."""
@@ -66,40 +62,6 @@ def run(options: Mapping[str, Any]) -> Iterator[str]:
             yield import_corpus(experiment, files, options["overwrite"])
         else:
             yield import_net(experiment, kind, files[0], options["overwrite"])
-
-
-def import_corpus(experiment: Experiment, files: Sequence[str], overwrite: bool) -> str:
-    """Fill the artifact `corpus` from published `*_vqa_fg_blip.npy` and `*_vqa_bg_blip.npy`.
-
-    An image of the run that the files lack is recorded as an error.
-    """
-    return make(experiment, "corpus", partial(_corpus, experiment, files), overwrite)
-
-
-def _corpus(experiment: Experiment, files: Sequence[str], target: Artifact) -> Built:
-    images = artifact(experiment, "images")
-    num_images, names = images.require()["rows"], class_names(images)
-    foreground, background = (read_published(file) for file in files)
-
-    def rows_of(rows: Sequence[ImageRow]) -> list[CorpusRow]:
-        return [
-            convert(foreground, background, row["name"], row["labels"] or (), names) for row in rows
-        ]
-
-    remove(f"{target.work}/rows")
-    forget_deaths(target)
-    attempt = Attempt(target, experiment.data.max_errors)
-    for number, fragment in enumerate(dataset(images).get_fragments()):
-        rows = fragment.to_table(columns=["name", "labels"]).to_pylist()
-        with atomic_open(f"{target.work}/rows/{number:05d}.parquet") as file:
-            pq.write_table(attempt(rows, rows_of), file)
-    rows, errors = publish(
-        target,
-        shard_megabytes=experiment.data.shard_megabytes,
-        max_errors=experiment.data.max_errors,
-        expected=num_images,
-    )
-    return Built(rows, errors, {"imported": list(files)})
 
 
 def import_net(experiment: Experiment, network: str, checkpoint: str, overwrite: bool) -> str:

@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 from qaclims_ray.benchmark.measure import Timing
 from qaclims_ray.benchmark.sizes import PAIRS_PER_IMAGE
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.config.train import Classifier, Ritc
-from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 from qaclims_ray.ingest import coco14, voc12
 
 
@@ -30,10 +30,8 @@ COCO = DataSet("COCO 2014 train", _COCO_IMAGES, round(2.9 * _COCO_IMAGES), 480 *
 """No number of pairs is published: 2.9 labels an image, about."""
 DATA_SETS = (VOC, COCO)
 
-NUM_QUESTIONS = len(FOREGROUND_QUESTIONS) + len(BACKGROUND_QUESTIONS)
-
 UNITS: dict[str, Callable[[DataSet], float]] = {
-    "VQA": lambda data: NUM_QUESTIONS * data.num_pairs,
+    "VQA": lambda data: Questions().num_templates * data.num_pairs,
     # CLIP looks at pairs: a batch that shows more of them counts as a larger one.
     "RITC training": lambda data: Ritc().epochs * data.num_pairs / PAIRS_PER_IMAGE,
     "classifier training": lambda data: Classifier().epochs * data.num_images,

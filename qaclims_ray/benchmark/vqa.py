@@ -60,7 +60,7 @@ def answer_one(model: blip.Blip, image: Tensor, question: blip.Tokens, **beams: 
 
 
 def fast_copy(model: blip.Blip, precision: str) -> blip.Blip:
-    """The model as `corpus.vqa.BlipEngine` runs it."""
+    """The model as `corpus.engines.blip.BlipEngine` runs it."""
     return blip.prepare(copy.deepcopy(model).to(getattr(torch, precision)))
 
 

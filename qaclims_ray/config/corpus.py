@@ -6,6 +6,28 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from qaclims_ray.config.base import Precision, Section
 
+FOREGROUND_QUESTIONS = (
+    "What kind of {} is in the photo?",
+    "What type of {} is in the photo?",
+    "What is this {} also called?",
+    "What is this {} usually called?",
+    "What is another word for this {}?",
+    "What is another name for this {}?",
+)
+BACKGROUND_QUESTIONS = (
+    "what is above the {}?",
+    "what is under the {}?",
+    "what is behind the {}?",
+    "what is around the {}?",
+    "what is next to the {}?",
+    "what is the left side of {}?",
+    "what is the right side of {}?",
+    "what scene is the {} in?",
+    "what environment is the {} in?",
+    "what place is the {} in?",
+)
+"""The paper's templates about a class (`visual_questions.py` of the published code)."""
+
 
 class Blip(Section):
     """BLIP visual question answering by transformers."""
@@ -17,7 +39,7 @@ class Blip(Section):
     max_length: PositiveInt = 10
     """Longest answer in tokens, the start token included."""
     precision: Precision = "float32"
-    """Of the weights; float16 and bfloat16 are for GPUs."""
+    """Number type of the weights; float16 and bfloat16 are for GPUs."""
     token_budget: PositiveInt = 2048
     """Question tokens, padding included, that are encoded at once, and whose beams are decoded at
     once: bounds memory however many classes an image has; the answers stay the same."""
@@ -33,13 +55,13 @@ class Chat(Section):
     model: str
     """Hub id or local directory."""
     instruction: str = "Answer with one or a few words."
-    """Put behind each question."""
+    """Text behind each question."""
     max_new_tokens: PositiveInt = 10
     """Longest answer in tokens."""
     batch_size: PositiveInt = 16
     """Questions answered at once, which bounds memory; the answers stay the same."""
     precision: Precision = "float32"
-    """Of the weights; float16 and bfloat16 are for GPUs."""
+    """Number type of the weights; float16 and bfloat16 are for GPUs."""
 
 
 class Server(Section):
@@ -47,15 +69,15 @@ class Server(Section):
 
     kind: Literal["server"]
     url: str = Field(pattern=r"^https?://[^\s@?#]+$")
-    """What clients call the base URL, such as `http://localhost:8000/v1`."""
+    """Base URL, such as `http://localhost:8000/v1`."""
     model: str
-    """Name that the server knows the model by."""
+    """Name of the model on the server."""
     instruction: str = "Answer with one or a few words."
-    """Put behind each question."""
+    """Text behind each question."""
     max_new_tokens: PositiveInt = 10
     """Longest answer in tokens."""
     num_connections: PositiveInt = 16
-    """Requests that each actor has under way at once."""
+    """Requests that each actor sends at once."""
     timeout: PositiveFloat = 120.0
     """Seconds that a request may take before it is sent again."""
     key_variable: str = Field("OPENAI_API_KEY", pattern=r"^[A-Z_][A-Z0-9_]*$")
@@ -66,12 +88,13 @@ class Server(Section):
 
 
 class Vllm(Section):
-    """Any vision-language model of vLLM, run by Ray Data in this very stage, on GPUs.
+    """Any vision-language model of vLLM, which each actor runs on GPUs of its own.
 
-    Needs `pip install 'qaclims_ray[vllm]'` on the driver and the workers. vLLM 0.33 wants torch
-    2.14.0 and transformers below 5.21, this package transformers 5.20 or later: 5.20 serves both.
-    (vLLM 0.29, which Ray 2.60 is made for, wants torch 2.13.0.) An actor needs a GPU:
-    `compute.corpus.num_gpus: 1`, or a fraction and its `gpu_memory_utilization` in `engine_kwargs`.
+    Needs `pip install 'qaclims_ray[vllm]'` where actors run. vLLM 0.33 wants torch 2.14.0 and
+    transformers below 5.21, this package transformers 5.20 or later: 5.20 serves both. An actor
+    needs a GPU: `compute.corpus.num_gpus: 1`; a fraction, with its `gpu_memory_utilization` in
+    `engine_kwargs`; or several GPUs of one node, over which the model is then spread (tensor
+    parallelism). All questions about `compute.corpus.batch_size` images are asked at once.
     Decoding is greedy; yet other batches may round otherwise and change an answer now and then.
     """
 
@@ -79,28 +102,29 @@ class Vllm(Section):
     model: str
     """Hub id or local directory."""
     instruction: str = "Answer with one or a few words."
-    """Put behind each question."""
+    """Text behind each question."""
     max_new_tokens: PositiveInt = 10
     """Longest answer in tokens."""
     precision: Literal["auto"] | Precision = "auto"
-    """Of the weights; auto: the model's own."""
+    """Number type of the weights; auto: the model's own."""
     content: Literal["parts", "text"] = "parts"
-    """How the model's chat template takes the image: as a part of the message, as most do, or as a
-    token in its text."""
+    """Form in which the model's chat template takes the image: as a part of the message, as most
+    do, or as a token in its text."""
     engine_kwargs: dict[str, Any] = {}
-    """Further engine arguments of vLLM, such as `max_model_len` and `tensor_parallel_size`."""
+    """Further arguments of `vllm.LLM`, such as `max_model_len`; they replace ours of the same name.
+    `tensor_parallel_size` x `pipeline_parallel_size` must be `compute.corpus.num_gpus`."""
 
 
 class Table(Section):
-    """Answers written by hand: what a method without a VQA model says."""
+    """Answers written by hand, for methods without a VQA model."""
 
     kind: Literal["table"]
     answers: dict[str, str]
-    """Each question, class name filled in, to its answer."""
+    """Answer to each question, class name filled in."""
 
 
 class Replay(Section):
-    """Answers that were given before, found by image name and question."""
+    """Answers of an earlier corpus, found by image name and question."""
 
     kind: Literal["replay"]
     corpus: str | tuple[str, str]
@@ -121,23 +145,36 @@ class Questions(Section):
     """null: the paper's 10 with `about: class`, none with `about: image`. An empty list: none; RITC
     then needs `texts.backgrounds`, as it learns from pairs that have a background text."""
 
+    @property
+    def templates(self) -> dict[Literal["fg", "bg"], tuple[str, ...]]:
+        """The templates of each kind, with the paper's in place of null."""
+        names_class = self.about == "class"
+        foreground = FOREGROUND_QUESTIONS if names_class else ()
+        background = BACKGROUND_QUESTIONS if names_class else ()
+        return {
+            "fg": foreground if self.foreground is None else self.foreground,
+            "bg": background if self.background is None else self.background,
+        }
+
+    @property
+    def num_templates(self) -> int:
+        """Number of questions about each pair (image, class), or about each image."""
+        return sum(map(len, self.templates.values()))
+
     @model_validator(mode="after")
     def _check_templates(self) -> "Questions":
-        templates = (*(self.foreground or ()), *(self.background or ()))
-        if self.about == "class":
-            if self.foreground == () == self.background:
-                raise ValueError(
-                    "foreground and background are both empty, so nothing would be asked: leave "
-                    "one of them out (null) for the paper's questions, or list your own"
-                )
-            return self
-        if not templates:
+        if self.about == "class" and not self.num_templates:
+            raise ValueError(
+                "foreground and background are both empty, so nothing would be asked: leave "
+                "one of them out (null) for the paper's questions, or list your own"
+            )
+        if self.about == "image" and not self.num_templates:
             raise ValueError(
                 "about: image needs templates in foreground or background, as the paper's ask "
                 "about a class"
             )
-        for template in templates:
-            if "{}" in template:
+        for template in (*self.templates["fg"], *self.templates["bg"]):
+            if self.about == "image" and "{}" in template:
                 raise ValueError(
                     f"about: image asks about no class, but {template!r} has {{}} for its name: "
                     "reword it, or choose about: class"
@@ -153,11 +190,11 @@ class Texts(Section):
     foreground: Literal["answers", "class_name"] = "answers"
     """answers: half the class name, half the mean of the prompts; class_name: it alone (CLIMS)."""
     backgrounds: Literal["answers"] | tuple[str, ...] = "answers"
-    """answers: what the VQA model said about this image; or a fixed list for all images (CLIMS)."""
+    """answers: those about this very image; or a fixed list for all images (CLIMS)."""
 
 
 Engine: TypeAlias = Blip | Chat | Server | Vllm | Table | Replay
-"""Whatever answers the questions."""
+"""Sections of the engines that can answer the questions."""
 
 
 class Corpus(Section):

@@ -1,12 +1,14 @@
-"""One batch of images through a VQA engine: decoded rows in, corpus rows out."""
+"""Ask a VQA engine about a batch of images, and count what was asked and answered."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.engines.base import Engine
-from qaclims_ray.corpus.questions import ask, lemma, templates_of
-from qaclims_ray.corpus.stats.flat import titles
+from qaclims_ray.corpus.questions import fill, lemma
 from qaclims_ray.images.decoded import DecodedRow, images_of
 from qaclims_ray.run.tables import Rows
 from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind
@@ -20,20 +22,32 @@ class Question(NamedTuple):
     text: str
 
 
+class QuestionCounts(TypedDict):
+    """Numbers of questions about all images."""
+
+    questions: int
+    answers: int
+    lost: int
+    """Questions about images that failed."""
+
+
 def questions_about(
     labels: Sequence[int] | None, class_names: Sequence[str], questions: Questions
 ) -> list[Question]:
     """Every template for every class that the image's labels name.
 
-    Templates about the image are asked once and need no labels; about the classes of an image
-    whose labels nobody knows (None) nothing can be asked.
+    Templates about the image are asked once and need no labels. About classes of an image without
+    known labels (None) nothing can be asked.
     """
-    named = titles(class_names)
+    if questions.about == "image":
+        subjects = [(NO_CLASS, "")]
+    else:
+        subjects = [(label, class_names[label]) for label in labels or ()]
     return [
         Question(label, kind, text)
-        for label in ((NO_CLASS,) if questions.about == "image" else labels or ())
-        for kind, templates in templates_of(questions).items()
-        for text in ask(templates, named[label])
+        for label, class_name in subjects
+        for kind, templates in questions.templates.items()
+        for text in fill(templates, class_name)
     ]
 
 
@@ -41,41 +55,69 @@ def answer_all(
     rows: Sequence[DecodedRow],
     engine: Engine,
     class_names: Sequence[str],
-    templates: Questions,
+    questions: Questions,
 ) -> Rows:
     """Ask the engine everything about a batch of images.
 
     Returns:
-        One row per image: the answers as generated and their lemmas, in the order of questions; or
+        One row per image: its answers as generated and their lemmas, in the order of questions; or
         its name and `error`.
     """
-    questions = [questions_about(row["labels"], class_names, templates) for row in rows]
+    asked = [questions_about(row["labels"], class_names, questions) for row in rows]
     answers = engine.answer(
         images_of(rows),
-        [[one.text for one in asked] for asked in questions],
+        [[question.text for question in about_image] for about_image in asked],
         names=[row["name"] for row in rows],
     )
     return [
-        _row(row["name"], asked, answered)
-        for row, asked, answered in zip(rows, questions, answers, strict=True)
+        _corpus_row(row["name"], about_image, answered)
+        for row, about_image, answered in zip(rows, asked, answers, strict=True)
     ]
 
 
-def _row(
-    name: str, asked: Sequence[Question], answered: Sequence[str] | ValueError
+def _corpus_row(
+    name: str, asked: Sequence[Question], answers: Sequence[str] | ValueError
 ) -> Mapping[str, Any]:
-    if isinstance(answered, ValueError):
-        return {"name": name, "error": f"ValueError: {answered}"}
+    if isinstance(answers, ValueError):
+        return {"name": name, "error": f"ValueError: {answers}"}
     return CorpusRow(
         name=name,
         answers=[
             Answer(
-                label=one.label,
-                kind=one.kind,
-                question=one.text,
-                answer=said,
-                lemma=lemma(said),
+                label=question.label,
+                kind=question.kind,
+                question=question.text,
+                answer=answer,
+                lemma=lemma(answer),
             )
-            for one, said in zip(asked, answered, strict=True)
+            for question, answer in zip(asked, answers, strict=True)
         ],
     )
+
+
+def count_questions(
+    images: pa.Table, failed: pa.ChunkedArray, num_answers: int, questions: Questions
+) -> QuestionCounts:
+    """Count the questions about all images, and those lost with images that failed.
+
+    Args:
+        images: Columns name and labels.
+        failed: Names of the images that failed.
+        num_answers: Number of answers about the other images.
+        questions: Templates that were asked.
+
+    Raises:
+        ValueError: a question was neither answered nor lost, or more was answered than asked.
+    """
+    num_pairs = pc.call_function("list_value_length", [images["labels"]]).fill_null(0).to_numpy()
+    subjects = num_pairs if questions.about == "class" else num_pairs * 0 + 1
+    lost = pc.call_function("is_in", [images["name"]], pc.SetLookupOptions(failed)).to_numpy()
+    num_questions = int(subjects.sum()) * questions.num_templates
+    num_lost = int(subjects[lost].sum()) * questions.num_templates
+    if num_questions != num_answers + num_lost:
+        raise ValueError(
+            f"{num_questions} questions were asked, but there are {num_answers} answers, and "
+            f"{num_lost} were lost with images that failed: this is a bug, please report it; "
+            "--overwrite makes the corpus anew"
+        )
+    return QuestionCounts(questions=num_questions, answers=num_answers, lost=num_lost)

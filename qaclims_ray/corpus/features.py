@@ -1,4 +1,4 @@
-"""CLIP features of texts."""
+"""Encode texts with CLIP, each unique text once."""
 
 from collections.abc import Sequence
 
@@ -11,19 +11,15 @@ from qaclims_ray.model.clip import MaskPromptedClip
 
 @torch.no_grad()
 def embed_texts(
-    clip: MaskPromptedClip,
-    texts: Sequence[str],
-    *,
-    template: str = "a photo of {}.",
-    batch_size: int = 256,
+    clip: MaskPromptedClip, texts: Sequence[str], *, template: str, batch_size: int
 ) -> Float[Tensor, "L D"]:
-    """L2-normalised features of `texts` in their order; each unique text is encoded once.
+    """Encode texts with CLIP; features are L2-normalised and in the order of the texts.
 
     Args:
-        clip: whose text tower encodes.
-        texts: words or phrases, put into `template`.
-        template: prompt with one `{}`.
-        batch_size: texts encoded at a time.
+        clip: Network whose text tower encodes.
+        texts: Words or phrases.
+        template: Prompt with one `{}`, which each text replaces.
+        batch_size: Texts that are encoded at a time.
     """
     rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
     unique = list(rows)

@@ -1,23 +1,70 @@
-"""Published VQA corpora (`voc_vqa_fg_blip.npy`, …) as rows of ours.
+"""Read published VQA corpora (`voc_vqa_fg_blip.npy`, …) and import them into a run.
 
 Such a file is a pickled dictionary: image name -> class name -> `vqa` (question template and
 answer as generated, for each question) and `answers` (their lemmas).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from qaclims_ray.corpus.questions import ask
+import pyarrow as pa
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.corpus.questions import fill
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.blocks import map_here
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.tables import dataset, publish
 from qaclims_ray.storage.pickles import read_dictionary
-from qaclims_ray.types import Answer, CorpusRow, Kind
+from qaclims_ray.types import Answer, CorpusRow, ImageRow, Kind
 
 PublishedCorpus = Mapping[str, Any]
-"""Image name -> class name -> `vqa` and `answers`; what lies below the names is checked on use."""
+"""Image name -> class name -> `vqa` and `answers`; the entries are checked when they are used."""
+
+
+def import_corpus(experiment: Experiment, files: Sequence[str], overwrite: bool) -> str:
+    """Fill the artifact `corpus` from published files; return its summary line.
+
+    An image of the run that the files lack is recorded as an error.
+
+    Args:
+        experiment: The run, whose artifact `images` is complete.
+        files: Paths or URLs of `*_vqa_fg_blip.npy` and `*_vqa_bg_blip.npy`.
+        overwrite: Make the artifact anew.
+    """
+    return make(experiment, "corpus", partial(_import, experiment, files), overwrite)
+
+
+def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> Built:
+    images, data = artifact(experiment, "images"), experiment.data
+    num_images, names = images.require()["rows"], class_names(images)
+    foreground, background = (read_published(file) for file in files)
+
+    def converted(rows: Sequence[ImageRow]) -> list[CorpusRow]:
+        return [
+            convert(foreground, background, row["name"], row["labels"] or (), names) for row in rows
+        ]
+
+    def make_actor() -> Callable[[pa.Table], pa.Table]:
+        attempt = Attempt(target, data.max_errors)
+        return lambda rows: attempt(rows.to_pylist(), converted)
+
+    shards = dataset(images).get_fragments()
+    map_here((shard.to_table(columns=["name", "labels"]) for shard in shards), target, make_actor)
+    rows, errors = publish(
+        target,
+        shard_megabytes=data.shard_megabytes,
+        max_errors=data.max_errors,
+        expected=num_images,
+    )
+    return Built(rows, errors, {"imported": list(files)})
 
 
 def read_published(path: str | Path) -> PublishedCorpus:
-    """The dictionary in a published corpus file, a path or URL.
+    """Read the dictionary in a published corpus file, a path or URL.
 
     Raises:
         ValueError: the file is no such corpus, or asks for anything but plain data.
@@ -32,14 +79,14 @@ def convert(
     labels: Iterable[int],
     class_names: Sequence[str],
 ) -> CorpusRow:
-    """The answers about one image, in the order of labels, and of each first the foreground's.
+    """Collect the answers about one image, in the order of labels, foregrounds first.
 
     Args:
-        foreground: of the `fg` file.
-        background: of the `bg` file.
-        name: of the image.
-        labels: class indices.
-        class_names: names in the order of their indices, spelled as in the files.
+        foreground: Content of the `fg` file.
+        background: Content of the `bg` file.
+        name: Name of the image.
+        labels: Class indices.
+        class_names: Names in the order of their indices, spelled as in the files.
 
     Raises:
         ValueError: a file lacks the image or one of its classes, or the entry is malformed.
@@ -48,12 +95,30 @@ def convert(
     answers: list[Answer] = []
     for label in labels:
         for kind, corpus in sources:
-            answers += _answers(corpus, kind, name, label, class_names[label])
+            answers += _answers_about_class(corpus, kind, name, label, class_names[label])
     return CorpusRow(name=name, answers=answers)
 
 
-def told(corpus: PublishedCorpus, name: str) -> dict[str, str]:
-    """The questions about all classes of an image, and their answers as generated.
+def _answers_about_class(
+    corpus: PublishedCorpus, kind: Kind, name: str, label: int, class_name: str
+) -> list[Answer]:
+    try:
+        entry = corpus[name][class_name]
+        lemmatised = list(zip(entry["vqa"], entry["answers"], strict=True))
+        return [
+            Answer(label=label, kind=kind, question=question, answer=str(answer), lemma=str(lemma))
+            for (template, answer), lemma in lemmatised
+            for question in fill([str(template)], class_name)
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"the published {kind} corpus has no sound entry for {name!r}, class {class_name!r}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def answers_by_question(corpus: PublishedCorpus, name: str) -> dict[str, str]:
+    """Collect the answers about all classes of an image, as generated, by question.
 
     Raises:
         ValueError: the entry is malformed.
@@ -63,27 +128,9 @@ def told(corpus: PublishedCorpus, name: str) -> dict[str, str]:
             question: str(answer)
             for class_name, entry in corpus[name].items()
             for template, answer in entry["vqa"]
-            for question in ask([str(template)], str(class_name))
+            for question in fill([str(template)], str(class_name))
         }
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         raise ValueError(
             f"the published corpus has no sound entry for {name!r}: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _answers(
-    corpus: PublishedCorpus, kind: Kind, name: str, label: int, class_name: str
-) -> list[Answer]:
-    try:
-        entry = corpus[name][class_name]
-        told = list(zip(entry["vqa"], entry["answers"], strict=True))
-        return [
-            Answer(label=label, kind=kind, question=question, answer=str(answer), lemma=str(lemma))
-            for (template, answer), lemma in told
-            for question in ask([str(template)], class_name)
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"the published {kind} corpus has no sound entry for {name!r}, class {class_name!r}: "
-            f"{type(error).__name__}: {error}"
         ) from error

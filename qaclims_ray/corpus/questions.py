@@ -1,55 +1,18 @@
-"""What is asked about an image, and what becomes of the answers (paper, section 3.2).
+"""Questions and answers as texts: templates, lemmas, prompts, background sets (paper, section 3.2).
 
-Source of templates, names and rules: `visual_questions.py`, `misc/cat_names.py`, `net/vqa_fg.py`
-and `net/vqa_bg.py` of the published code.
+The names and rules are those of the published code: `misc/cat_names.py`, `net/vqa_fg.py` and
+`net/vqa_bg.py`. The templates are defaults of the configuration (`config.corpus.Questions`).
 """
 
 from collections.abc import Sequence
 
 from lemminflect import getLemma
 
-from qaclims_ray.config.corpus import Questions
-from qaclims_ray.types import Kind
-
-FOREGROUND_QUESTIONS = (
-    "What kind of {} is in the photo?",
-    "What type of {} is in the photo?",
-    "What is this {} also called?",
-    "What is this {} usually called?",
-    "What is another word for this {}?",
-    "What is another name for this {}?",
-)
-BACKGROUND_QUESTIONS = (
-    "what is above the {}?",
-    "what is under the {}?",
-    "what is behind the {}?",
-    "what is around the {}?",
-    "what is next to the {}?",
-    "what is the left side of {}?",
-    "what is the right side of {}?",
-    "what scene is the {} in?",
-    "what environment is the {} in?",
-    "what place is the {} in?",
-)
-PROMPT = "a photo of {}."
-"""How CLIP is told a text."""
-
 _SHORT_NAMES = {"dining table": "table", "tv monitor": "monitor", "potted plant": "plant"}
 
 
-def templates_of(questions: Questions) -> dict[Kind, tuple[str, ...]]:
-    """The templates that a configuration means: the paper's about classes where it names none."""
-    default = questions.about == "class"
-    foreground, background = questions.foreground, questions.background
-    if foreground is None:
-        foreground = FOREGROUND_QUESTIONS if default else ()
-    if background is None:
-        background = BACKGROUND_QUESTIONS if default else ()
-    return {"fg": foreground, "bg": background}
-
-
-def ask(templates: Sequence[str], class_name: str) -> list[str]:
-    """The questions of the templates about a class; `{}` stands for its name."""
+def fill(templates: Sequence[str], class_name: str) -> list[str]:
+    """Fill the class name into each template, in place of `{}`."""
     return [template.replace("{}", class_name) for template in templates]
 
 
@@ -63,40 +26,43 @@ def lemma(answer: str) -> str:
 
 
 def clean(text: str) -> str:
-    """The first line in lower case, without full stop: chat models answer in sentences.
+    """Cut a chat model's text down to an answer: its first line, lower case, without full stop.
 
-    What a model thinks before it answers, up to `</think>`, is left out.
+    Thoughts before the answer, up to `</think>`, are left out.
 
     Raises:
         ValueError: the text ends before the thoughts do.
     """
-    said = text.rpartition("</think>")[2]
-    if "<think>" in said:
+    answer = text.rpartition("</think>")[2]
+    if "<think>" in answer:
         raise ValueError(
             "the model was still thinking when its answer ended: raise "
             "corpus.engine.max_new_tokens, or switch thinking off"
         )
-    first, _, _ = said.strip().partition("\n")
+    first, _, _ = answer.strip().partition("\n")
     return first.strip().rstrip(".").lower()
 
 
 def expected_names(class_name: str) -> tuple[str, ...]:
-    """Names that show that an answer speaks of the class: its name, or for three a part."""
+    """Names by which an answer may name the class: its own, and for three classes a short one."""
     short = _SHORT_NAMES.get(class_name)
     return (class_name,) if short is None else (short, class_name)
 
 
-def foreground_text(lemma: str, class_name: str, expected: Sequence[str]) -> str:
-    """The answer, followed by the class name unless an expected name is a substring of it.
+def names_class(lemma: str, expected: Sequence[str]) -> bool:
+    """Whether an expected name of the class is a substring of the answer.
 
-    "metro" becomes "metro train". Case matters; a part of a word counts ("cattle" names "cat").
+    Case matters; a part of a word counts ("cattle" names "cat").
+    """
+    return any(name in lemma for name in expected)
+
+
+def foreground_text(lemma: str, class_name: str, expected: Sequence[str]) -> str:
+    """The answer, followed by the class name unless it names the class (`names_class`).
+
+    "metro" becomes "metro train".
     """
     return lemma if names_class(lemma, expected) else f"{lemma} {class_name}"
-
-
-def names_class(lemma: str, expected: Sequence[str]) -> bool:
-    """Whether an expected name of the class is a substring of the answer."""
-    return any(name in lemma for name in expected)
 
 
 def background_texts(lemmas: Sequence[str], class_name: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""From an image's answers to the texts of its pairs (image, class)."""
+"""Turn an image's answers into the texts of its pairs (image, class)."""
 
 from collections.abc import Iterable, Sequence
 
@@ -15,7 +15,7 @@ from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind, PairsRow, TextP
 def pairs_of(
     row: CorpusRow, class_names: Sequence[str], corpus: Corpus, labels: Iterable[int] | None = None
 ) -> PairsRow:
-    """The texts that each pair of an image contrasts with its regions (paper, section 3.2).
+    """Collect the texts that each pair of an image contrasts with its regions (paper, section 3.2).
 
     Background answers about the image as a whole count for each of its pairs; foreground answers
     about it are prompts of the classes that they name.
@@ -23,17 +23,22 @@ def pairs_of(
     Args:
         row: All answers about the image.
         class_names: Names in the order of their indices.
-        corpus: Which texts are wanted: answers, or the class name and a fixed list.
-        labels: Classes of the image beside those that it was asked about, if anybody knows them.
+        corpus: Says which texts are wanted: answers, or the class name and a fixed list.
+        labels: Classes of the image, where they are known; the classes that it was asked about
+            belong to it anyway.
     """
-    labels = sorted({*(labels or ()), *(answer["label"] for answer in row["answers"])} - {NO_CLASS})
+    answers, wanted = row["answers"], corpus.texts.backgrounds
+    labels = sorted({*(labels or ()), *(answer["label"] for answer in answers)} - {NO_CLASS})
     return PairsRow(
         name=row["name"],
         pairs=[
             TextPair(
                 label=label,
-                foreground=_foreground(row["answers"], label, class_names[label], corpus),
-                background=_background(row["answers"], label, class_names[label], corpus),
+                foreground=_foreground(answers, label, class_names[label], corpus),
+                background=background_texts(
+                    _lemmas(answers, (label, NO_CLASS), "bg") if wanted == "answers" else wanted,
+                    class_names[label],
+                ),
             )
             for label in labels
         ],
@@ -52,14 +57,6 @@ def _foreground(
         *(foreground_text(lemma, class_name, expected) for lemma in about_class),
         *(lemma for lemma in about_image if names_class(lemma, expected)),
     ]
-
-
-def _background(
-    answers: Iterable[Answer], label: int, class_name: str, corpus: Corpus
-) -> list[str]:
-    wanted = corpus.texts.backgrounds
-    lemmas = _lemmas(answers, (label, NO_CLASS), "bg") if wanted == "answers" else list(wanted)
-    return background_texts(lemmas, class_name)
 
 
 def _lemmas(answers: Iterable[Answer], labels: Sequence[int], kind: Kind) -> list[str]:

@@ -1,4 +1,4 @@
-"""The words of the demo world: classes, kinds, scenes, stuffs, and the questions it can answer.
+"""The words of the demo world: classes, kinds, scenes and stuffs.
 
 All words are single nouns in the singular, so that lemmatising an answer changes nothing.
 """
@@ -100,30 +100,6 @@ Fixed before any result was seen: the union of the two lists published for VOC, 
 (Xie et al., CVPR 2022) and the longer one of CLIP-ES (Lin et al., CVPR 2023), in the singular,
 restricted to words that the demo world knows.
 """
-
-FOREGROUND_QUESTIONS: tuple[str, ...] = (
-    "What kind of {} is in the photo?",
-    "What type of {} is in the photo?",
-    "What is this {} also called?",
-    "What is this {} usually called?",
-    "What is another word for this {}?",
-    "What is another name for this {}?",
-)
-"""The published templates, answered with the kind, its alias, and the alias of the class."""
-
-BACKGROUND_QUESTIONS: tuple[str, ...] = (
-    "what is above the {}?",
-    "what is under the {}?",
-    "what is behind the {}?",
-    "what is around the {}?",
-    "what is next to the {}?",
-    "what is the left side of {}?",
-    "what is the right side of {}?",
-    "what scene is the {} in?",
-    "what environment is the {} in?",
-    "what place is the {} in?",
-)
-"""The published templates, answered with stuffs, neighbours and the words for the scene."""
 
 _NAMES = tuple(
     word

@@ -12,16 +12,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image as PilImage
 
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 from qaclims_ray.demo.objects import draw_object
 from qaclims_ray.demo.textures import Rng, draw_texture
-from qaclims_ray.demo.words import (
-    BACKGROUND_QUESTIONS,
-    CLASSES,
-    FOREGROUND_QUESTIONS,
-    OBJECTS,
-    SCENES,
-    STUFFS,
-)
+from qaclims_ray.demo.words import CLASSES, OBJECTS, SCENES, STUFFS
 from qaclims_ray.types import Image, LabelMap
 
 SIZE = 96

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from qaclims_ray.cluster.maps import map_actor
 from qaclims_ray.cluster.session import start
@@ -18,11 +17,11 @@ from qaclims_ray.evaluate import stage
 from qaclims_ray.evaluate.rows import score_cams, unscored
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.faults import Attempt, forget_deaths
+from qaclims_ray.run.blocks import map_here
+from qaclims_ray.run.faults import Attempt
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names, names_to_score
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import atomic_open, remove
 from qaclims_ray.types import ImageRow, ScoreRow
 
 _COLUMNS = ["name", "image", "height", "width", "labels", "mask"]
@@ -103,14 +102,10 @@ def build(experiment: Experiment, target: Artifact) -> Built:
 def _build_here(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
     arguments = _arguments(experiment, target)
-    remove(f"{target.work}/rows")
-    forget_deaths(target)
-    scorer = StreamScorer(**arguments)
     block_rows = experiment.compute.cams.block_rows
     batches = dataset(images).to_batches(columns=_COLUMNS, batch_size=block_rows)
-    for number, batch in enumerate(batches):
-        with atomic_open(f"{target.work}/rows/{number:05d}.parquet") as file:
-            pq.write_table(scorer(pa.Table.from_batches([batch])), file)
+    tables = (pa.Table.from_batches([batch]) for batch in batches)
+    map_here(tables, target, partial(StreamScorer, **arguments))
     num_images = images.require()["rows"]
     return stage.finish(experiment, target, num_images, len(arguments["names"]))
 

@@ -33,6 +33,8 @@ from qaclims_ray.types import Features, Masks
 Tokenizer = Callable[[list[str]], Tensor]
 """Texts to token ids."""
 
+PROMPT = "a photo of {}."
+"""Template in which CLIP reads a class name or an answer, as published."""
 CONFIG_FILE = "open_clip_config.json"
 WEIGHTS_FILE = "open_clip_model.safetensors"
 EMBEDDINGS_FILE = "mask_embeddings.safetensors"
@@ -81,9 +83,7 @@ class MaskPromptedClip(nn.Module):
         """Standard deviation per channel, as `image_mean`."""
         return tuple(self.clip.visual.preprocess_cfg["std"])
 
-    def encode_texts(
-        self, texts: Sequence[str], template: str = "a photo of {}."
-    ) -> Float[Tensor, "L D"]:
+    def encode_texts(self, texts: Sequence[str], template: str = PROMPT) -> Float[Tensor, "L D"]:
         """L2-normalised features of `template` filled with each text."""
         if not texts:
             return torch.zeros(0, self.config["embed_dim"], device=self._device)

@@ -7,7 +7,6 @@ import torch
 
 from qaclims_ray.config.data import Demo
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.corpus.account import num_templates
 from qaclims_ray.ingest.facts import published_counts
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.run.artifact import artifact
@@ -93,7 +92,7 @@ def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
 def _answers(experiment: Experiment, counts: Counts) -> Work:
     corpus = experiment.corpus
     asked = counts.pairs if corpus.questions.about == "class" else counts.images
-    questions = None if asked is None else asked * num_templates(corpus.questions)
+    questions = None if asked is None else asked * corpus.questions.num_templates
     engine = getattr(corpus.engine, "model", "").rpartition("/")[2]
     line = (
         f"corpus: {_number(counts.images, 'images')}, {_number(questions, 'questions')} for "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from qaclims_ray.corpus.stats.counts import Tally, labels_of
+from qaclims_ray.corpus.stats.counts import CorpusCounts, labels_of
 from qaclims_ray.corpus.stats.figures import backgrounds, first, frequencies, numbers
 from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.report.charts import heat_map
@@ -24,7 +24,7 @@ Common = dict[int, list[dict[str, Any]]]
 
 
 def corpus_summary(
-    tally: Tally, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]]
+    tally: CorpusCounts, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]]
 ) -> str:
     """The part of the page on the corpus.
 
@@ -48,7 +48,7 @@ def corpus_summary(
     )
 
 
-def common_heat_map(tally: Tally, common: Common, class_names: Sequence[str]) -> str:
+def common_heat_map(tally: CorpusCounts, common: Common, class_names: Sequence[str]) -> str:
     """Classes against the backgrounds that are the most frequent of one of them."""
     texts = _columns(common)
     if not texts:
@@ -87,7 +87,7 @@ def _columns(common: Common) -> list[str]:
 
 
 def _tiles(
-    tally: Tally, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]]
+    tally: CorpusCounts, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]]
 ) -> str:
     found = numbers(tally, class_names, more_names)
     words = found["mean_words"]
@@ -106,7 +106,7 @@ def _tiles(
     return f'<dl class="tiles">{tiles}</dl>'
 
 
-def _answers(tally: Tally, kind: str) -> str:
+def _answers(tally: CorpusCounts, kind: str) -> str:
     """The most frequent answers of a kind, over all classes, as bars."""
     table = frequencies(tally, ["kind"], ["lemma"])
     rows = [row for row in first(table, ["kind"], _NUM_ANSWERS).to_pylist() if row["kind"] == kind]

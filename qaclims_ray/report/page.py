@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qaclims_ray.config.experiment import Experiment, dump
-from qaclims_ray.corpus.stats.counts import count
+from qaclims_ray.corpus.stats.counts import count_answers
 from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.evaluate.score import SCORES, Scores
 from qaclims_ray.report.answers import pair_card
@@ -191,7 +191,7 @@ def _corpus(run: Run) -> str:
     batches = dataset(run.artifact("corpus")).to_batches(columns=["answers"])
     class_names = run.manifests["images"]["facts"]["class_names"]
     section = run.experiment.corpus
-    tally = count(batches, class_names, section.questions)
+    tally = count_answers(batches, class_names, section.questions)
     return corpus_summary(tally, class_names, section.expected_names)
 
 

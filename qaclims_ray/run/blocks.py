@@ -12,8 +12,8 @@ checkpoint is always removed or cut before its rows are, and rows without one co
 """
 
 import logging
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -26,6 +26,7 @@ from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, 
 log = logging.getLogger(__name__)
 
 _PENDING = ".pending"
+_Actor: TypeAlias = Callable[[pa.Table], pa.Table]
 
 
 def work_schema(name: str) -> pa.Schema:
@@ -146,6 +147,27 @@ def reopen(target: Artifact) -> None:
         rows = read_parquet(shard)
         none = pa.nulls(len(rows), pa.string())
         work.put(f"again{number:05d}", rows.append_column("error", none))
+
+
+def map_here(
+    tables: Iterable[pa.Table], target: Artifact, make_actor: Callable[[], _Actor]
+) -> None:
+    """Map an actor over tables of rows in this process: `cluster.maps.map_actor` without Ray.
+
+    Unfinished blocks that are there already are removed first, and the crash log with them.
+
+    Args:
+        tables: Rows of the input; those of one table become one block.
+        target: Artifact under way.
+        make_actor: Makes the actor, which turns a table into an unfinished block
+            (`faults.Attempt`).
+    """
+    work = Work(target)
+    remove(work.rows)
+    remove(work.diary)
+    actor = make_actor()
+    for number, table in enumerate(tables):
+        write_parquet(actor(table), f"{work.rows}/{number:05d}-0.parquet")
 
 
 class Written:

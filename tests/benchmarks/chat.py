@@ -24,8 +24,9 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS, Chat
 from qaclims_ray.corpus.engines.chat import ChatEngine
-from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS, ask
+from qaclims_ray.corpus.questions import fill
 
 SIDE, PATCH, VOCABULARY, TOKENS = 384, 16, 32000, 10
 SIZES = {
@@ -38,7 +39,7 @@ TEMPLATE = (
     "{% for message in messages %}USER: {% for part in message.content %}"
     "{{ '<image> ' if part.type == 'image' else part.text }}{% endfor %}{% endfor %} BOT:"
 )
-QUESTIONS = ask([*FOREGROUND_QUESTIONS, *BACKGROUND_QUESTIONS], "boat")
+QUESTIONS = fill([*FOREGROUND_QUESTIONS, *BACKGROUND_QUESTIONS], "boat")
 SAMPLED = 4
 
 
@@ -87,7 +88,8 @@ def main():
     image = np.random.default_rng(0).integers(0, 256, (375, 500, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder:
         save_model(folder)
-        shared, alone = (ChatEngine(folder, max_new_tokens=TOKENS) for _ in range(2))
+        section = Chat(kind="chat", model=folder, max_new_tokens=TOKENS)
+        shared, alone = (ChatEngine(section, "cpu") for _ in range(2))
     assert shared._shares
     alone._shares = False
     fast, answers = seconds(shared, image, QUESTIONS)

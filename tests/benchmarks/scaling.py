@@ -91,7 +91,7 @@ def plainly(experiment):
     """Seconds of a loop without Ray over the images, loading of the model included."""
     begun = time.perf_counter()
     images = artifact(experiment, "images")
-    engine = build_engine(experiment.corpus.engine.model_dump(), "cpu")
+    engine = build_engine(experiment.corpus.engine, device="cpu", num_gpus=1)
     names, questions = class_names(images), experiment.corpus.questions
     table = read_table(images, ["name", "image", "labels"])
     for batch in table.to_batches(max_chunksize=experiment.compute.corpus.batch_size):

@@ -13,8 +13,8 @@ from qaclims_ray.benchmark.vqa import (
     random_questions,
     ways,
 )
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.engines import blip
-from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 
 CPU = torch.device("cpu")
 
@@ -55,7 +55,7 @@ def test_ways_do_what_they_say(sizes):
 
 
 def test_as_many_questions_as_published():
-    assert len(LENGTHS) == len(FOREGROUND_QUESTIONS) + len(BACKGROUND_QUESTIONS)
+    assert len(LENGTHS) == Questions().num_templates
 
 
 def test_real_dimensions_are_those_of_blip_base(monkeypatch):

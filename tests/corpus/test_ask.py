@@ -1,9 +1,9 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from qaclims_ray.config.corpus import Questions
-from qaclims_ray.corpus.ask import answer_all, questions_about
-from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS, Questions
+from qaclims_ray.corpus.ask import answer_all, count_questions, questions_about
 from qaclims_ray.images.decoded import decode_row
 from qaclims_ray.types import NO_CLASS
 
@@ -61,11 +61,6 @@ def test_templates_that_are_left_out_are_the_papers():
     assert texts == ["what cat?", *(text.format("cat") for text in BACKGROUND_QUESTIONS)]
 
 
-def test_to_ask_nothing_is_an_error():
-    with pytest.raises(ValueError, match="both empty, so nothing would be asked: leave one"):
-        Questions(foreground=(), background=())
-
-
 def test_no_label_no_question():
     assert questions_about([], CLASSES, Questions()) == []
 
@@ -77,19 +72,6 @@ def test_a_question_about_the_image_is_asked_once_whatever_its_labels():
         assert asked == [(NO_CLASS, "fg", "what is it?"), (NO_CLASS, "bg", "what place is it?")]
     background = Questions(about="image", background=("what place is it?",))
     assert len(questions_about([0, 1], CLASSES, background)) == 1
-
-
-@pytest.mark.parametrize(
-    ("templates", "message"),
-    [
-        ({}, "needs templates in foreground or background"),
-        ({"foreground": [], "background": []}, "needs templates in foreground or background"),
-        ({"background": ["what is under the {}?"]}, r"'what is under the \{\}\?' has \{\}"),
-    ],
-)
-def test_templates_about_the_image_name_no_class(templates, message):
-    with pytest.raises(ValueError, match=message):
-        Questions(about="image", **templates)
 
 
 def test_templates_about_a_class_need_not_name_it():
@@ -128,3 +110,22 @@ def test_an_answer_is_kept_as_generated_and_as_lemma(png):
 
     answers = answer_all([_row(png, 0, [0])], Plural(), CLASSES, TWO)[0]["answers"]
     assert {(answer["answer"], answer["lemma"]) for answer in answers} == {("cats", "cat")}
+
+
+IMAGES = pa.table({"name": ["a", "b", "c"], "labels": [[0, 3], [1], None]})
+FAILED = pa.chunked_array([["b"]])
+NONE = pa.chunked_array([[]], pa.string())
+OWN = Questions(foreground=("which {}?",), background=("where is the {}?", "what is by the {}?"))
+FREE = Questions(about="image", background=("what is there?", "what else?"))
+
+
+@pytest.mark.parametrize(
+    ("questions", "failed", "asked", "lost"),
+    [(OWN, NONE, 9, 0), (OWN, FAILED, 9, 3), (FREE, NONE, 6, 0), (FREE, FAILED, 6, 2)],
+)
+def test_each_question_is_answered_or_lost(questions, failed, asked, lost):
+    counts = count_questions(IMAGES, failed, asked - lost, questions)
+    assert counts == {"questions": asked, "answers": asked - lost, "lost": lost}
+    for wrong in (asked - lost - 1, asked - lost + 1):
+        with pytest.raises(ValueError, match=f"{asked} questions were asked, .* {wrong} answers"):
+            count_questions(IMAGES, failed, wrong, questions)

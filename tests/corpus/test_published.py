@@ -11,8 +11,8 @@ QUESTIONS = ("What kind of {} is in the photo?", "What is this {} also called?")
 
 def entry(*answers):
     """An entry as the published script makes it, some of its texts NumPy scalars."""
-    told = [(question, answer) for question, answer in zip(QUESTIONS, answers, strict=False)]
-    return {"vqa": told, "answers": [np.str_(answer.removesuffix("s")) for answer in answers]}
+    asked = [(question, answer) for question, answer in zip(QUESTIONS, answers, strict=False)]
+    return {"vqa": asked, "answers": [np.str_(answer.removesuffix("s")) for answer in answers]}
 
 
 def corpus(*answers):
@@ -43,8 +43,8 @@ def test_a_published_corpus_is_read_and_converted(save):
         "answer": "sailboats",
         "lemma": "sailboat",
     }
-    told = [(a["label"], a["kind"], a["lemma"]) for a in row["answers"]]
-    assert told == [
+    lemmas = [(a["label"], a["kind"], a["lemma"]) for a in row["answers"]]
+    assert lemmas == [
         *[(0, "fg", "sailboat"), (0, "fg", "ship"), (0, "bg", "water"), (0, "bg", "cloud")],
         *[(1, "fg", "desk"), (1, "fg", "wood"), (1, "bg", "desk"), (1, "bg", "wood")],
     ]

@@ -3,17 +3,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaclims_ray.corpus.questions import (
-    ask,
     background_texts,
     clean,
     expected_names,
+    fill,
     foreground_text,
     lemma,
 )
 
 
-def test_ask_fills_the_class_into_every_template():
-    assert ask(["what is above the {}?", "what {season} is it?"], "boat") == [
+def test_the_class_name_is_filled_into_every_template():
+    assert fill(["what is above the {}?", "what {season} is it?"], "boat") == [
         "what is above the boat?",
         "what {season} is it?",
     ]

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -5,18 +7,17 @@ import pytest
 from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus import stage
 from qaclims_ray.corpus.ask import answer_all
-from qaclims_ray.corpus.engines.base import BlipEngine
+from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.corpus.features import embed_texts
-from qaclims_ray.corpus.questions import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.images.decoded import decode_row, decode_table
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
-from qaclims_ray.storage.parquet import read_parquet
-from qaclims_ray.types import NO_CLASS
+from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.types import NO_CLASS, SCHEMAS
 
 
 def _rows(experiment, name):
@@ -40,17 +41,13 @@ def no_ray_data(monkeypatch):
 def test_every_image_is_asked_everything_about_its_classes(demo_run):
     images, corpus = _rows(demo_run, "images"), _rows(demo_run, "corpus")
     assert [row["name"] for row in corpus] == [row["name"] for row in images]
-    templates = len(FOREGROUND_QUESTIONS) + len(BACKGROUND_QUESTIONS)
     for image, row in zip(images, corpus, strict=True):
         asked = [answer["label"] for answer in row["answers"]]
-        assert asked == [label for label in image["labels"] for _ in range(templates)]
+        assert asked == [label for label in image["labels"] for _ in range(16)]
 
 
 def test_the_corpus_is_what_the_engine_answers(demo_run):
-    section = demo_run.corpus.engine
-    engine = BlipEngine(
-        resolve(section.model), num_beams=section.num_beams, max_length=section.max_length
-    )
+    engine = build_engine(demo_run.corpus.engine, device="cpu", num_gpus=1)
     images = _rows(demo_run, "images")[:3]
     expected = answer_all(
         [decode_row(row) for row in images], engine, CLASSES, demo_run.corpus.questions
@@ -76,6 +73,32 @@ def test_pairs_follow_from_the_corpus(demo_run):
     assert any(pair["background"] for row in expected for pair in row["pairs"])
 
 
+def _write(target, shards, **facts):
+    """Complete an artifact with rows of one's own."""
+    target.start({})
+    for number, rows in enumerate(shards):
+        table = pa.Table.from_pylist(rows, schema=SCHEMAS[target.name])
+        write_parquet(table, f"{target.uri}/part-{number:05d}.parquet")
+    target.complete(Built(sum(map(len, shards)), 0, facts), 1.0, {})
+
+
+def test_pairs_have_the_labels_of_their_own_image_where_others_failed(make_experiment, tmp_path):
+    """The corpus lacks every second image, and its shards are cut elsewhere."""
+    experiment = make_experiment(tmp_path)
+    labels = {f"i{number}": [number] for number in range(6)}
+    images = [{"name": name, "labels": one} for name, one in labels.items()]
+    class_names = [f"class {number}" for number in range(6)]
+    _write(artifact(experiment, "images"), [images[:2], images[2:]], class_names=class_names)
+    answer = {"label": NO_CLASS, "kind": "bg", "question": "?", "answer": "sea", "lemma": "sea"}
+    answered = [{"name": name, "answers": [answer]} for name in ("i1", "i3", "i5")]
+    _write(artifact(experiment, "corpus"), [answered[:1], answered[1:]])
+    make(experiment, "pairs", partial(stage._pair, experiment), overwrite=False)
+    pairs = {row["name"]: row["pairs"] for row in _rows(experiment, "pairs")}
+    assert {name: [pair["label"] for pair in found] for name, found in pairs.items()} == {
+        name: labels[name] for name in ("i1", "i3", "i5")
+    }
+
+
 def test_texts_are_those_of_pairs_and_classes_once_and_sorted(demo_run):
     texts = [row["text"] for row in _rows(demo_run, "texts")]
     assert texts == sorted({*CLASSES, *texts_of(_rows(demo_run, "pairs"))})
@@ -88,18 +111,12 @@ def test_texts_are_listed_beside_the_pairs_and_only_counted_in_the_manifest(demo
     assert pairs.require()["facts"] == {"texts": len(listed)}
 
 
-def test_vllm_cannot_try_single_images_again(demo_run, tmp_path):
-    engine = {"kind": "vllm", "model": "any"}
-    other = demo_run.with_overrides({"run": str(tmp_path), "corpus.engine": engine})
-    with pytest.raises(ValueError, match=r"--retry-errors is not for corpus\.engine\.kind: vllm"):
-        stage.run(other, retry_errors=True)
-
-
 def test_features_are_clips_and_of_length_1(demo_run):
     rows = _rows(demo_run, "texts")
     section = demo_run.model.clip
     clip = load_clip(resolve(section.model), section.pretrained)
-    expected = embed_texts(clip, [row["text"] for row in rows])
+    texts = [row["text"] for row in rows]
+    expected = embed_texts(clip, texts, template="a photo of {}.", batch_size=256)
     features = np.array([row["feature"] for row in rows])
     np.testing.assert_allclose(features, expected.numpy(), atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
@@ -132,12 +149,12 @@ def test_a_replayed_corpus_is_the_same(demo_run, tmp_path):
 
 
 def test_questions_about_the_image_are_asked_once_and_serve_all_its_classes(demo_run, tmp_path):
-    said = {"what is it?": f"old {CLASSES[0]}", "what place is it?": "beach"}
+    answers = {"what is it?": f"old {CLASSES[0]}", "what place is it?": "beach"}
     free = demo_run.with_overrides(
         {
             "run": str(tmp_path),
             "base": [demo_run.run],
-            "corpus.engine": {"kind": "table", "answers": said},
+            "corpus.engine": {"kind": "table", "answers": answers},
             "corpus.questions": {
                 "about": "image",
                 "foreground": ["what is it?"],
@@ -193,9 +210,7 @@ def test_a_stage_names_the_job_that_must_come_first(make_experiment, tmp_path):
 
 def test_an_image_that_cannot_be_read_costs_no_other_its_answers(demo_run, png, tmp_path):
     target = Artifact("corpus", str(tmp_path), {})
-    answerer = stage.Answerer(
-        demo_run.corpus.engine.model_dump(), {}, CLASSES, target, max_errors=1
-    )
+    answerer = stage.Answerer(demo_run.with_overrides({"data.max_errors": 1}), CLASSES, target)
     whole = {"name": "a", "image": png(np.zeros((96, 96, 3), np.uint8)), "labels": [0]}
     torn = {**whole, "name": "b", "image": whole["image"][:40]}
     images = pa.Table.from_pylist([whole, torn, {**whole, "name": "c"}])

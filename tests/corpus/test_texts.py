@@ -83,8 +83,8 @@ def test_an_image_without_answers_has_no_pairs():
 
 
 def test_answers_about_the_image_serve_each_class_of_it():
-    told = [("fg", "metro"), ("fg", "train station"), ("bg", "platform"), ("bg", "train")]
-    row = {"name": "a", "answers": [_answer(NO_CLASS, kind, lemma) for kind, lemma in told]}
+    given = [("fg", "metro"), ("fg", "train station"), ("bg", "platform"), ("bg", "train")]
+    row = {"name": "a", "answers": [_answer(NO_CLASS, kind, lemma) for kind, lemma in given]}
     cat, train = pairs_of(row, CLASSES, Corpus(), [0, 1])["pairs"]
     assert cat == {"label": 0, "foreground": [], "background": ["platform", "train"]}
     assert train == {"label": 1, "foreground": ["train station"], "background": ["platform"]}

@@ -6,11 +6,11 @@ import torch.nn.functional as F
 from transformers import AutoProcessor, AutoTokenizer, BlipForQuestionAnswering
 
 import qaclims_ray.demo
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS
 from qaclims_ray.demo.pretrain.clip import MASK_PROMPT_DEPTH, measure_clip
 from qaclims_ray.demo.pretrain.fit import MEAN, STD, draw_examples, normalise, stack_pixels
 from qaclims_ray.demo.pretrain.recipes import model_card
 from qaclims_ray.demo.pretrain.vqa import generate_answers
-from qaclims_ray.demo.words import BACKGROUND_QUESTIONS
 from qaclims_ray.demo.world import Example, answers
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.clip import MaskPromptedClip, load_clip

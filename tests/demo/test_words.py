@@ -2,11 +2,6 @@ from qaclims_ray.corpus import questions
 from qaclims_ray.demo import words
 
 
-def test_questions_are_the_published_ones():
-    assert words.FOREGROUND_QUESTIONS == questions.FOREGROUND_QUESTIONS
-    assert words.BACKGROUND_QUESTIONS == questions.BACKGROUND_QUESTIONS
-
-
 def test_lemmatising_an_answer_changes_nothing():
     assert [questions.lemma(word) for word in words.ANSWER_WORDS] == list(words.ANSWER_WORDS)
 

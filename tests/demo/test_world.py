@@ -3,8 +3,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS
 from qaclims_ray.demo.textures import draw_texture
-from qaclims_ray.demo.words import BACKGROUND_QUESTIONS, CLASSES, OBJECTS, SCENES, STUFFS
+from qaclims_ray.demo.words import CLASSES, OBJECTS, SCENES, STUFFS
 from qaclims_ray.demo.world import Example, Object, answers, make_example
 
 EXAMPLES = st.builds(make_example, st.just(7), st.integers(0, 10_000), biased=st.booleans())

@@ -2,6 +2,7 @@
 
 import pytest
 
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS, Texts
 from qaclims_ray.corpus import questions as q
 
 
@@ -11,9 +12,9 @@ def qape(golden):
 
 
 def test_templates_are_the_published_ones(qape):
-    assert list(q.FOREGROUND_QUESTIONS) == qape["questions"]["fg"]
-    assert list(q.BACKGROUND_QUESTIONS) == qape["questions"]["bg"]
-    assert qape["text_prompt"] == q.PROMPT
+    assert list(FOREGROUND_QUESTIONS) == qape["questions"]["fg"]
+    assert list(BACKGROUND_QUESTIONS) == qape["questions"]["bg"]
+    assert qape["text_prompt"] == Texts().template
 
 
 def test_expected_names_are_the_published_ones(qape):
@@ -34,5 +35,5 @@ def test_background_sets(qape):
         texts = q.background_texts(case["answers"], case["label"])
         assert sorted(texts) == case["answer_set_sorted"]
         assert len(set(texts)) == len(texts)
-        prompts = sorted(prompt for text in texts for prompt in q.ask([q.PROMPT], text))
+        prompts = sorted(prompt for text in texts for prompt in q.fill([Texts().template], text))
         assert prompts == (case["prompts_sorted"] or [])

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 
 from qaclims_ray.config.corpus import Questions
-from qaclims_ray.corpus.stats.counts import count
+from qaclims_ray.corpus.stats.counts import count_answers
 from qaclims_ray.report.charts import heat_map
 from qaclims_ray.report.corpus import corpus_summary
 from qaclims_ray.types import SCHEMAS, Answer
@@ -19,7 +19,7 @@ def answer(label: int, kind: str, text: str) -> Answer:
 def summary(rows: list) -> str:
     named = [{"name": str(i), "answers": row} for i, row in enumerate(rows)]
     table = pa.Table.from_pylist(named, schema=SCHEMAS["corpus"])
-    return corpus_summary(count(table.to_batches(), CLASSES, Questions()), CLASSES, {})
+    return corpus_summary(count_answers(table.to_batches(), CLASSES, Questions()), CLASSES, {})
 
 
 def test_backgrounds_show_share_and_lift():

@@ -9,7 +9,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from qaclims_ray.run.artifact import Artifact, Built, make, own_artifact
-from qaclims_ray.run.blocks import Count, Work, reopen, work_schema
+from qaclims_ray.run.blocks import Count, Work, map_here, reopen, work_schema
+from qaclims_ray.run.faults import Diary
 from qaclims_ray.run.tables import publish, read_errors, read_table
 from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -109,6 +110,30 @@ def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(tar
     publish(target, shard_megabytes=1.0, max_errors=0, expected=3)
     assert read_table(target, ["name"])["name"].to_pylist() == ["a", "b", "c"]
     assert read_errors(target).num_rows == 0
+
+
+def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(target):
+    work = Work(target)
+    work.put("old", _rows("z"))
+    Diary(target).note(["a"])
+
+    def make_actor() -> Callable[[pa.Table], pa.Table]:
+        assert _found(work)[0] == []
+        assert Diary(target).deaths("a") == 0
+        return lambda table: _rows("".join(table["name"].to_pylist()))
+
+    map_here([pa.table({"name": names}) for names in (["b", "a"], ["c"])], target, make_actor)
+    blocks = [read_parquet(uri)["name"].to_pylist() for uri in work.blocks()]
+    assert blocks == [["b", "a"], ["c"]]
+    publish(target, shard_megabytes=1.0, max_errors=0, expected=3)
+    assert read_table(target, ["name"])["name"].to_pylist() == ["a", "b", "c"]
+
+
+def test_blocks_of_a_map_in_this_process_count_for_nothing_where_one_goes_on(target):
+    """It always starts afresh, and so nothing says which rows it did."""
+    map_here([pa.table({"name": ["a"]})], target, lambda: lambda _: _rows("a"))
+    assert Work(target).resume() == 0
+    assert Work(target).blocks() == []
 
 
 NAMES, BAD, BLOCK_ROWS = "dabfce", "b", 2

@@ -1,20 +1,24 @@
-"""BLIP's answers to all questions about a batch of images at once.
+"""Visual question answering by BLIP (Li et al., ICML 2022), all questions about a batch at once.
 
-They are those of the published loop over single questions, but each image is encoded once, all
-questions about an image lie in one sequence of the question encoder, and the beams of all questions
-of the batch are decoded together.
+The answers are those of the published loop over single questions, but each image is encoded once,
+all questions about an image lie in one sequence of the question encoder, and the beams of all
+questions of the batch are decoded together.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from itertools import islice, takewhile
+from typing import Any, TypeAlias, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProcessorPil
 
+from qaclims_ray.config import corpus as config
+from qaclims_ray.config.experiment import resolve
+from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.types import Images
 
 Tokens = list[int]
@@ -22,12 +26,68 @@ Tokens = list[int]
 Blip: TypeAlias = Any
 """A `BlipForQuestionAnswering`; the types that transformers declares don't describe it."""
 
+_MAX_QUESTION_TOKENS = 35
+"""Published truncation of questions, [ENC] and [SEP] included."""
+
+
+class BlipEngine:
+    """BLIP on one device, as the section says; the published settings are its defaults."""
+
+    def __init__(self, section: config.Blip, device: str) -> None:
+        folder, dtype = resolve(section.model), getattr(torch, section.precision)
+        network = cast(Blip, BlipForQuestionAnswering.from_pretrained(folder, dtype=dtype))
+        self._model = prepare(network.to(device).eval())
+        if section.compile:
+            compile_vision(self._model)
+        self._processor = BlipImageProcessorPil.from_pretrained(folder)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        tokens = self._model.config.text_config
+        # The converted Hub checkpoints lack [ENC] in their vocabulary: BLIP adds it after [DEC].
+        self._start = self._tokenizer.get_vocab().get("[ENC]", tokens.bos_token_id + 1)
+        self._end = tokens.sep_token_id
+        self._section = section
+
+    def answer(
+        self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
+    ) -> list[list[str]]:
+        """See `Engine`. An image without questions costs nothing."""
+        asked = [index for index, texts in enumerate(questions) if texts]
+        answers: list[list[str]] = [[] for _ in questions]
+        if not asked:
+            return answers
+        tokens = generate(
+            self._model,
+            self._pixels([images[index] for index in asked]),
+            [[self._encode(text) for text in questions[index]] for index in asked],
+            token_budget=self._section.token_budget,
+            num_beams=self._section.num_beams,
+            min_length=1,
+            max_length=self._section.max_length,
+        )
+        for index, rows in zip(asked, tokens, strict=True):
+            answers[index] = [self._decode(row) for row in rows]
+        return answers
+
+    def _pixels(self, images: UnequalImages) -> Float[Tensor, "B 3 side side"]:
+        pixels: Tensor = self._processor(
+            list(images), return_tensors="pt", input_data_format="channels_last"
+        )["pixel_values"]
+        return pixels.to(self._model.device, self._model.dtype)
+
+    def _encode(self, question: str) -> Tokens:
+        """[ENC], the question, [SEP]."""
+        words = self._tokenizer.encode(question, add_special_tokens=False)
+        return [self._start, *words[: _MAX_QUESTION_TOKENS - 2], self._end]
+
+    def _decode(self, tokens: Tokens) -> str:
+        return self._tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
 
 def prepare(model: Blip) -> Blip:
-    """Make the model, in place, fit for padded questions and faster; it says the same as before.
+    """Make the model, in place, fit for padded questions and faster; its answers stay the same.
 
     transformers 5 hands the mask of the answer decoder's cross-attention on under a name that
-    nobody reads, so that padded question states would be attended to: a hook renames it. The image
+    no code reads, so that padded question states would be attended to: a hook renames it. The image
     encoder gets PyTorch's fused attention.
     """
 
@@ -92,8 +152,9 @@ def generate(
     """Answer all questions about all images, just as `model.generate` answers each alone.
 
     `model` must have gone through `prepare`. Questions start with [ENC] and end with [SEP]; answers
-    come without their start and end token. At most `token_budget` padded question tokens are in
-    work at once. `beams` are transformers' `num_beams`, `min_length` and `max_length`.
+    come without their start and end token. At most `token_budget` padded question tokens are
+    encoded, or decoded, at once. `beams` are transformers' `num_beams`, `min_length` and
+    `max_length`.
     """
     image_states = model.vision_model(pixels).last_hidden_state
     packs = [
@@ -106,29 +167,24 @@ def generate(
         images = [packs[index][0] for index in batch]
         asked = [packs[index][1] for index in batch]
         states, mask = encode_questions(model, image_states[images], asked)
-        decoded = _decode_in_groups(model, states, mask, token_budget, **beams)
+        lengths: list[int] = mask.sum(1).tolist()
+        decoded: list[Tokens] = []
+        for group in groups(lengths, token_budget):
+            part = slice(group.start, group.stop), slice(max(lengths[group.start : group.stop]))
+            decoded += decode_answers(model, states[part], mask[part], **beams)
+        tokens = iter(decoded)
         for image, pack in zip(images, asked, strict=True):
-            answers[image] += [next(decoded) for _ in pack]
+            answers[image] += islice(tokens, len(pack))
     return answers
 
 
-def _decode_in_groups(
-    model: Blip,
-    states: Float[Tensor, "questions tokens width"],
-    mask: Bool[Tensor, "questions tokens"],
-    token_budget: int,
-    **beams: int,
-) -> Iterator[Tokens]:
-    lengths: list[int] = mask.sum(1).tolist()
-    for group in groups(lengths, token_budget):
-        rows = slice(group.start, group.stop), slice(max(lengths[group.start : group.stop]))
-        yield from decode_answers(model, states[rows], mask[rows], **beams)
-
-
 def groups(lengths: Sequence[int], budget: int) -> list[range]:
-    """Runs of consecutive indices, each within the budget when padded (number of them · longest).
+    """Cut a sequence into runs within the budget when padded (number of them · longest).
 
-    What exceeds the budget by itself stands alone.
+    An element that exceeds the budget by itself stands alone.
+
+    Returns:
+        Ranges of consecutive indices.
     """
     runs: list[range] = []
     longest = 0
@@ -147,11 +203,14 @@ def encode_questions(
     image_states: Float[Tensor, "packs cells width"],
     packs: Sequence[Sequence[Tokens]],
 ) -> tuple[Float[Tensor, "questions tokens width"], Bool[Tensor, "questions tokens"]]:
-    """Padded states of all questions and where they are no padding; a pack is about one image.
+    """Encode packs of questions, each about one image.
 
     The questions of a pack lie behind one another in one sequence. They don't see each other
     (block-diagonal mask) and each starts at position 0, so that the result is that of each alone,
     while keys and values of the image are computed once per pack.
+
+    Returns:
+        Padded states of all questions, and where they are no padding.
     """
     device = image_states.device
     tokens = _padded([[token for q in pack for token in q] for pack in packs], 0).to(device)
@@ -176,20 +235,20 @@ def decode_answers(
     mask: Bool[Tensor, "questions tokens"],
     **beams: int,
 ) -> list[Tokens]:
-    """Beam search of all answers at once, without their start and end tokens; see `generate`."""
-    config = model.config.text_config
-    start = torch.full((len(states), 1), config.bos_token_id, device=states.device)
+    """Search all answers at once by beams; they come without their start and end tokens."""
+    tokens = model.config.text_config
+    start = torch.full((len(states), 1), tokens.bos_token_id, device=states.device)
     sequences: Tensor = model.text_decoder.generate(
         input_ids=start,
         attention_mask=torch.ones_like(start),
         encoder_hidden_states=states,
         encoder_attention_mask=additive_mask(mask[:, None, None, :], states.dtype),
-        eos_token_id=config.sep_token_id,
-        pad_token_id=config.pad_token_id,
+        eos_token_id=tokens.sep_token_id,
+        pad_token_id=tokens.pad_token_id,
         do_sample=False,
         **beams,
     )
-    return [list(takewhile(config.sep_token_id.__ne__, row)) for row in sequences[:, 1:].tolist()]
+    return [list(takewhile(tokens.sep_token_id.__ne__, row)) for row in sequences[:, 1:].tolist()]
 
 
 def _padded(rows: Sequence[Tokens], value: int) -> Int[Tensor, "rows longest"]:

@@ -1,36 +1,33 @@
-"""The engine section of a configuration to the VQA engine that it names."""
+"""Make the VQA engine that the section `corpus.engine` names."""
 
-from collections.abc import Mapping
-from typing import Any
-
-import torch
-
-from qaclims_ray.config.corpus import Blip, Chat, Corpus, Replay, Server, Table, Vllm
-from qaclims_ray.config.experiment import resolve
-from qaclims_ray.corpus.engines.base import BlipEngine, Engine, TableEngine
+from qaclims_ray.config import corpus as config
+from qaclims_ray.corpus.engines.base import Engine
+from qaclims_ray.corpus.engines.blip import BlipEngine
 from qaclims_ray.corpus.engines.chat import ChatEngine
 from qaclims_ray.corpus.engines.replay import ReplayEngine
 from qaclims_ray.corpus.engines.server import ServerEngine
+from qaclims_ray.corpus.engines.table import TableEngine
+from qaclims_ray.corpus.engines.vllm import VllmEngine
 
 
-def build_engine(section: Mapping[str, Any], device: str) -> Engine:
-    """The engine of `corpus.engine`.
+def build_engine(section: config.Engine, *, device: str, num_gpus: int) -> Engine:
+    """Make an engine on the device of this process.
 
     Args:
-        section: It, as plain data; of any kind but `vllm`, which `corpus.vllm` runs.
-        device: `cpu` or `cuda`.
+        section: The section `corpus.engine`.
+        device: `cpu` or `cuda`; vLLM finds its devices itself.
+        num_gpus: GPUs of this process, over which vLLM spreads its model.
     """
-    engine = Corpus.model_validate({"engine": section}).engine
-    assert not isinstance(engine, Vllm)
-    match engine:
-        case Blip() | Chat():
-            dtype: torch.dtype = getattr(torch, engine.precision)
-            options = engine.model_dump(exclude={"kind", "model", "precision"})
-            build = BlipEngine if isinstance(engine, Blip) else ChatEngine
-            return build(resolve(engine.model), device=device, dtype=dtype, **options)
-        case Server():
-            return ServerEngine(**engine.model_dump(exclude={"kind"}))
-        case Table():
-            return TableEngine(engine.answers)
-        case Replay():
-            return ReplayEngine(engine.corpus)
+    match section:
+        case config.Blip():
+            return BlipEngine(section, device)
+        case config.Chat():
+            return ChatEngine(section, device)
+        case config.Vllm():
+            return VllmEngine(section, num_gpus)
+        case config.Server():
+            return ServerEngine(section)
+        case config.Table():
+            return TableEngine(section)
+        case config.Replay():
+            return ReplayEngine(section)

@@ -17,16 +17,18 @@ from torch import Tensor
 from transformers import AutoModelForImageTextToText, AutoProcessor, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from qaclims_ray.config.corpus import Chat
+from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.questions import clean
 
 Tokens: TypeAlias = list[int]
 Inputs: TypeAlias = dict[str, Any]
-"""What a processor makes of images and prompts: tensors by name."""
+"""Inputs of the model as its processor makes them: tensors by name."""
 
 _log = logging.getLogger(__name__)
 _PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_ids")
-"""Inputs that hold a value per token; the others describe the image."""
+"""Names of inputs that hold a value per token; the others describe the image."""
 _PROBES = ("What kind of cat is in the photo?", "what is under the tv monitor?", "where?")
 _PROBE_PIXELS = np.arange(96 * 128 * 3).reshape(96, 128, 3).astype(np.uint8)
 
@@ -39,54 +41,46 @@ class Prompts(NamedTuple):
 
 
 class ChatEngine:
-    """Any model of transformers that takes images and chats, a Hub id or local directory.
+    """Any model of transformers that takes images and chats, on one device.
 
     Each question becomes one user message: image, question, `instruction`. Answers are decoded
-    greedily, at most `max_new_tokens` long; `batch_size` of them are in work at once.
+    greedily, at most `max_new_tokens` long, `batch_size` of them at once.
 
     Raises:
         ValueError: the processor has no chat template, or no token to pad with.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-        instruction: str = "Answer with one or a few words.",
-        max_new_tokens: int = 10,
-        batch_size: int = 16,
-    ) -> None:
-        network = cast(Any, AutoModelForImageTextToText.from_pretrained(model, dtype=dtype))
+    def __init__(self, section: Chat, device: str) -> None:
+        folder, dtype = resolve(section.model), getattr(torch, section.precision)
+        network = cast(Any, AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype))
         self._model = network.to(device).eval()
-        self._processor = _load_processor(model)
-        self._instruction = instruction
-        self._max_new_tokens = max_new_tokens
-        self._batch_size = batch_size
+        self._processor = _load_processor(folder)
+        self._instruction = section.instruction
+        self._max_new_tokens = section.max_new_tokens
+        self._batch_size = section.batch_size
         self._shares = self._can_share()
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
     ) -> list[list[str]]:
-        """See `vqa.Engine`."""
+        """See `Engine`."""
         pictures = [Image.fromarray(image) for image in images]
         if self._shares:
             return [
                 self._answer_from_head(picture, texts) if texts else []
                 for picture, texts in zip(pictures, questions, strict=True)
             ]
-        said = self._answer_each(
+        answers = self._answer_each(
             [
                 (picture, text)
                 for picture, texts in zip(pictures, questions, strict=True)
                 for text in texts
             ]
         )
-        return [[next(said) for _ in texts] for texts in questions]
+        return [[next(answers) for _ in texts] for texts in questions]
 
     def _answer_each(self, asked: Sequence[tuple[Image.Image, str]]) -> Iterator[str]:
-        """Every question with its image as a prompt of its own."""
+        """Answer every question by a prompt of its own, which holds its image."""
         for start in range(0, len(asked), self._batch_size):
             batch = asked[start : start + self._batch_size]
             inputs = self._inputs(
@@ -95,7 +89,7 @@ class ChatEngine:
             yield from self._generate(inputs)
 
     def _answer_from_head(self, picture: Image.Image, questions: Sequence[str]) -> list[str]:
-        """All questions about one image, whose common start is encoded once."""
+        """Answer all questions about one image, whose common start is encoded once."""
         prompts, inputs = self._split(picture, questions)
         cache = self._encode(prompts.head, inputs)
         answers: list[str] = []
@@ -105,7 +99,7 @@ class ChatEngine:
         return answers
 
     def _split(self, picture: Image.Image, questions: Sequence[str]) -> tuple[Prompts, Inputs]:
-        """Token ids of the prompts, and the first one's inputs: the image is processed once."""
+        """Token ids of the prompts, and the first prompt's inputs: the image is processed once."""
         texts = [self._prompt(question) for question in questions]
         inputs = self._inputs([picture], texts[:1])
         short: list[Tokens] = self._processor.tokenizer(texts)["input_ids"]
@@ -114,7 +108,7 @@ class ChatEngine:
 
     @torch.inference_mode()
     def _encode(self, head: Tokens, inputs: Inputs) -> DynamicCache:
-        """Keys and values of the start of a prompt, of whose inputs it is cut."""
+        """Keys and values of the start of a prompt, which is cut off its inputs."""
         cut = {
             name: value[:, : len(head)] if name in _PER_TOKEN else value
             for name, value in inputs.items()
@@ -144,8 +138,8 @@ class ChatEngine:
         tokens = self._model.generate(
             **inputs, do_sample=False, max_new_tokens=self._max_new_tokens
         )
-        said = tokens[:, inputs["input_ids"].shape[1] :]
-        texts = self._processor.batch_decode(said, skip_special_tokens=True)
+        new = tokens[:, inputs["input_ids"].shape[1] :]
+        texts = self._processor.batch_decode(new, skip_special_tokens=True)
         return [clean(text) for text in texts]
 
     @torch.inference_mode()
@@ -176,10 +170,10 @@ class ChatEngine:
         )
 
     def _can_share(self) -> bool:
-        """Whether questions that go on from a cached start are answered as whole prompts are.
+        """Whether questions that go on from a cached start get the answers of whole prompts.
 
-        Tried out once, as models differ too much for a rule, and on an image of our own, so that it
-        depends on the model alone. What fails for whole prompts too is an error.
+        Tried out once, as models differ too much for a rule, and on an image of our own, so that
+        the result depends on the model alone. A failure on whole prompts is an error.
         """
         picture = Image.fromarray(_PROBE_PIXELS)
         whole = self._inputs([picture] * len(_PROBES), [self._prompt(text) for text in _PROBES])
@@ -214,11 +208,11 @@ class ChatEngine:
 
 
 def split_prompts(short: Sequence[Tokens], full: Tokens, image_token: int) -> Prompts:
-    """Split prompts about one image behind what they share.
+    """Split prompts about one image into their common start and their ends.
 
     Args:
         short: Token ids of each prompt with one placeholder for the image.
-        full: Those of the first one as the network gets them, the placeholder written out.
+        full: Token ids of the first prompt as the network gets them, the placeholder written out.
         image_token: The placeholder.
 
     Raises:

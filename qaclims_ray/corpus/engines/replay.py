@@ -5,56 +5,57 @@ from typing import TypeAlias
 
 import pyarrow.dataset as pads
 
+from qaclims_ray.config.corpus import Replay
 from qaclims_ray.corpus.engines.base import UnequalImages
-from qaclims_ray.corpus.published import read_published, told
+from qaclims_ray.corpus.published import answers_by_question, read_published
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import absolute, patiently
 
-Told: TypeAlias = Mapping[str, str]
-"""Question, class name filled in -> answer as generated; of one image."""
-LookUp: TypeAlias = Callable[[Sequence[str]], Mapping[str, Told]]
-"""Names of images -> what was told about each of them that is known."""
+Answers: TypeAlias = Mapping[str, str]
+"""Answers about one image, as generated, by question (class name filled in)."""
+LookUp: TypeAlias = Callable[[Sequence[str]], Mapping[str, Answers]]
+"""Finds the answers about images by their names; unknown images are left out."""
 
 
 class ReplayEngine:
     """Answers of an existing corpus, found by image name and question.
 
-    Args:
-        corpus: Folder or URL of a complete artifact `corpus`; or the published pair of files,
-            foregrounds first.
-
     Raises:
         ValueError: there is no complete corpus.
     """
 
-    def __init__(self, corpus: str | tuple[str, str]) -> None:
-        self._corpus = corpus
-        self._look_up = _in_artifact(corpus) if isinstance(corpus, str) else _in_files(*corpus)
+    def __init__(self, section: Replay) -> None:
+        self._corpus = section.corpus
+        self._look_up = (
+            _in_artifact(section.corpus)
+            if isinstance(section.corpus, str)
+            else _in_files(*section.corpus)
+        )
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
     ) -> list[list[str]]:
-        """See `vqa.Engine`. Raises ValueError for an image or question that the corpus lacks."""
+        """See `Engine`. Raises ValueError for an image or question that the corpus lacks."""
         known = self._look_up(names)
+        for name, asked in zip(names, questions, strict=True):
+            if name not in known:
+                raise ValueError(f"the corpus {self._corpus} has no image {name!r}")
+            for question in asked:
+                if question not in known[name]:
+                    raise ValueError(
+                        f"the corpus {self._corpus} has no answer to {question!r} about image "
+                        f"{name!r}: ask as it was asked then (corpus.questions), with the same "
+                        "class names"
+                    )
         return [
-            [self._told(known, name, question) for question in asked]
+            [known[name][question] for question in asked]
             for name, asked in zip(names, questions, strict=True)
         ]
 
-    def _told(self, known: Mapping[str, Told], name: str, question: str) -> str:
-        if name not in known:
-            raise ValueError(f"the corpus {self._corpus} has no image {name!r}")
-        if question not in known[name]:
-            raise ValueError(
-                f"the corpus {self._corpus} has no answer to {question!r} about image {name!r}: "
-                "ask as it was asked then (corpus.questions), with the same class names"
-            )
-        return known[name][question]
-
 
 def _in_artifact(uri: str) -> LookUp:
-    """Reads the row groups in which names lie, which are sorted."""
+    """Look answers up in a complete artifact: only row groups that may hold the names are read."""
     artifact = Artifact("corpus", absolute(uri), {})
     manifest = artifact.manifest()
     if manifest is None or manifest["artifact"] != "corpus":
@@ -64,7 +65,7 @@ def _in_artifact(uri: str) -> LookUp:
     rows = dataset(artifact)
     name = pads.field("name")
 
-    def look_up(names: Sequence[str]) -> dict[str, Told]:
+    def look_up(names: Sequence[str]) -> dict[str, Answers]:
         # The range prunes row groups by their statistics.
         wanted = (name >= min(names)) & (name <= max(names)) & name.isin(list(names))
         found = patiently(lambda: rows.to_table(filter=wanted), uri).to_pylist()
@@ -77,13 +78,10 @@ def _in_artifact(uri: str) -> LookUp:
 
 
 def _in_files(foreground_file: str, background_file: str) -> LookUp:
+    """Look answers up in the published pair of files, which are held in memory."""
     foreground, background = read_published(foreground_file), read_published(background_file)
-
-    def look_up(names: Sequence[str]) -> dict[str, Told]:
-        return {
-            name: {**told(foreground, name), **told(background, name)}
-            for name in names
-            if name in foreground and name in background
-        }
-
-    return look_up
+    return lambda names: {
+        name: {**answers_by_question(foreground, name), **answers_by_question(background, name)}
+        for name in names
+        if name in foreground and name in background
+    }

@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
@@ -13,6 +13,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import exceptions
 from urllib3.util import Retry
 
+from qaclims_ray.config.corpus import Server
 from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.questions import clean
 from qaclims_ray.run.faults import StageError
@@ -21,8 +22,8 @@ from qaclims_ray.storage.files import shown
 from qaclims_ray.types import Image
 
 _RETRIES, _READ_RETRIES = 6, 2
-"""Of requests that never reach the server or that it refuses, and of those that it leaves without
-a reply, which may have cost it work."""
+"""How often a request is sent again that the server refuses or that never reaches it, and one that
+it leaves without a reply, which may have cost it work."""
 _CONNECT_SECONDS = 10.0
 MAX_FAILURES = 3
 """Images in a row on which a server may fail before the stage stops."""
@@ -33,13 +34,13 @@ _UNREACHABLE = (
     exceptions.ProxyError,
 )
 _WRONG_ADDRESS = (401, 403, 404, 405, 410)
-"""Statuses that no other question would change."""
+"""Statuses that any other question would get too."""
 _SHOWN = 300
 """Characters of a server's reply that an error shows."""
 
 
 class _FailureError(ValueError):
-    """The server failed, be it its own fault or the image's."""
+    """The server failed on a question, be it its own fault or the image's."""
 
 
 class ServerEngine:
@@ -50,46 +51,34 @@ class ServerEngine:
     connection) is sent again up to six times, after pauses that grow (to half a minute in all) or
     that it asks for; what it does not answer within `timeout` seconds, twice.
 
-    What it refuses for good (400, no answer in its reply), or fails on after all, is the error of
-    one image. A server that is out of reach, lets nobody in or fails on three images in a row stops
-    the stage.
+    A question that it refuses for good (400, no answer in its reply), or fails on after all, is the
+    error of its image. A server that is out of reach, refuses access or fails on three images in a
+    row stops the stage.
 
     `extra` are further fields of each request; they replace ours, and null leaves ours out. The
     API key is read from the environment variable `key_variable`; it is never logged or shown.
+
+    Args:
+        section: The section `corpus.engine`.
+        backoff: Seconds of the first pause before a request is sent again.
     """
 
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        *,
-        instruction: str = "Answer with one or a few words.",
-        max_new_tokens: int = 10,
-        num_connections: int = 16,
-        timeout: float = 120.0,
-        key_variable: str = "OPENAI_API_KEY",
-        extra: Mapping[str, Any] | None = None,
-        backoff: float = 0.5,
-    ) -> None:
-        self._url = f"{url.rstrip('/')}/chat/completions"
-        self._model = model
-        self._instruction = instruction
-        self._max_new_tokens = max_new_tokens
-        self._timeout = (min(_CONNECT_SECONDS, timeout), timeout)
-        self._extra = extra or {}
+    def __init__(self, section: Server, backoff: float = 0.5) -> None:
+        self._section = section
+        self._url = f"{section.url.rstrip('/')}/chat/completions"
+        self._timeout = (min(_CONNECT_SECONDS, section.timeout), section.timeout)
+        self._key = os.environ.get(section.key_variable, "")
+        self._session = _session(section.num_connections, backoff)
+        self._pool = ThreadPoolExecutor(section.num_connections)
         self._failures = 0
-        self._key_variable = key_variable
-        self._key = os.environ.get(key_variable, "")
-        self._session = _session(num_connections, backoff)
-        self._pool = ThreadPoolExecutor(num_connections)
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
     ) -> list[list[str] | ValueError]:
-        """See `vqa.Engine`.
+        """See `Engine`.
 
         Raises:
-            StageError: asking about other images is no use.
+            StageError: any other image would fail too.
         """
         urls = [
             data_url(image) if texts else "" for image, texts in zip(images, questions, strict=True)
@@ -105,7 +94,7 @@ class ServerEngine:
                 _cancel(row)  # what still waits behind a failure
 
     def _collect(self, waiting: Sequence[Future[str]]) -> list[str] | ValueError:
-        """The answers about an image, or why one of them is missing."""
+        """Wait for the answers about an image; return them, or why one is missing."""
         answers = attempt(lambda: [one.result() for one in waiting])
         if isinstance(answers, StageError):
             raise answers
@@ -121,14 +110,14 @@ class ServerEngine:
     def _ask(self, image_url: str, question: str) -> str:
         content = [
             {"type": "image_url", "image_url": {"url": image_url}},
-            {"type": "text", "text": f"{question} {self._instruction}"},
+            {"type": "text", "text": f"{question} {self._section.instruction}"},
         ]
         request = {
-            "model": self._model,
+            "model": self._section.model,
             "messages": [{"role": "user", "content": content}],
-            "max_tokens": self._max_new_tokens,
+            "max_tokens": self._section.max_new_tokens,
             "temperature": 0.0,
-            **self._extra,
+            **self._section.extra,
         }
         request = {name: value for name, value in request.items() if value is not None}
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -137,53 +126,43 @@ class ServerEngine:
                 self._url, json=request, headers=headers, timeout=self._timeout
             )
         except requests.RequestException as error:
-            reason = _reason(error)
+            # urllib3 keeps the reason for which the last of several tries failed.
+            last: Any = error.args[0] if error.args else error
+            reason = getattr(last, "reason", last)
             if isinstance(reason, _UNREACHABLE):
                 raise self._stop(f"is out of reach: {reason}") from None
             raise _FailureError(f"{shown(self._url)} does not answer: {reason}") from None
         return clean(self._content(reply))
 
     def _content(self, reply: requests.Response) -> str:
-        if reply.status_code in _WRONG_ADDRESS:
-            raise self._stop(f"refuses with {reply.status_code}{self._hint(reply)}")
+        status = reply.status_code
+        if status in _WRONG_ADDRESS:
+            key = f" (is the API key in {self._section.key_variable}?)"
+            base = " (is corpus.engine.url the base URL, and does it serve "
+            hints = {401: key, 403: key, 404: f"{base}{self._section.model!r}?)"}
+            raise self._stop(f"refuses with {status}{hints.get(status, '')}: {self._shown(reply)}")
         if not reply.ok:
-            busy = reply.status_code == 429 or reply.status_code >= 500
-            kind = _FailureError if busy else ValueError
-            refusal = f"refuses with {reply.status_code}: {self._shown(reply)}"
-            raise kind(f"{shown(self._url)} {refusal}")
+            kind = _FailureError if status == 429 or status >= 500 else ValueError
+            raise kind(f"{shown(self._url)} refuses with {status}: {self._shown(reply)}")
         try:
             content: Any = reply.json()["choices"][0]["message"]["content"]
         except (ValueError, KeyError, IndexError, TypeError):
             content = None
         if not isinstance(content, str):
-            raise ValueError(f"{shown(self._url)} sends no answer but {self._shown(reply)}")
+            raise ValueError(f"{shown(self._url)} replied without an answer: {self._shown(reply)}")
         return content
 
     def _stop(self, why: str) -> StageError:
         return StageError(
             f"{shown(self._url)} {shown(why)}\nSee that the server runs and that "
-            f"corpus.engine.url, model and the key in {self._key_variable} are right; then the "
-            "same command goes on."
+            f"corpus.engine.url, model and the key in {self._section.key_variable} are right; then "
+            "the same command goes on."
         )
-
-    def _hint(self, reply: requests.Response) -> str:
-        hints = {
-            401: f" (is the API key in {self._key_variable}?)",
-            403: f" (is the API key in {self._key_variable}?)",
-            404: f" (is corpus.engine.url the base URL, and does it serve {self._model!r}?)",
-        }
-        return f"{hints.get(reply.status_code, '')}: {self._shown(reply)}"
 
     def _shown(self, reply: requests.Response) -> str:
         """The start of the reply, without the key if it should repeat it."""
         text = reply.text.replace(self._key, "***") if self._key else reply.text
         return repr(text[:_SHOWN])
-
-
-def _reason(error: requests.RequestException) -> object:
-    """What was wrong with the last of several tries."""
-    inner: Any = error.args[0] if error.args else error
-    return getattr(inner, "reason", inner)
 
 
 def _cancel(waiting: Sequence[Future[str]]) -> None:
@@ -192,7 +171,7 @@ def _cancel(waiting: Sequence[Future[str]]) -> None:
 
 
 def data_url(image: Image) -> str:
-    """The image as a JPEG (quality 95, colours not subsampled) in a `data:` URL."""
+    """Put an image into a `data:` URL, as a JPEG (quality 95, colours not subsampled)."""
     file = io.BytesIO()
     pil.fromarray(image).save(file, "JPEG", quality=95, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

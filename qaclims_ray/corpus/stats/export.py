@@ -1,4 +1,4 @@
-"""The corpus as one line per answer, for any other tool: JSONL or CSV, plain or gzipped."""
+"""Export the corpus as one line per answer, for other tools: JSONL or CSV, plain or gzipped."""
 
 import gzip
 import json
@@ -8,7 +8,7 @@ from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO
+from typing import IO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pv
@@ -19,18 +19,18 @@ from qaclims_ray.corpus.stats.flat import chunks, flatten
 from qaclims_ray.storage.files import atomic_open, filesystem, patiently
 from qaclims_ray.types import SCHEMAS
 
-Lines = Callable[[pa.Table, bool], bytes]
-"""Rows as lines, with a header where the flag says that they are the first."""
+Lines: TypeAlias = Callable[[pa.Table, bool], bytes]
+"""Writes rows as lines; the flag says whether they are the first, which a header precedes."""
 
 
 def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: str) -> int:
     """Write one line per answer: name, class, kind, question, answer, lemma.
 
     The order is the corpus's own, and equal corpora make equal files. The file appears whole under
-    its name, or not at all; no more than 4,096 images are held in memory.
+    its name, or not at all; about 4,096 images are held in memory.
 
     Args:
-        batches: Of the artifact `corpus`.
+        batches: Rows of the artifact `corpus`.
         class_names: Names in the order of their indices.
         uri: A path or URL that ends in .jsonl, .csv, .jsonl.gz or .csv.gz.
 
@@ -50,10 +50,10 @@ def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: s
 
 
 def lines_for(uri: str) -> Lines:
-    """How a file of this name is written.
+    """Choose the writer for a file by its name.
 
     Raises:
-        ValueError: it ends in nothing that is known.
+        ValueError: the name ends in no known suffix.
     """
     plain = uri.removesuffix(".gz")
     for suffix, lines in _FORMATS.items():
@@ -63,7 +63,7 @@ def lines_for(uri: str) -> Lines:
 
 
 def csv_lines(table: pa.Table, header: bool) -> bytes:
-    """A table as CSV (RFC 4180 but for line feeds alone): all texts quoted."""
+    """Write a table as CSV (RFC 4180, but for line feeds alone), with all texts quoted."""
     out = BytesIO()
     pv.write_csv(table, out, pv.WriteOptions(include_header=header))
     return out.getvalue()
@@ -78,7 +78,7 @@ _FORMATS: dict[str, Lines] = {".jsonl": _json_lines, ".csv": csv_lines}
 
 
 def _tables(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Iterator[pa.Table]:
-    """Answers under the columns of the export, an empty table first: the header's."""
+    """Tables with the columns of the export; the first is empty, so that there is a header."""
     for rows in chain([SCHEMAS["corpus"].empty_table()], chunks(batches)):
         flat = flatten(rows)
         names = rows["name"].combine_chunks().take(flat["image"].combine_chunks())
@@ -100,7 +100,7 @@ def _open(uri: str) -> Generator[IO[bytes] | gzip.GzipFile]:
 
 @contextmanager
 def _whole(uri: str) -> Generator[IO[bytes]]:
-    """Like `storage.atomic_open`, for files larger than memory: a disk holds them until sent."""
+    """Open a file as `storage.atomic_open` does, but keep it on disk, not in memory, until sent."""
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         with atomic_open(uri) as file:

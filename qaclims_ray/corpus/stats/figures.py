@@ -1,4 +1,4 @@
-"""Statistics of a corpus, from its counts: frequencies of answers, what comes with each class."""
+"""Compute statistics from the counts of a corpus: frequencies, and what comes with each class."""
 
 from collections.abc import Mapping, Sequence
 from typing import TypedDict
@@ -8,7 +8,7 @@ import pyarrow as pa
 from jaxtyping import Int
 
 from qaclims_ray.corpus.questions import expected_names, foreground_text
-from qaclims_ray.corpus.stats.counts import Tally, add_up, ints
+from qaclims_ray.corpus.stats.counts import CorpusCounts, add_up, ints
 from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.types import NO_CLASS
 
@@ -17,17 +17,18 @@ class Numbers(TypedDict):
     """Figures of the whole corpus or of one class; None where there is nothing to divide by."""
 
     pairs: int
-    """(image, class) that were asked about."""
+    """Pairs (image, class) that were asked about."""
     answers: int
     unique_answers: int
-    """Different ones, as generated."""
+    """Different answers, as generated."""
     mean_words: float | None
-    """Words of an answer as generated."""
+    """Mean number of words of an answer as generated."""
     kind_share: float | None
     """Share of the foreground answers about a class that name a kind of it (`names_kind`)."""
     empty_pairs: int
     """Pairs with an empty background set, which training skips."""
     empty_share: float | None
+    """Share of the pairs that have an empty background set."""
 
 
 def names_kind(lemma: str, class_name: str, more_names: Sequence[str] = ()) -> bool:
@@ -39,7 +40,7 @@ def names_kind(lemma: str, class_name: str, more_names: Sequence[str] = ()) -> b
 
     Args:
         lemma: The answer as a noun.
-        class_name: Of the pair.
+        class_name: Name of the pair's class.
         more_names: Further expected names of the class, as the configuration gives them.
     """
     expected = (*expected_names(class_name), *more_names)
@@ -47,52 +48,53 @@ def names_kind(lemma: str, class_name: str, more_names: Sequence[str] = ()) -> b
 
 
 def numbers(
-    tally: Tally, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]]
+    counts: CorpusCounts, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]]
 ) -> Numbers:
-    """Figures of all that is in a tally.
+    """Compute the figures of a corpus, or of one class.
 
     Args:
-        tally: Of a corpus, or of one class (`tally.of_class`).
+        counts: Counts of a corpus, or of one class (`counts.of_class`).
         class_names: Names in the order of their indices.
         more_names: Further expected names of classes.
     """
-    counts = ints(tally.answers, "count")
-    num_pairs, num_filled = (int(ints(table, "count").sum()) for table in tally[2:4])
-    words = np.array([len(text.split()) for text in tally.answers["answer"].to_pylist()], np.int64)
+    times = ints(counts.answers, "count")
+    num_pairs = int(ints(counts.pairs, "count").sum())
+    num_filled = int(ints(counts.filled, "count").sum())
+    words = np.array([len(text.split()) for text in counts.answers["answer"].to_pylist()], np.int64)
     return Numbers(
         pairs=num_pairs,
-        answers=int(counts.sum()),
-        unique_answers=len(tally.answers["answer"].unique()),
-        mean_words=_ratio(int(words @ counts), int(counts.sum())),
-        kind_share=_kind_share(tally.answers, class_names, more_names),
+        answers=int(times.sum()),
+        unique_answers=len(counts.answers["answer"].unique()),
+        mean_words=_ratio(int(words @ times), int(times.sum())),
+        kind_share=_kind_share(counts.answers, class_names, more_names),
         empty_pairs=num_pairs - num_filled,
         empty_share=_ratio(num_pairs - num_filled, num_pairs),
     )
 
 
-def frequencies(tally: Tally, group: Sequence[str], told: Sequence[str]) -> pa.Table:
-    """How often each answer was given.
+def frequencies(counts: CorpusCounts, group: Sequence[str], texts: Sequence[str]) -> pa.Table:
+    """Count how often each answer was given.
 
     Args:
-        tally: Of a corpus, or of one class.
-        group: Some of label, kind, question: whose answers are counted together.
-        told: Some of answer, lemma: what makes two answers different.
+        counts: Counts of a corpus, or of one class.
+        group: Columns by which answers are grouped: some of label, kind, question.
+        texts: Columns that make two answers different: some of answer, lemma.
 
     Returns:
-        Columns of `group` and `told`, count, and share of the group's answers. Foreground comes
-        before background, and in each group the most frequent first.
+        Columns of `group` and `texts`, count, and share of the group's answers. Foreground comes
+        before background, and in each group the most frequent answer first.
     """
-    table = add_up(tally.answers.select([*group, *told, "count"]))
+    table = add_up(counts.answers.select([*group, *texts, "count"]))
     order = [(key, "descending" if key == "kind" else "ascending") for key in group]
     table = table.sort_by(
-        [*order, ("count", "descending"), *((name, "ascending") for name in told)]
+        [*order, ("count", "descending"), *((name, "ascending") for name in texts)]
     )
-    groups, counts = _groups(table, group), ints(table, "count")
-    return table.append_column("share", pa.array(counts / np.bincount(groups, counts)[groups]))
+    groups, times = _groups(table, group), ints(table, "count")
+    return table.append_column("share", pa.array(times / np.bincount(groups, times)[groups]))
 
 
-def backgrounds(tally: Tally) -> pa.Table:
-    """What is named as background of each class: the co-occurrence that CAMs suffer from.
+def backgrounds(counts: CorpusCounts) -> pa.Table:
+    """Count what comes with each class as its background: the co-occurrence that CAMs suffer from.
 
     Returns:
         Columns label, lemma, count (pairs of the class that it is a background of), share of the
@@ -100,18 +102,18 @@ def backgrounds(tally: Tally) -> pa.Table:
         belongs to this class more than to others. In each class the most frequent comes first.
     """
     order = [("label", "ascending"), ("count", "descending"), ("lemma", "ascending")]
-    table = tally.backgrounds.sort_by(order)
-    counts, lemmas = ints(table, "count"), _groups(table, ["lemma"])
+    table = counts.backgrounds.sort_by(order)
+    times, lemmas = ints(table, "count"), _groups(table, ["lemma"])
     # NO_CLASS becomes 0: arrays have no index below it.
-    pairs = np.bincount(ints(tally.pairs, "label") - NO_CLASS, ints(tally.pairs, "count"))
-    share = counts / pairs[ints(table, "label") - NO_CLASS]
-    overall = np.bincount(lemmas, counts)[lemmas] / pairs.sum()
+    pairs = np.bincount(ints(counts.pairs, "label") - NO_CLASS, ints(counts.pairs, "count"))
+    share = times / pairs[ints(table, "label") - NO_CLASS]
+    overall = np.bincount(lemmas, times)[lemmas] / pairs.sum()
     table = table.append_column("share", pa.array(share))
     return table.append_column("lift", pa.array(share / overall))
 
 
 def first(table: pa.Table, group: Sequence[str], num: int) -> pa.Table:
-    """The first `num` rows of each run of equal values in the columns `group`."""
+    """Keep the first `num` rows of each run of equal values in the columns `group`."""
     groups = _groups(table, group)
     starts = np.flatnonzero(np.diff(groups, prepend=-1))
     lengths = np.diff(starts, append=len(groups))
@@ -120,7 +122,7 @@ def first(table: pa.Table, group: Sequence[str], num: int) -> pa.Table:
 
 
 def with_class(table: pa.Table, class_names: Sequence[str]) -> pa.Table:
-    """The table with `class`, the name, in place of the column `label`, which is the first."""
+    """Replace the first column, `label`, by `class`, the name."""
     names = pa.array(titles(class_names))
     labels = ints(table, "label") % len(names)
     return table.set_column(0, "class", names.take(pa.array(labels)))

@@ -1,4 +1,4 @@
-"""The corpus with one row per answer, in tables of bounded size."""
+"""Read the corpus as tables of one row per answer, of bounded size."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,7 +24,7 @@ def chunks(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def flatten(rows: pa.Table) -> pa.Table:
-    """One row per answer: `image`, the number of its image, and the fields of the answer."""
+    """Make one row per answer: `image`, the row of its image, and the fields of the answer."""
     answers = rows["answers"].combine_chunks()
     flat = answers.flatten()
     columns = {name: flat.field(name) for name in ANSWER}
@@ -32,5 +32,5 @@ def flatten(rows: pa.Table) -> pa.Table:
 
 
 def titles(class_names: Sequence[str]) -> list[str]:
-    """What each label is called. The last is that of `NO_CLASS`, -1: the image as a whole."""
+    """The titles of all labels. The last is that of `NO_CLASS`, -1: the image as a whole."""
     return [*class_names, _IMAGE]

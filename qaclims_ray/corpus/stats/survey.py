@@ -1,11 +1,12 @@
-"""The statistics of a run's corpus as tables for the screen, as files, and the export."""
+"""Survey the corpus of a run: tables for the screen, files in the run, and the export."""
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import Any, TypedDict
+from operator import itemgetter
+from typing import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.corpus.stats.counts import Tally, count, labels_of, of_class
+from qaclims_ray.corpus.stats.counts import CorpusCounts, count_answers, labels_of, of_class
 from qaclims_ray.corpus.stats.export import csv_lines, export, lines_for
 from qaclims_ray.corpus.stats.figures import (
     Numbers,
@@ -25,18 +26,46 @@ FOLDER = "corpus_stats"
 _ON_SCREEN = 4
 """As many words of a class or question fit on a line."""
 
-Rows = list[dict[str, Any]]
+
+class Frequency(TypedDict):
+    """An answer (its lemma) to a question."""
+
+    lemma: str
+    count: int
+    share: float
+
+
+class Background(Frequency):
+    """A background of a class; see `figures.backgrounds`."""
+
+    lift: float
+
+
+_Class = TypedDict("_Class", {"class": str})
+
+
+class ClassFigures(_Class, Numbers):
+    """Figures of one class."""
+
+    backgrounds: list[Background]
+    """The most frequent ones."""
+
+
+class QuestionFigures(TypedDict):
+    """The answers to one question, over all classes."""
+
+    kind: str
+    question: str
+    most_frequent: list[Frequency]
 
 
 class Survey(TypedDict):
-    """What `corpus_stats.json` holds, beside URI and identity of the corpus."""
+    """Content of `corpus_stats.json`, beside URI and identity of the corpus."""
 
     images: int
     total: Numbers
-    classes: Rows
-    """Figures of each class, and `backgrounds`: its most frequent ones with share and lift."""
-    questions: Rows
-    """Of each question, over all classes, the most frequent lemmas with count and share."""
+    classes: list[ClassFigures]
+    questions: list[QuestionFigures]
 
 
 def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) -> str:
@@ -57,15 +86,14 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
     corpus = artifact(experiment, "corpus")
     made = {"corpus": corpus.uri, "identity": corpus.require()["identity"]}
     names = class_names(artifact(experiment, "images"))
-    tally = count(
-        dataset(corpus).to_batches(columns=["answers"]), names, experiment.corpus.questions
-    )
-    found = survey(tally, names, experiment.corpus.expected_names, top)
+    batches = dataset(corpus).to_batches(columns=["answers"])
+    counts = count_answers(batches, names, experiment.corpus.questions)
+    found = survey(counts, names, experiment.corpus.expected_names, top)
     folder = f"{absolute(experiment.run)}/{FOLDER}"
     write_json(f"{folder}/corpus_stats.json", {**made, **found})
     for name, table in {
-        "answers": frequencies(tally, ["label", "kind", "question"], ["answer", "lemma"]),
-        "backgrounds": backgrounds(tally),
+        "answers": frequencies(counts, ["label", "kind", "question"], ["answer", "lemma"]),
+        "backgrounds": backgrounds(counts),
     }.items():
         write_bytes(f"{folder}/{name}.csv", csv_lines(with_class(table, names), True))
     exported = ""
@@ -77,62 +105,106 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
 
 
 def survey(
-    tally: Tally, class_names: Sequence[str], more_names: Mapping[str, Sequence[str]], top: int
+    counts: CorpusCounts,
+    class_names: Sequence[str],
+    more_names: Mapping[str, Sequence[str]],
+    top: int,
 ) -> Survey:
-    """All figures of a corpus, with the `top` most frequent answers of each class and question."""
+    """Compute all figures of a corpus, with the `top` answers of each class and question."""
     titled = titles(class_names)
-    common = first(backgrounds(tally), ["label"], top).to_pylist()
-    named = {label: list(rows) for label, rows in groupby(common, lambda row: row.pop("label"))}
-    classes = [
+    common = first(backgrounds(counts), ["label"], top).to_pylist()
+    of_label = {
+        label: [
+            Background(lemma=row["lemma"], count=row["count"], share=row["share"], lift=row["lift"])
+            for row in rows
+        ]
+        for label, rows in groupby(common, itemgetter("label"))
+    }
+    classes: list[ClassFigures] = [
         {
             "class": titled[label],
-            **numbers(of_class(tally, label), class_names, more_names),
-            "backgrounds": named.get(label, []),
+            **numbers(of_class(counts, label), class_names, more_names),
+            "backgrounds": of_label.get(label, []),
         }
-        for label in labels_of(tally)
+        for label in labels_of(counts)
     ]
     return Survey(
-        images=tally.num_images,
-        total=numbers(tally, class_names, more_names),
+        images=counts.num_images,
+        total=numbers(counts, class_names, more_names),
         classes=classes,
-        questions=_questions(tally, top),
+        questions=_questions(counts, top),
     )
 
 
-def _questions(tally: Tally, top: int) -> Rows:
+def _questions(counts: CorpusCounts, top: int) -> list[QuestionFigures]:
     keys = ["kind", "question"]
-    rows = first(frequencies(tally, keys, ["lemma"]), keys, top).to_pylist()
+    rows = first(frequencies(counts, keys, ["lemma"]), keys, top).to_pylist()
     return [
-        {"kind": kind, "question": question, "most_frequent": list(answers)}
-        for (kind, question), answers in groupby(
-            rows, lambda row: (row.pop("kind"), row.pop("question"))
+        QuestionFigures(
+            kind=kind,
+            question=question,
+            most_frequent=[
+                Frequency(lemma=row["lemma"], count=row["count"], share=row["share"])
+                for row in answers
+            ],
         )
+        for (kind, question), answers in groupby(rows, itemgetter(*keys))
     ]
 
 
 def on_screen(found: Survey) -> str:
-    """Aligned tables of the figures, the classes' and the questions'."""
-    total = {"class": "all", "backgrounds": [], **found["total"]}
+    """Show the figures in aligned tables, the classes' and the questions'."""
+    total: ClassFigures = {"class": "all", **found["total"], "backgrounds": []}
+    companions = [
+        [
+            row["class"],
+            ", ".join(
+                f"{_shown(one['lemma'])} {percent(one['share'])} x{one['lift']:.1f}"
+                for one in row["backgrounds"][:_ON_SCREEN]
+            ),
+        ]
+        for row in found["classes"]
+    ]
+    answers = [
+        [
+            row["question"],
+            ", ".join(
+                f"{_shown(one['lemma'])} {percent(one['share'])}"
+                for one in row["most_frequent"][:_ON_SCREEN]
+            ),
+        ]
+        for row in found["questions"]
+    ]
     return "\n\n".join(
         [
             aligned(
                 ["class", "pairs", "answers", "different", "words", "name a kind", "no background"],
                 [_figures(row) for row in (*found["classes"], total)],
             ),
-            aligned(
-                ["class", "most frequent backgrounds: share of its pairs, lift"],
-                [[row["class"], _companions(row["backgrounds"])] for row in found["classes"]],
-            ),
-            aligned(
-                ["question", "most frequent answers: share"],
-                [[row["question"], _shares(row["most_frequent"])] for row in found["questions"]],
-            ),
+            aligned(["class", "most frequent backgrounds: share of its pairs, lift"], companions),
+            aligned(["question", "most frequent answers: share"], answers),
         ]
     )
 
 
+def _figures(row: ClassFigures) -> list[str]:
+    words = row["mean_words"]
+    return [
+        row["class"],
+        *(f"{number:,}" for number in (row["pairs"], row["answers"], row["unique_answers"])),
+        "-" if words is None else f"{words:.1f}",
+        percent(row["kind_share"]),
+        f"{row['empty_pairs']:,} ({percent(row['empty_share'])})",
+    ]
+
+
+def _shown(lemma: str) -> str:
+    """The lemma on one line, and visible where it is empty."""
+    return " ".join(lemma.split()) or "(empty)"
+
+
 def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in columns: the first and all longer text to the left, numbers to the right."""
+    """Align a table: the first column and all longer text to the left, numbers to the right."""
     table = [list(head), *rows]
     widths = [max(len(row[i]) for row in table) for i in range(len(head))]
     right = len(head) > 2
@@ -146,32 +218,5 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as whole per cent; what cannot be said is a dash."""
+    """A share as whole per cent; a dash where there is none."""
     return "-" if share is None else f"{100 * share:.0f}%"
-
-
-def _figures(row: Mapping[str, Any]) -> list[str]:
-    words = row["mean_words"]
-    return [
-        row["class"],
-        *(f"{row[key]:,}" for key in ("pairs", "answers", "unique_answers")),
-        "-" if words is None else f"{words:.1f}",
-        percent(row["kind_share"]),
-        f"{row['empty_pairs']:,} ({percent(row['empty_share'])})",
-    ]
-
-
-def _companions(rows: Rows) -> str:
-    return ", ".join(
-        f"{_shown(row['lemma'])} {percent(row['share'])} x{row['lift']:.1f}"
-        for row in rows[:_ON_SCREEN]
-    )
-
-
-def _shares(rows: Rows) -> str:
-    return ", ".join(f"{_shown(row['lemma'])} {percent(row['share'])}" for row in rows[:_ON_SCREEN])
-
-
-def _shown(lemma: str) -> str:
-    """On one line, and visible."""
-    return " ".join(lemma.split()) or "(empty)"

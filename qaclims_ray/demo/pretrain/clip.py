@@ -12,10 +12,9 @@ from torch import Tensor
 from qaclims_ray.demo.pretrain.fit import MEAN, STD, fit, normalise, shuffled_batches, stack_pixels
 from qaclims_ray.demo.words import ANSWER_WORDS, CLASSES, OBJECTS, SCENES
 from qaclims_ray.demo.world import SIZE, Example
-from qaclims_ray.model.clip import MaskPromptedClip
+from qaclims_ray.model.clip import PROMPT, MaskPromptedClip
 from qaclims_ray.model.new_clip import new_clip
 
-TEMPLATE = "a photo of {}."
 CONFIG = {
     "embed_dim": 64,
     "vision_cfg": {
@@ -71,7 +70,7 @@ def pretrain_clip(
     rng = random.Random(seed)
     clip = new_clip(
         CONFIG,
-        texts=[TEMPLATE.format(word) for word in ANSWER_WORDS],
+        texts=[PROMPT.format(word) for word in ANSWER_WORDS],
         mask_prompt_depth=MASK_PROMPT_DEPTH,
         image_mean=MEAN,
         image_std=STD,

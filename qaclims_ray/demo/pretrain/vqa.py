@@ -16,8 +16,9 @@ from transformers import (
     BlipProcessor,
 )
 
+from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
 from qaclims_ray.demo.pretrain.fit import MEAN, STD, fit, normalise, shuffled_batches, stack_pixels
-from qaclims_ray.demo.words import ANSWER_WORDS, BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS
+from qaclims_ray.demo.words import ANSWER_WORDS
 from qaclims_ray.demo.world import SIZE, Example, answers
 
 Blip: TypeAlias = Any

@@ -1,62 +1,40 @@
 """The engine section leads to the engine that it names."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-import pytest
 
-from qaclims_ray.corpus.engines.base import BlipEngine, TableEngine
+from qaclims_ray.config.corpus import Blip, Chat, Server, Table
+from qaclims_ray.corpus.engines.base import Engine
+from qaclims_ray.corpus.engines.blip import BlipEngine
 from qaclims_ray.corpus.engines.build import build_engine
+from qaclims_ray.corpus.engines.table import TableEngine
+
+IMAGE = np.zeros((96, 96, 3), np.uint8)
+QUESTION = "what is under the boat?"
 
 
-def test_blip_of_the_demo_answers_with_words_of_its_world() -> None:
-    section = {"kind": "blip", "model": "package:demo/weights/blip", "max_length": 6}
-    engine = build_engine(section, "cpu")
+def _build(section):
+    return build_engine(section, device="cpu", num_gpus=1)
+
+
+def test_blip_of_the_demo_answers_with_words_of_its_world():
+    engine = _build(Blip(kind="blip", model="package:demo/weights/blip", max_length=6))
     assert isinstance(engine, BlipEngine)
-    image = np.zeros((96, 96, 3), np.uint8)
-    (answers,) = engine.answer([image], [["what is under the boat?"]], names=["a"])
-    assert len(answers) == 1
-    assert answers[0]
+    ((answer,),) = engine.answer([IMAGE], [[QUESTION]], names=["a"])
+    assert answer
 
 
-def test_table_answers_from_the_config() -> None:
-    section = {"kind": "table", "answers": {"what is under the boat?": "water"}}
-    engine = build_engine(section, "cpu")
+def test_table_answers_from_the_config():
+    engine = _build(Table(kind="table", answers={QUESTION: "water"}))
     assert isinstance(engine, TableEngine)
-    image = np.zeros((4, 4, 3), np.uint8)
-    answers = engine.answer([image], [["what is under the boat?"]], names=["a"])
-    assert answers == [["water"]]
+    assert engine.answer([IMAGE], [[QUESTION]], names=["a"]) == [["water"]]
 
 
-def test_each_option_reaches_its_engine(tiny_chat: Callable[[str], str]) -> None:
-    blip = {"kind": "blip", "model": "package:demo/weights/blip", "token_budget": 7}
-    chat = {"kind": "chat", "model": tiny_chat("llava"), "batch_size": 3, "instruction": "or"}
-    server = {"kind": "server", "url": "http://localhost:1/v1", "model": "m", "timeout": 3}
-    options = [
-        vars(build_engine({**section, "max_new_tokens": 4} if section != blip else blip, "cpu"))
-        for section in (blip, chat, server)
-    ]
-    assert options[0]["_token_budget"] == 7
-    assert [options[1][key] for key in ("_batch_size", "_instruction")] == [3, "or"]
-    assert [one["_max_new_tokens"] for one in options[1:]] == [4, 4]
-    assert options[2]["_timeout"] == (3, 3)
-
-
-@pytest.mark.parametrize(
-    ("section", "message"),
-    [
-        ({"url": "localhost:8000"}, "url"),
-        ({"url": "http://me:secret@host/v1"}, "url"),
-        ({"url": "http://host/v1", "key_variable": "sk-1234"}, "key_variable"),
-        ({"url": "http://host/v1", "num_connections": 0}, "num_connections"),
-    ],
-)
-def test_a_server_that_makes_no_sense_is_refused(section: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        build_engine({"kind": "server", "model": "m", **section}, "cpu")
-
-
-def test_unknown_engine_names_the_legal_kinds() -> None:
-    with pytest.raises(ValueError, match="'blip', 'chat', 'server', 'vllm', 'table', 'replay'"):
-        build_engine({"kind": "oracle"}, "cpu")
+def test_options_reach_chat_model_and_server(tiny_chat):
+    common = {"instruction": "or", "max_new_tokens": 4}
+    chat = _build(Chat(kind="chat", model=tiny_chat("llava"), batch_size=3, **common))
+    keys = ("_batch_size", "_instruction", "_max_new_tokens")
+    assert [vars(chat)[key] for key in keys] == [3, "or", 4]
+    server = _build(Server(kind="server", url="http://localhost:1/v1", model="m", timeout=3))
+    assert vars(server)["_timeout"] == (3, 3)
+    assert isinstance(chat, Engine)
+    assert isinstance(server, Engine)

@@ -8,10 +8,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qaclims_ray.config.corpus import Chat
 from qaclims_ray.corpus.engines.chat import ChatEngine, split_prompts
 
 FAMILIES = ["llava", "idefics3", "qwen2_vl"]
 WORDS = ["what", "is", "above", "under", "the", "boat", "dog", "one", "or"]
+
+
+def _engine(folder, **options):
+    return ChatEngine(Chat(kind="chat", model=str(folder), **options), "cpu")
 
 
 def _image(seed, height=40, width=30):
@@ -35,10 +40,10 @@ def _changed(folder, target, file, change):
 @pytest.fixture(scope="module", params=FAMILIES)
 def engines(request, tiny_chat):
     """The same model twice: image and start of the prompts encoded once, and a prompt for each."""
-    shared = ChatEngine(tiny_chat(request.param))
+    shared = _engine(tiny_chat(request.param))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ChatEngine, "_can_share", lambda _: False)
-        alone = ChatEngine(tiny_chat(request.param), batch_size=1)
+        alone = _engine(tiny_chat(request.param), batch_size=1)
     return shared, alone
 
 
@@ -73,29 +78,29 @@ def test_an_image_is_processed_and_encoded_once(engines, monkeypatch):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_depend_on_image_question_and_instruction(tiny_chat, family):
-    engine = ChatEngine(tiny_chat(family))
+    engine = _engine(tiny_chat(family))
     questions = ["what is above the boat ?", "what is the dog ?", "is one or the boat ?"]
     first, second = _ask(engine, [_image(0), _image(1)], [questions, questions])
     assert first != second
     assert len(set(first)) > 1
-    other = ChatEngine(tiny_chat(family), instruction="one or the dog")
+    other = _engine(tiny_chat(family), instruction="one or the dog")
     assert _ask(other, [_image(0)], [questions]) != [first]
 
 
 def test_answers_are_as_short_as_asked_for(tiny_chat):
-    engine = ChatEngine(tiny_chat("llava"), max_new_tokens=2)
+    engine = _engine(tiny_chat("llava"), max_new_tokens=2)
     [[answer]] = _ask(engine, [_image(0)], [["what is above the boat ?"]])
     assert 0 < len(answer.split()) <= 2
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_models_of_16_bits_answer_much_the_same(tiny_chat, family, dtype):
-    engine = ChatEngine(tiny_chat(family), dtype=dtype, max_new_tokens=1)
+def test_models_of_16_bits_answer_much_the_same(tiny_chat, family, precision):
+    engine = _engine(tiny_chat(family), precision=precision, max_new_tokens=1)
     questions = ["what is above the boat ?", "the dog", "is one or the boat ?", "under the dog ?"]
     images = [_image(seed) for seed in range(4)]
     answers = np.array(_ask(engine, images, [questions] * 4))
-    exact = np.array(_ask(ChatEngine(tiny_chat(family), max_new_tokens=1), images, [questions] * 4))
+    exact = np.array(_ask(_engine(tiny_chat(family), max_new_tokens=1), images, [questions] * 4))
     assert (answers == exact).mean() > 0.6
 
 
@@ -107,7 +112,7 @@ def test_wrong_positions_are_noticed_when_the_model_is_loaded(tiny_chat, monkeyp
         return {**inputs, "attention_mask": torch.ones_like(inputs["attention_mask"])}
 
     monkeypatch.setattr(ChatEngine, "_go_on", without_mask)
-    assert not ChatEngine(tiny_chat("llava"))._shares
+    assert not _engine(tiny_chat("llava"))._shares
 
 
 def _slide(config):
@@ -115,7 +120,7 @@ def _slide(config):
 
 
 def test_a_cache_that_forgets_is_not_shared(tiny_chat, tmp_path):
-    engine = ChatEngine(_changed(tiny_chat("llava"), tmp_path, "config.json", _slide))
+    engine = _engine(_changed(tiny_chat("llava"), tmp_path, "config.json", _slide))
     assert not engine._shares
     questions = ["what is the dog ?", "boat", "is one or the boat ?"]
     answers = _ask(engine, [_image(0), _image(1)], [questions, []])
@@ -128,7 +133,7 @@ def test_a_template_with_the_image_last_shares_nothing(tiny_chat, tmp_path):
     folder = shutil.copytree(tiny_chat("llava"), tmp_path, dirs_exist_ok=True)
     template = "USER: {{ messages[0].content[1].text }} <image> BOT:"
     (Path(folder) / "chat_template.jinja").write_text(template)
-    engine = ChatEngine(str(folder))
+    engine = _engine(str(folder))
     assert not engine._shares
     assert len(_ask(engine, [_image(0)], [["what is the dog ?", "boat"]])[0]) == 2
 
@@ -137,7 +142,7 @@ def test_a_model_without_chat_template_is_refused(tiny_chat, tmp_path):
     folder = shutil.copytree(tiny_chat("llava"), tmp_path, dirs_exist_ok=True)
     (Path(folder) / "chat_template.jinja").unlink()
     with pytest.raises(ValueError, match="has no processor with a chat template"):
-        ChatEngine(str(folder))
+        _engine(str(folder))
 
 
 def test_a_tokenizer_without_padding_is_refused(tiny_chat, tmp_path):
@@ -145,7 +150,7 @@ def test_a_tokenizer_without_padding_is_refused(tiny_chat, tmp_path):
         tiny_chat("llava"), tmp_path, "tokenizer_config.json", lambda c: c.pop("pad_token")
     )
     with pytest.raises(ValueError, match="has no pad_token"):
-        ChatEngine(folder)
+        _engine(folder)
 
 
 def test_prompts_are_split_behind_their_image():

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from qaclims_ray.config.corpus import Replay
 from qaclims_ray.corpus.engines.replay import ReplayEngine
 from qaclims_ray.run.tables import ROW_GROUP
 from qaclims_ray.storage.files import write_json
@@ -11,12 +12,16 @@ from qaclims_ray.types import SCHEMAS
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 
 
-def _row(name, told):
+def _engine(corpus):
+    return ReplayEngine(Replay(kind="replay", corpus=corpus))
+
+
+def _row(name, answers):
     return {
         "name": name,
         "answers": [
             {"label": 0, "kind": "bg", "question": question, "answer": answer, "lemma": "?"}
-            for question, answer in told.items()
+            for question, answer in answers.items()
         ],
     }
 
@@ -40,13 +45,13 @@ def _ask(engine, names, questions):
 
 
 def test_answers_come_by_image_and_question_in_any_order(corpus):
-    engine = ReplayEngine(str(corpus))
+    engine = _engine(str(corpus))
     asked = [["where?", "what is it?"], [], ["what is it?"]]
     assert _ask(engine, ["e/f", "b", "a"], asked) == [["there", "e/fs"], [], ["as"]]
 
 
 def test_what_the_corpus_lacks_is_named(corpus):
-    engine = ReplayEngine(str(corpus))
+    engine = _engine(str(corpus))
     with pytest.raises(ValueError, match="has no image 'z'"):
         _ask(engine, ["a", "z"], [["where?"], ["where?"]])
     with pytest.raises(ValueError, match=r"has no answer to 'why\?' about image 'a'"):
@@ -56,10 +61,10 @@ def test_what_the_corpus_lacks_is_named(corpus):
 def test_an_unfinished_corpus_or_another_artifact_is_refused(corpus, tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ValueError, match="is no complete corpus"):
-            ReplayEngine(str(folder))
+            _engine(str(folder))
     write_json(str(corpus / "_COMPLETE.json"), {"artifact": "images"})
     with pytest.raises(ValueError, match="is no complete corpus"):
-        ReplayEngine(str(corpus))
+        _engine(str(corpus))
 
 
 def test_only_the_row_groups_that_hold_the_names_are_read(tmp_path, monkeypatch):
@@ -69,7 +74,7 @@ def test_only_the_row_groups_that_hold_the_names_are_read(tmp_path, monkeypatch)
     table = pa.Table.from_pylist(rows, schema=SCHEMAS["corpus"])
     pq.write_table(table, folder / "part-00000.parquet", row_group_size=ROW_GROUP)
     write_json(str(folder / "_COMPLETE.json"), {"artifact": "corpus"})
-    engine = ReplayEngine(str(folder))
+    engine = _engine(str(folder))
     before = pa.total_allocated_bytes()
     pool = pa.default_memory_pool()
     assert _ask(engine, ["0500"], [["where?"]]) == [["500" * 2000]]
@@ -81,7 +86,7 @@ def published(tmp_path):
     """The published pair of files; templates have `{}` for the class."""
     files = []
     for kind, question in (("fg", "What kind of {} is it?"), ("bg", "what is under the {}?")):
-        told = {
+        content = {
             name: {
                 class_name: {
                     "vqa": [(question, f"{kind} {name} {class_name}")],
@@ -92,12 +97,12 @@ def published(tmp_path):
             for name in ("a", "b")
         }
         files.append(str(tmp_path / f"voc_vqa_{kind}_blip.npy"))
-        np.save(files[-1], told, allow_pickle=True)
+        np.save(files[-1], content, allow_pickle=True)
     return tuple(files)
 
 
 def test_published_files_answer_by_image_class_and_question(published):
-    engine = ReplayEngine(published)
+    engine = _engine(published)
     asked = ["what is under the dog?", "What kind of boat is it?", "what is under the boat?"]
     assert _ask(engine, ["b"], [asked]) == [["bg b dog", "fg b boat", "bg b boat"]]
     with pytest.raises(ValueError, match="has no image 'c'"):
@@ -110,4 +115,4 @@ def test_a_malformed_published_entry_is_named(tmp_path):
     file = str(tmp_path / "corpus.npy")
     np.save(file, {"a": {"boat": {"answers": []}}}, allow_pickle=True)
     with pytest.raises(ValueError, match="no sound entry for 'a': KeyError: 'vqa'"):
-        _ask(ReplayEngine((file, file)), ["a"], [["where?"]])
+        _ask(_engine((file, file)), ["a"], [["where?"]])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from qaclims_ray.config.corpus import Server
 from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine
 from qaclims_ray.run.faults import StageError
 
@@ -73,10 +74,14 @@ def server():
         thread.join()
 
 
+def _engine(url, *, model="m", backoff=0.5, **options):
+    return ServerEngine(Server(kind="server", url=url, model=model, **options), backoff)
+
+
 @pytest.fixture
 def engine(server, monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    return ServerEngine(server.url, "tiny-vl", instruction="In short", backoff=0.001)
+    return _engine(server.url, model="tiny-vl", instruction="In short", backoff=0.001)
 
 
 def _ask(engine, questions):
@@ -100,7 +105,7 @@ def test_each_question_goes_to_the_server_with_its_image(server, engine):
 
 
 def test_requests_run_side_by_side_but_no_more_than_allowed(server):
-    engine = ServerEngine(server.url, "m", num_connections=3)
+    engine = _engine(server.url, num_connections=3)
     _ask(engine, [["q"] * 6, ["q"] * 6])
     assert 1 < server.most_at_once <= 3
 
@@ -121,7 +126,7 @@ def test_a_server_that_fails_on_one_image_fails_that_image(server, engine):
 
 
 def test_a_server_that_fails_on_image_after_image_stops_the_stage(server):
-    engine = ServerEngine(server.url, "m", num_connections=1, backoff=0.001)
+    engine = _engine(server.url, num_connections=1, backoff=0.001)
     server.failures = [503] * 1000
     with pytest.raises(StageError, match=rf"fails on {MAX_FAILURES} images in a row; .*with 503"):
         _ask(engine, [["where?", "why?"]] * 99)
@@ -129,7 +134,7 @@ def test_a_server_that_fails_on_image_after_image_stops_the_stage(server):
 
 
 def test_failures_that_are_not_in_a_row_stop_nothing(server):
-    engine = ServerEngine(server.url, "m", num_connections=1, backoff=0.001)
+    engine = _engine(server.url, num_connections=1, backoff=0.001)
     for _ in range(MAX_FAILURES + 1):
         server.failures = [503] * 7
         assert isinstance(_ask(engine, [["where?"]])[0], ValueError)
@@ -137,13 +142,13 @@ def test_failures_that_are_not_in_a_row_stop_nothing(server):
 
 
 def test_a_server_that_never_answers_stops_the_stage(server):
-    engine = ServerEngine(server.url, "m", timeout=0.01, num_connections=1, backoff=0.001)
+    engine = _engine(server.url, timeout=0.01, num_connections=1, backoff=0.001)
     with pytest.raises(StageError, match=r"images in a row; the last: .*[Rr]ead timed out"):
         _ask(engine, [["where?"]] * 99)
 
 
 def test_after_a_failure_nothing_more_is_asked_about_the_image(server):
-    engine = ServerEngine(server.url, "m", num_connections=1)
+    engine = _engine(server.url, num_connections=1)
     server.failures = [400]
     bad, good = _ask(engine, [["where?"] * 10, ["why?"] * 2])
     assert "refuses with 400" in str(bad)
@@ -170,7 +175,7 @@ def test_a_wrong_address_or_key_stops_the_stage_at_once(server, engine, status, 
 def test_the_key_of_the_environment_is_sent_and_never_shown(server, monkeypatch, caplog):
     monkeypatch.setenv("MY_KEY", KEY)
     caplog.set_level("DEBUG")
-    engine = ServerEngine(server.url, "m", key_variable="MY_KEY")
+    engine = _engine(server.url, key_variable="MY_KEY")
     server.failures = [403]
     with pytest.raises(ValueError, match=r"API key in MY_KEY\?\): .*Bearer \*\*\*") as error:
         _ask(engine, [["where?"]])
@@ -182,13 +187,13 @@ def test_the_key_of_the_environment_is_sent_and_never_shown(server, monkeypatch,
 def test_a_reply_without_answer_is_an_error(server, engine, reply):
     server.reply = reply
     (error,) = _ask(engine, [["where?"]])
-    assert "sends no answer but" in str(error)
+    assert "replied without an answer" in str(error)
 
 
 def test_no_server_is_an_error_that_names_the_address(server, engine):
     server.server_close()
     server.socket.close()
-    lonely = ServerEngine("http://127.0.0.1:1/v1", "m", backoff=0.001)
+    lonely = _engine("http://127.0.0.1:1/v1", backoff=0.001)
     start = time.monotonic()
     with pytest.raises(
         StageError, match=r"http://127.0.0.1:1/v1/chat/completions is out of reach: .*refused\n"
@@ -199,7 +204,7 @@ def test_no_server_is_an_error_that_names_the_address(server, engine):
 
 def test_further_fields_replace_ours_and_null_leaves_one_out(server):
     extra = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": None, "seed": 3}
-    _ask(ServerEngine(server.url, "m", extra=extra), [["where?"]])
+    _ask(_engine(server.url, extra=extra), [["where?"]])
     ((_, _, body),) = server.requests
     assert body["chat_template_kwargs"] == {"enable_thinking": False}
     assert "max_tokens" not in body

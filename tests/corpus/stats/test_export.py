@@ -14,14 +14,14 @@ from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import NO_CLASS, SCHEMAS
 
 CLASSES = ["cat", "Straße"]
-SAID = ["a, b", 'so-called "cat"', "two\nlines", "雪だるま", "", " x "]
+TEXTS = ["a, b", 'so-called "cat"', "two\nlines", "雪だるま", "", " x "]
 ROWS = [
     {
         "name": name,
         "answers": [
-            {"label": label, "kind": "fg", "question": "q?", "answer": said, "lemma": said.upper()}
+            {"label": label, "kind": "fg", "question": "q?", "answer": text, "lemma": text.upper()}
             for label in (0, 1, NO_CLASS)
-            for said in SAID
+            for text in TEXTS
         ],
     }
     for name in ("a,1", "b")

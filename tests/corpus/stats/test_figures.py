@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.config.corpus import Questions
-from qaclims_ray.corpus.questions import ask, background_texts, templates_of
+from qaclims_ray.corpus.questions import background_texts, fill
 from qaclims_ray.corpus.stats import flat, survey
-from qaclims_ray.corpus.stats.counts import count, labels_of, of_class
+from qaclims_ray.corpus.stats.counts import count_answers, labels_of, of_class
 from qaclims_ray.corpus.stats.figures import (
     backgrounds,
     first,
@@ -40,8 +40,8 @@ def corpus(rows: list) -> pa.Table:
     return pa.Table.from_pylist(named, schema=SCHEMAS["corpus"])
 
 
-def tally_of(rows: list, batch: int = 2):
-    return count(corpus(rows).to_batches(max_chunksize=batch), CLASSES, Questions())
+def counts_of(rows: list, batch: int = 2):
+    return count_answers(corpus(rows).to_batches(max_chunksize=batch), CLASSES, Questions())
 
 
 _BOAT = [answer(2, "fg", "ship"), answer(2, "bg", "sea"), answer(2, "bg", "sofa")]
@@ -54,9 +54,9 @@ ROWS = [
 
 
 def test_totals_and_empty_background_sets():
-    tally = tally_of(ROWS)
-    assert tally.num_images == 4
-    assert numbers(tally, CLASSES, {}) == {
+    counts = counts_of(ROWS)
+    assert counts.num_images == 4
+    assert numbers(counts, CLASSES, {}) == {
         "pairs": 4,
         "answers": 11,
         "unique_answers": 6,
@@ -65,13 +65,13 @@ def test_totals_and_empty_background_sets():
         "empty_pairs": 1,
         "empty_share": 1 / 4,
     }
-    cat = numbers(of_class(tally, 0), CLASSES, {"cat": ["kitten"]})
+    cat = numbers(of_class(counts, 0), CLASSES, {"cat": ["kitten"]})
     assert (cat["pairs"], cat["answers"], cat["kind_share"]) == (3, 8, 0.0)
-    assert labels_of(tally) == [0, 2]
+    assert labels_of(counts) == [0, 2]
 
 
 def test_backgrounds_have_their_share_of_the_pairs_and_lift_over_all():
-    table = with_class(backgrounds(tally_of(ROWS)), CLASSES)
+    table = with_class(backgrounds(counts_of(ROWS)), CLASSES)
     assert table.to_pylist() == [
         {"class": "cat", "lemma": "sofa", "count": 2, "share": 2 / 3, "lift": 2 / 3 / (3 / 4)},
         {"class": "cat", "lemma": "rug", "count": 1, "share": 1 / 3, "lift": 1 / 3 / (1 / 4)},
@@ -81,7 +81,7 @@ def test_backgrounds_have_their_share_of_the_pairs_and_lift_over_all():
 
 
 def test_frequencies_are_shares_of_the_answers_to_a_question():
-    table = frequencies(tally_of(ROWS), ["label", "kind", "question"], ["answer", "lemma"])
+    table = frequencies(counts_of(ROWS), ["label", "kind", "question"], ["answer", "lemma"])
     one = {"label": 0, "kind": "fg", "question": "is it {}?"}
     assert table.to_pylist()[:2] == [
         {**one, "answer": "kittens", "lemma": "kitten", "count": 2, "share": 2 / 3},
@@ -93,21 +93,21 @@ def test_frequencies_are_shares_of_the_answers_to_a_question():
 
 def test_a_question_becomes_its_template_but_parts_of_words_stay():
     rows = [[answer(0, "fg", "x", "what category is the {}?")]]
-    assert tally_of(rows).answers["question"].to_pylist() == ["what category is the {}?"]
+    assert counts_of(rows).answers["question"].to_pylist() == ["what category is the {}?"]
 
 
 @pytest.mark.parametrize("questions", [Questions(), Questions(background=["what scene is {} of?"])])
 def test_a_class_may_be_called_like_another_word_of_the_question(questions):
     names = ["photo", "scene"]
-    templates = [text for kind in templates_of(questions).values() for text in kind]
+    templates = [text for kind in questions.templates.values() for text in kind]
     answers = [
         Answer(label=label, kind="fg", question=asked, answer="x", lemma="x")
         for label, name in enumerate(names)
-        for asked in ask(templates, name)
+        for asked in fill(templates, name)
     ]
-    tally = count(corpus([answers]).to_batches(), names, questions)
-    assert set(tally.answers["question"].to_pylist()) == set(templates)
-    assert tally.answers["count"].to_pylist() == [1] * len(answers)
+    counts = count_answers(corpus([answers]).to_batches(), names, questions)
+    assert set(counts.answers["question"].to_pylist()) == set(templates)
+    assert counts.answers["count"].to_pylist() == [1] * len(answers)
 
 
 @pytest.mark.parametrize(
@@ -128,16 +128,16 @@ def test_an_answer_names_a_kind_if_it_says_more_than_the_class(lemma, class_name
 
 def test_answers_about_the_image_are_one_class_without_kinds():
     rows = [[answer(NO_CLASS, "fg", "cat"), answer(NO_CLASS, "bg", "cat")], [answer(0, "bg", "a")]]
-    tally = tally_of(rows)
-    assert labels_of(tally) == [0, NO_CLASS]
-    image = numbers(of_class(tally, NO_CLASS), CLASSES, {})
+    counts = counts_of(rows)
+    assert labels_of(counts) == [0, NO_CLASS]
+    image = numbers(of_class(counts, NO_CLASS), CLASSES, {})
     assert (image["pairs"], image["empty_pairs"], image["kind_share"]) == (1, 0, None)
-    assert set(with_class(backgrounds(tally), CLASSES)["class"].to_pylist()) == {"cat", "(image)"}
+    assert set(with_class(backgrounds(counts), CLASSES)["class"].to_pylist()) == {"cat", "(image)"}
 
 
 def test_an_empty_corpus_has_figures_too():
-    tally = count([], CLASSES, Questions())
-    found = survey.survey(tally, CLASSES, {}, 3)
+    counts = count_answers([], CLASSES, Questions())
+    found = survey.survey(counts, CLASSES, {}, 3)
     assert found["images"] == 0
     assert found["total"]["mean_words"] is None
     assert (found["classes"], found["questions"]) == ([], [])
@@ -146,7 +146,7 @@ def test_an_empty_corpus_has_figures_too():
 
 def test_words_of_an_answer_are_counted_as_generated():
     row = Answer(label=0, kind="fg", question="?", answer=" an  old\ncat ", lemma="cat")
-    assert numbers(tally_of([[row, answer(0, "fg", "b")]]), CLASSES, {})["mean_words"] == 2.0
+    assert numbers(counts_of([[row, answer(0, "fg", "b")]]), CLASSES, {})["mean_words"] == 2.0
 
 
 WORDS = st.sampled_from(["cat", "boat", "table", "", "sea", "été", "a, b\n"])
@@ -160,24 +160,24 @@ ANSWERS = st.builds(
 def test_counts_equal_those_of_a_plain_counter(rows, batch):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(flat, "_ROWS", 3)
-        tally = tally_of(rows, batch)
-    told = Counter((a["label"], a["kind"], a["answer"]) for row in rows for a in row)
-    table = frequencies(tally, ["label", "kind"], ["answer"])
+        counts = counts_of(rows, batch)
+    given = Counter((a["label"], a["kind"], a["answer"]) for row in rows for a in row)
+    table = frequencies(counts, ["label", "kind"], ["answer"])
     keys = [tuple(row[name] for name in ("label", "kind", "answer")) for row in table.to_pylist()]
-    assert dict(zip(keys, table["count"].to_pylist(), strict=True)) == told
+    assert dict(zip(keys, table["count"].to_pylist(), strict=True)) == given
 
     sets = [
-        (label, background_texts(said, CLASSES[label] if label >= 0 else "(image)"))
+        (label, background_texts(lemmas, CLASSES[label] if label >= 0 else "(image)"))
         for row in rows
         for label in {a["label"] for a in row}
-        for said in [[a["lemma"] for a in row if a["label"] == label and a["kind"] == "bg"]]
+        for lemmas in [[a["lemma"] for a in row if a["label"] == label and a["kind"] == "bg"]]
     ]
     named = Counter((label, text) for label, texts in sets for text in texts)
-    found = backgrounds(tally).to_pylist()
+    found = backgrounds(counts).to_pylist()
     assert {(row["label"], row["lemma"]): row["count"] for row in found} == named
     pairs = Counter(label for label, _ in sets)
     assert all(row["share"] == row["count"] / pairs[row["label"]] for row in found)
-    total = numbers(tally, CLASSES, {})
+    total = numbers(counts, CLASSES, {})
     assert total["pairs"] == len(sets)
     assert total["empty_pairs"] == sum(not texts for _, texts in sets)
     assert total["answers"] == sum(map(len, rows))
