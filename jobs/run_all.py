@@ -5,8 +5,6 @@
 A stage that is complete is skipped; an interrupted one goes on. --overwrite makes all anew.
 """
 
-from functools import partial
-
 from qaclims_ray.cams import stage as cams
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.corpus import stage as corpus
@@ -16,14 +14,12 @@ from qaclims_ray.ingest import stage as data
 from qaclims_ray.preflight.check import artifacts_until, check
 from qaclims_ray.report import page as report
 from qaclims_ray.train import stage as train
-from qaclims_ray.train.scorer import validation
 
 
 def main() -> None:
     """Run the job."""
-    train_both = partial(train.run_both, validate=validation)
     stages = {"images": data.run, "corpus": corpus.run, "texts": corpus.run_texts}
-    stages |= {"cam_net": train_both, "cams": cams.run_both}
+    stages |= {"cam_net": train.run_both, "cams": cams.run_both}
     experiment, arguments = parse(__doc__, until={"choices": tuple(stages), "default": ""})
     wanted = artifacts_until(arguments.until, experiment)
     tell(check(experiment, *wanted, overwrite=arguments.overwrite))
