@@ -188,6 +188,24 @@ def test_a_loss_that_is_not_finite_ends_it_with_one_message_and_the_checkpoint_i
     assert not artifact(experiment, "classifier").is_complete()
 
 
+@pytest.mark.slow
+def test_another_recipe_never_clears_the_checkpoints_of_a_training_unasked(make):
+    """Not even without a file of Ray Train's own, which may get another name one day."""
+    one = {"compute.train.num_workers": 1, "compute.train.checkpoint_every": 1}
+    diverges = make(**{**one, "train.classifier.optimiser.learning_rate": 1e30})
+    with pytest.raises(DivergedError, match="step 1"):
+        stage.run(diverges, "classifier", make_scorer=_equal_scores)
+    fit = Path(own_artifact(diverges, "classifier").work, "train", "fit")
+    (state,) = fit.glob("step-*/state.pt")
+    for path in fit.iterdir():
+        if path != state.parent:
+            path.unlink()
+    mended = diverges.with_overrides({"train.classifier.optimiser.learning_rate": 0.02})
+    with pytest.raises(ValueError, match=r"unfinished work made with another[^?]*1e\+30 → 0\.02"):
+        stage.run(mended, "classifier", make_scorer=_equal_scores)
+    assert torch.load(state, weights_only=True)["step"] == 1
+
+
 def _command(path):
     return [
         sys.executable, "jobs/train_classifier.py", "--config", str(path), "compute.num_cpus=4",
