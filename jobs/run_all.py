@@ -6,14 +6,12 @@ A stage that is complete is skipped; an interrupted one goes on. --overwrite mak
 """
 
 from importlib import import_module
-from typing import Any
 
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.evaluate.stage import has_truth, table
 from qaclims_ray.preflight.check import artifacts_until, check
 from qaclims_ray.report import page as report
 from qaclims_ray.run.graph import ARTIFACTS
-from qaclims_ray.train.scorer import validation
 
 
 def main() -> None:
@@ -23,13 +21,11 @@ def main() -> None:
     names = artifacts_until(arguments.until, experiment)
     tell(check(experiment, *names, overwrite=arguments.overwrite))
     for name in names:
-        spec = ARTIFACTS[name]
-        if spec.kind == "scores" and not has_truth(experiment):
+        if ARTIFACTS[name].kind == "scores" and not has_truth(experiment):
             print(f"{name}: none, as no image has ground truth")
             continue
-        options: dict[str, Any] = {"validate": validation} if spec.fit else {}
-        run = import_module(f"qaclims_ray.{spec.stage}").run
-        print(run(experiment, name, overwrite=arguments.overwrite, **options))
+        stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
+        print(stage.run(experiment, name, overwrite=arguments.overwrite))
     if not arguments.until:
         print(f"\n{table(experiment)}\n\n{report.run(experiment)}")
 

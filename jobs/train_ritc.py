@@ -11,15 +11,13 @@ checkpoint.
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.preflight.check import check
 from qaclims_ray.train import stage
-from qaclims_ray.train.scorer import validation
 
 
 def main() -> None:
     """Run the job."""
     experiment, arguments = parse(__doc__)
     tell(check(experiment, "cam_net", overwrite=arguments.overwrite))
-    line = stage.run(experiment, "cam_net", overwrite=arguments.overwrite, validate=validation)
-    print(line)
+    print(stage.run(experiment, "cam_net", overwrite=arguments.overwrite))
 
 
 if __name__ == "__main__":

@@ -198,7 +198,7 @@ def _subprocess(name, config, *overrides):
 def test_one_command_runs_all(tmp_path, small, demo_config):
     """As a user types it: a Ray of its own, two training workers, nothing but our lines shown."""
     overrides = [f"{key}={value}" for key, value in small.items() if "num_workers" not in key]
-    overrides.append("train.classifier.images_per_worker=4")  # a step takes 8 images
+    overrides.append("train.classifier.batch_size_per_worker=4")  # a step takes 8 images
     done = _subprocess("run_all", demo_config, f"run={tmp_path}", *overrides)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -248,7 +248,7 @@ def test_the_walk_through_with_own_images(own_images, tmp_path, demo_config, sma
     plain |= {key: value for key, value in small.items() if not key.startswith("data.")}
     plain |= {"compute.train.use_gpu": False, "compute.texts.num_gpus": 0}
     plain |= {"compute.corpus.num_gpus": 0, "compute.cams.num_gpus": 0}
-    plain |= {"compute.train.loader_processes": 0, "model.clip.normalisation": "imagenet"}
+    plain |= {"compute.train.num_loader_workers": 0, "model.clip.normalisation": "imagenet"}
     plain |= {"data.root": str(own_images), "run": str(tmp_path / "run")}
     overrides = [f"{key}={json.dumps(value)}" for key, value in plain.items()]
     config = ROOT / "configs" / "folder.yaml"

@@ -18,9 +18,10 @@ from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.model.regions import Pairs, region_views, select_pairs
 from qaclims_ray.model.texts import PairFeatures
 from qaclims_ray.train.batches import Batch
-from qaclims_ray.train.fit import Fitter, Task
+from qaclims_ray.train.classifier import classifier_loss
+from qaclims_ray.train.optim import ParameterGroup, build_optimizer
 from qaclims_ray.train.ritc import ritc_losses
-from qaclims_ray.train.tasks import classifier_task
+from qaclims_ray.train.step import Loss, Step
 from qaclims_ray.types import Cams
 
 NUM_TEXTS = 10
@@ -55,7 +56,7 @@ def at_once(
     clip: MaskPromptedClip, texts: PairFeatures, logits: Cams, batch: Batch
 ) -> Mapping[str, Tensor]:
     """Our RITC loss: one CLIP forward over both views of all pairs."""
-    return ritc_losses(logits, batch.images, batch.labels, texts, clip)._asdict()
+    return ritc_losses(logits, batch.images, batch.targets, texts, clip)._asdict()
 
 
 def one_by_one(
@@ -64,7 +65,7 @@ def one_by_one(
     """The published RITC loss: pair after pair, CLIP asked twice for each."""
     cams = logits.float().sigmoid()
     frc = brc = cams.new_zeros(())
-    for number, (image, label) in enumerate(zip(*select_pairs(batch.labels), strict=True)):
+    for number, (image, label) in enumerate(zip(*select_pairs(batch.targets), strict=True)):
         pair = Pairs(image[None], label[None])
         views = region_views(cams, batch.images, pair, clip.image_size, 0.1)
         inside = clip.encode_regions(views.foreground, views.foreground_mask)
@@ -75,19 +76,24 @@ def one_by_one(
     return {"total": 10 * frc + 8 * brc + 0.2 * area(cams)}
 
 
-def new_fitter(
+def _classify(logits: Cams, batch: Batch) -> Mapping[str, Tensor]:
+    return {"total": classifier_loss(logits, batch.targets)}
+
+
+def new_step(
     net: CamNet,
-    task: Task,
+    loss: Loss,
     *,
     precision: Literal["float32", "bfloat16"] = "float32",
-    fix_batch_norm: bool = False,
-) -> Fitter:
+    freeze_batch_norm: bool = False,
+) -> Step:
     """Trains a copy of the network, channels last on GPUs as `train.loop` has it."""
     own = copy.deepcopy(net)
     if next(own.parameters()).is_cuda:
         own = own.to(memory_format=torch.channels_last)
-    fit = Fit(optimiser=_SGD, precision=precision, fix_batch_norm=fix_batch_norm)
-    return Fitter(own, task, fit, 1000)
+    fit = Fit(optimiser=_SGD, precision=precision, freeze_batch_norm=freeze_batch_norm)
+    optimizer = build_optimizer([ParameterGroup(own.parameters())], fit.optimiser)
+    return Step(own, loss, optimizer, fit, 1000)
 
 
 def ritc_ways(device: torch.device, sizes: Sizes) -> Ways:
@@ -95,16 +101,16 @@ def ritc_ways(device: torch.device, sizes: Sizes) -> Ways:
     net = build_cam_net(sizes.backbone, sizes.num_classes).to(device)
     clip = random_clip(clip_config(sizes), device)
     batch = random_batch(sizes.ritc_images, sizes.num_classes, sizes.crop, device)
-    num_pairs = int(batch.labels.sum())
+    num_pairs = int(batch.targets.sum())
     texts = random_texts(num_pairs, clip.config["embed_dim"], device)
 
-    def way(kind: Kind, name: str, task: Any, precision: Literal["float32", "bfloat16"]) -> Ways:
-        fitter = new_fitter(net, partial(task, clip, texts), precision=precision)
+    def way(kind: Kind, name: str, loss: Any, precision: Literal["float32", "bfloat16"]) -> Ways:
+        step = new_step(net, partial(loss, clip, texts), precision=precision)
         text = f"{sizes.ritc_images} images, {num_pairs} pairs"
-        run = partial(fitter.step, batch)
+        run = partial(step, batch)
         return {Way(kind, name, precision, text, sizes.ritc_images): run}
 
-    ours = partial(way, name="CLIP once for all pairs", task=at_once)
+    ours = partial(way, name="CLIP once for all pairs", loss=at_once)
     published = way("published", "CLIP twice a pair", one_by_one, "float32")
     if device.type == "cpu":
         return {**ours("ours", precision="float32"), **published}
@@ -118,9 +124,9 @@ def classifier_ways(device: torch.device, sizes: Sizes) -> Ways:
     batch = random_batch(sizes.classifier_images, sizes.num_classes, sizes.crop, device)
 
     def way(kind: Kind, precision: Literal["float32", "bfloat16"]) -> Ways:
-        fitter = new_fitter(net, classifier_task, precision=precision, fix_batch_norm=True)
+        step = new_step(net, _classify, precision=precision, freeze_batch_norm=True)
         count = sizes.classifier_images
-        run = partial(fitter.step, batch)
+        run = partial(step, batch)
         return {Way(kind, "the same in both", precision, f"{count} images", count): run}
 
     if device.type == "cpu":

@@ -48,7 +48,7 @@ class Workers(Section):
     workers of one training need a GPU each, as NCCL does."""
     num_cpus: PositiveFloat = 1.0
     """CPUs of each worker, its torch threads."""
-    loader_processes: NonNegativeInt = 0
+    num_loader_workers: NonNegativeInt = 0
     """Processes of each worker that decode and augment ahead; 0 does it in the worker."""
     min_workers: PositiveInt | None = None
     """Train with so few when the cluster has no room for more (elastic workers), and with up to
@@ -62,10 +62,10 @@ class Workers(Section):
     """How many are kept: the latest, or with `validate_every` the best scored and the last one
     beside them."""
     compile: bool = False
-    """torch.compile for the backbone: minutes at the start. Needs a C++ compiler, and on GPUs
+    """torch.compile for the network: minutes at the start. Needs a C++ compiler, and on GPUs
     Triton."""
-    checkpoint_activations: bool = False
-    """Compute the backbone's activations again in the backward pass rather than keep them: a third
+    activation_checkpointing: bool = False
+    """Compute the network's activations again in the backward pass rather than keep them: a third
     more computation, for GPUs of little memory. Not together with `compile`."""
     tensorboard: bool = False
     """Write the log for TensorBoard too. Needs the package `tensorboard`."""
@@ -76,8 +76,8 @@ class Workers(Section):
             raise ValueError(
                 f"min_workers: {self.min_workers} is more than num_workers: {self.num_workers}"
             )
-        if self.compile and self.checkpoint_activations:
-            raise ValueError("torch can't compile what checkpoint_activations does: choose one")
+        if self.compile and self.activation_checkpointing:
+            raise ValueError("torch can't compile what activation_checkpointing does: choose one")
         return self
 
 

@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from qaclims_ray.config.renamed import RENAMED
+
 Tree = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -110,6 +112,8 @@ def _explain(problem: Tree, legal: set[str], tags: set[str]) -> str:
     *sections, field = [str(part) for part in problem["loc"] if "[" not in str(part)] or ["(all)"]
     path = ".".join([*(part for part in sections if part not in tags), field])
     if problem["type"] == "extra_forbidden":
+        if path in RENAMED:
+            return f"{path} is now {RENAMED[path]}"
         nearest = difflib.get_close_matches(path, sorted(legal - {path}), 1, 0.5)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
         return f"{path}: unknown key{hint}"

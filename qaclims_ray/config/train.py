@@ -1,4 +1,4 @@
-"""The section `train`: how networks are fitted."""
+"""The section `train`: how networks are trained."""
 
 from typing import Literal
 
@@ -14,17 +14,17 @@ from qaclims_ray.config.base import Fraction, Section
 
 
 class Optimiser(Section):
-    """How parameters move. Polynomial decay of the learning rate to 0."""
+    """Optimiser, whose learning rate decays polynomially to 0."""
 
     kind: Literal["sgd", "adamw"] = "sgd"
     learning_rate: PositiveFloat = 3.5e-4
-    head_factor: PositiveFloat = 10.0
+    head_lr_multiplier: PositiveFloat = 10.0
     """The classifier's learning rate in units of the backbone's."""
     momentum: NonNegativeFloat = 1e-4
     """SGD only. The published code passes its weight decay here: 1e-4, not 0.9."""
     weight_decay: NonNegativeFloat = 1e-4
     power: PositiveFloat = 0.9
-    """Of the polynomial decay."""
+    """Exponent of the polynomial decay."""
     max_grad_norm: PositiveFloat | None = None
     """Gradients are scaled down to this norm; null leaves them."""
 
@@ -40,19 +40,19 @@ class Augment(Section):
 
 
 class Fit(Section):
-    """What both trainings share."""
+    """Settings that all trainings share."""
 
     epochs: PositiveInt = 15
-    images_per_worker: PositiveInt = 4
+    batch_size_per_worker: PositiveInt = 4
     """Batch size of one worker; the global batch, the images of a step, is this times
-    `compute.train.num_workers` times `accumulate`. What is left at an epoch's end, less than a
-    step, is seen in other epochs, whose orders differ."""
-    accumulate: PositiveInt = 1
+    `compute.train.num_workers` times `gradient_accumulation`. What is left at an epoch's end, less
+    than a step, is seen in other epochs, whose orders differ."""
+    gradient_accumulation: PositiveInt = 1
     """Batches of a worker that make one step; their gradients are averaged, as those of workers
     are: one worker with 2 takes the steps of two workers with 1."""
     optimiser: Optimiser = Optimiser()
     augment: Augment = Augment()
-    fix_batch_norm: bool = False
+    freeze_batch_norm: bool = False
     """Keep the statistics of batch normalisation as they were loaded."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast of both networks' forward passes."""
@@ -75,27 +75,27 @@ class Classifier(Fit):
     """Multi-label classifier, whose CAMs are the baseline and whose weights RITC starts from."""
 
     epochs: PositiveInt = 5
-    images_per_worker: PositiveInt = 16
+    batch_size_per_worker: PositiveInt = 16
     optimiser: Optimiser = Optimiser(learning_rate=0.1)
-    fix_batch_norm: bool = True
+    freeze_batch_norm: bool = True
 
 
 class Loss(Section):
-    """Weights of the three terms."""
+    """Weights of the three loss terms; the defaults are the paper's for VOC 2012."""
 
     foreground: NonNegativeFloat = 10.0
-    """Of the foreground region-text contrast (FRC)."""
+    """Weight of the foreground region-text contrast (FRC)."""
     background: NonNegativeFloat = 8.0
-    """Of the background region-text contrast (BRC)."""
+    """Weight of the background region-text contrast (BRC)."""
     area: NonNegativeFloat = 0.2
-    """Of the mean CAM value (REG), which keeps the maps small."""
+    """Weight of the mean CAM value (REG), which keeps the maps small."""
     per_pair: bool = False
     """Divide FRC and BRC by the number of pairs, counted over all workers: their mean. Published:
     sums over the pairs of a worker's batch, averaged over workers."""
 
 
 class Ritc(Fit):
-    """Region image-text contrast: QA-CLIMS's own training."""
+    """Region image-text contrast (RITC), the training of QA-CLIMS."""
 
     loss: Loss = Loss()
     temperature: PositiveFloat = 0.7
@@ -107,7 +107,7 @@ class Ritc(Fit):
 
 
 class Train(Section):
-    """The two trainings."""
+    """The trainings."""
 
     seed: NonNegativeInt = 0
     classifier: Classifier = Classifier()

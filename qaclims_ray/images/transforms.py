@@ -12,6 +12,7 @@ on (seed, epoch, name) only: every worker gives every image the same view.
 
 import io
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
@@ -27,7 +28,7 @@ from qaclims_ray.images.decode import (
     upright,
 )
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Image, LabelMap
+from qaclims_ray.types import IGNORE, IMAGENET_MEAN, IMAGENET_STD, Image, LabelMap
 
 Pixels = Float32[np.ndarray, "3 _ _"]
 """Normalised RGB, channels first; 0 is the mean colour."""
@@ -89,29 +90,46 @@ def encode_mask(label_map: LabelMap, palette: UInt8[np.ndarray, "256 3"] | None 
     return out.getvalue()
 
 
-def resize(image: Image, height: int, width: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The image at another size: Pillow's bicubic filter, which averages where it shrinks."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.array(pil.fromarray(image).resize((width, height), pil.Resampling.BICUBIC))
+def resize(
+    array: UInt8[np.ndarray, "H W *_"],
+    height: int,
+    width: int,
+    resample: pil.Resampling = pil.Resampling.BICUBIC,
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """The image or label map at another size.
+
+    Pillow's bicubic filter, for images, averages where it shrinks; label maps want `NEAREST`.
+    """
+    if array.shape[:2] == (height, width):
+        return array
+    return np.array(pil.fromarray(array).resize((width, height), resample))
 
 
-def rescale(image: Image, scale: float) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The image with both sides times `scale`, rounded, at least one pixel."""
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return resize(image, height, width)
+def rescale(
+    array: UInt8[np.ndarray, "H W *_"],
+    scale: float,
+    resample: pil.Resampling = pil.Resampling.BICUBIC,
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """The image or label map with both sides times `scale`, rounded, at least one pixel."""
+    height, width = (max(1, round(side * scale)) for side in array.shape[:2])
+    return resize(array, height, width, resample)
 
 
 def resize_long(
-    image: Image, rng: np.random.Generator, low: int, high: int
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The image with its long side of a random length in [low, high] pixels, aspect kept."""
-    return rescale(image, int(rng.integers(low, high, endpoint=True)) / max(image.shape[:2]))
+    array: UInt8[np.ndarray, "H W *_"],
+    rng: np.random.Generator,
+    low: int,
+    high: int,
+    resample: pil.Resampling = pil.Resampling.BICUBIC,
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """The image or label map with its long side of a random length in [low, high] pixels."""
+    scale = int(rng.integers(low, high, endpoint=True)) / max(array.shape[:2])
+    return rescale(array, scale, resample)
 
 
-def flip(image: Image) -> Image:
-    """The image with left and right exchanged."""
-    return np.ascontiguousarray(image[:, ::-1])
+def flip(array: UInt8[np.ndarray, "H W *_"]) -> UInt8[np.ndarray, "H W *_"]:
+    """The image or label map with left and right exchanged."""
+    return np.ascontiguousarray(array[:, ::-1])
 
 
 def crop(
@@ -165,22 +183,58 @@ def augment(
             None keeps all.
         flip: exchange left and right in half of all views.
     """
-    return _view(image, view_rng(seed, epoch, name), resize_long, crop, flip)
+    return _view(
+        image,
+        view_rng(seed, epoch, name),
+        (resize_long, flip, crop),
+        resample=pil.Resampling.BICUBIC,
+        convert=normalise,
+        fill=0,
+    )
+
+
+def augment_label_map(
+    label_map: LabelMap,
+    *,
+    seed: int,
+    epoch: int,
+    name: str,
+    resize_long: tuple[int, int] | None,
+    crop: int | None,
+    flip: bool = True,
+) -> UInt8[np.ndarray, "_ _"]:
+    """The label map of an image in the view that `augment` gives of the image.
+
+    Takes the arguments of `augment`. Pixels keep the label of the nearest pixel; those outside the
+    image are `IGNORE`.
+    """
+    return _view(
+        label_map,
+        view_rng(seed, epoch, name),
+        (resize_long, flip, crop),
+        resample=pil.Resampling.NEAREST,
+        convert=np.asarray,
+        fill=IGNORE,
+    )
 
 
 def _view(
-    image: Image,
+    array: UInt8[np.ndarray, "H W *_"],
     rng: np.random.Generator,
-    long_side: tuple[int, int] | None,
-    window: int | None,
-    mirror: bool,
-) -> Pixels:
+    options: tuple[tuple[int, int] | None, bool, int | None],
+    *,
+    resample: pil.Resampling,
+    convert: Callable[[UInt8[np.ndarray, "..."]], np.ndarray],
+    fill: int,
+) -> Shaped[np.ndarray, "*_"]:
+    """An image or label map, changed by the same draws in the same order."""
+    long_side, mirror, window = options
     if long_side is not None:
-        image = resize_long(image, rng, *long_side)
+        array = resize_long(array, rng, *long_side, resample)
     if mirror and rng.integers(2):
-        image = flip(image)
-    pixels = normalise(image)
-    return pixels if window is None else crop(pixels, window, rng)
+        array = flip(array)
+    converted = convert(array)
+    return converted if window is None else crop(converted, window, rng, fill)
 
 
 def _window(length: int, size: int, rng: np.random.Generator) -> tuple[slice, slice]:

@@ -109,7 +109,7 @@ def backbone(name: str) -> Backbone:
     return BACKBONES[name]()
 
 
-def fix_batch_norm(net: nn.Module) -> None:
+def freeze_batch_norm(net: nn.Module) -> None:
     """Make the batch norms of `net` use and keep their running statistics.
 
     Scale and shift still train. `net.train()` undoes it, so call it after each `net.train()`.

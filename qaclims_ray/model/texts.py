@@ -10,7 +10,7 @@ from qaclims_ray.types import Features, Indices, Present
 
 
 class PairTexts(NamedTuple):
-    """Rows of a bank of text features for each pair; -1 is padding."""
+    """Rows of a table of text features for each pair; -1 is padding."""
 
     label: Indices
     """The class name."""
@@ -29,45 +29,45 @@ class PairFeatures(NamedTuple):
     """False where `background` is padding."""
 
 
-def pair_features(bank: Float[Tensor, "N D"], texts: PairTexts) -> PairFeatures:
+def pair_features(text_features: Float[Tensor, "N D"], texts: PairTexts) -> PairFeatures:
     """The text features that the losses use."""
-    foreground = foreground_features(bank, texts.label, texts.foreground)
-    return PairFeatures(foreground, *background_features(bank, texts.background))
+    foreground = foreground_features(text_features, texts.label, texts.foreground)
+    return PairFeatures(foreground, *background_features(text_features, texts.background))
 
 
 def foreground_features(
-    bank: Float[Tensor, "N D"], label: Indices, foreground: Int[Tensor, "P Q"]
+    text_features: Float[Tensor, "N D"], label: Indices, foreground: Int[Tensor, "P Q"]
 ) -> Features:
     """Half the class name's feature and half the mean of its prompts', not normalised again.
 
     Published `net/vqa_fg.py`. A pair without prompts has the class name's feature (as CLIMS).
 
     Args:
-        bank: L2-normalised text features.
+        text_features: L2-normalised text features.
         label: rows of the class names.
         foreground: rows of the prompts, -1 for padding.
     """
-    name = bank[label]
-    prompts, present = _gather(bank, foreground)
+    name = text_features[label]
+    prompts, present = _gather(text_features, foreground)
     num_prompts = present.sum(dim=1, keepdim=True)
     mean = prompts.sum(dim=1) / num_prompts.clamp(min=1)
     return (name + torch.where(num_prompts > 0, mean, name)) / 2
 
 
 def background_features(
-    bank: Float[Tensor, "N D"], background: Int[Tensor, "P L"]
+    text_features: Float[Tensor, "N D"], background: Int[Tensor, "P L"]
 ) -> tuple[Float[Tensor, "P L D"], Present]:
     """Features of each pair's background texts, 0 for padding, and where they are no padding.
 
     Args:
-        bank: L2-normalised text features.
+        text_features: L2-normalised text features.
         background: rows of the texts, -1 for padding.
     """
-    return _gather(bank, background)
+    return _gather(text_features, background)
 
 
 def _gather(
-    bank: Float[Tensor, "N D"], rows: Int[Tensor, "P L"]
+    text_features: Float[Tensor, "N D"], rows: Int[Tensor, "P L"]
 ) -> tuple[Float[Tensor, "P L D"], Present]:
     present = rows >= 0
-    return bank[rows.clamp(min=0)] * present[..., None], present
+    return text_features[rows.clamp(min=0)] * present[..., None], present

@@ -12,7 +12,7 @@ from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.storage.files import size
-from qaclims_ray.train.loop import batches_per_step, num_steps, section
+from qaclims_ray.train.trainings import images_per_step, num_steps, settings
 
 _ANSWER_BYTES = 40
 """Of an answer in Parquet; questions repeat, and compress to next to nothing."""
@@ -102,10 +102,10 @@ def _answers(experiment: Experiment, counts: Counts) -> Work:
 
 
 def _training(experiment: Experiment, name: str, counts: Counts) -> Work:
-    fit = section(experiment, name)
-    per_step = batches_per_step(experiment, name) * fit.images_per_worker
+    per_step = images_per_step(experiment, name)
     steps = None if counts.images is None else num_steps(experiment, name, counts.images)
-    line = f"{name}: {fit.epochs} epochs, {_number(steps, 'steps')} of {per_step} images"
+    epochs = settings(experiment, name).epochs
+    line = f"{name}: {epochs} epochs, {_number(steps, 'steps')} of {per_step} images"
     # Each checkpoint has the weights and the optimiser's momentum; the model is kept twice.
     checkpoints = 2 * (experiment.compute.train.keep_checkpoints + 1) + 2
     return Work(line, checkpoints * _weight_bytes(experiment, counts.classes))

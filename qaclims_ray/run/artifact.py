@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
+from qaclims_ray.config.renamed import current_keys
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe
 from qaclims_ray.run.lease import OWNER, owning
 from qaclims_ray.storage.files import absolute, find, read_json, remove, write_json
@@ -94,9 +95,16 @@ class Artifact:
         manifest = self.manifest()
         if manifest is None:
             return False
-        if manifest["digest"] != self.digest:
-            raise ValueError(f"{self.uri} was made {self._otherwise(manifest['recipe'])}")
+        if not self.matches(manifest):
+            made = self._otherwise(current_keys(manifest["recipe"]))
+            raise ValueError(f"{self.uri} was made {made}")
         return True
+
+    def matches(self, manifest: Manifest) -> bool:
+        """Return whether a manifest is of this recipe, whatever its keys were called before."""
+        if manifest["digest"] == self.digest:
+            return True
+        return current_keys(manifest["recipe"]) == self.recipe
 
     def require(self) -> Manifest:
         """The manifest of a complete artifact.
@@ -201,7 +209,7 @@ def artifact(experiment: Experiment, name: str) -> Artifact:
     for base in experiment.base if own.manifest() is None else ():
         shared = Artifact(name, f"{absolute(base)}/{name}", own.recipe)
         manifest = shared.manifest()
-        if manifest is not None and manifest["digest"] == own.digest:
+        if manifest is not None and shared.matches(manifest):
             return shared
     return own
 

@@ -20,7 +20,6 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.lease import acting_for, owning
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from qaclims_ray.train import stage as train_stage
-from qaclims_ray.train.scorer import validation
 
 
 class Variant(Section):
@@ -224,8 +223,8 @@ def _train_and_score(job: str, plain: dict[str, Any], network: Network) -> None:
     """Train a network in this process and score its CAMs."""
     experiment = Experiment.model_validate(plain)
     with acting_for(job):
-        train_stage.run(experiment, "classifier", validate=validation)
-        train_stage.run(experiment, network, validate=validation)
+        train_stage.run(experiment, "classifier")
+        train_stage.run(experiment, network)
         stream_stage.run_here(experiment, _scores_name(network))
 
 

@@ -15,12 +15,16 @@ from qaclims_ray.run.lease import acting_for
 from qaclims_ray.search.holdout import Split
 from qaclims_ray.search.results import Finalist, SeedCurves, finalist, finalists
 from qaclims_ray.search.rows import TrialRow
-from qaclims_ray.search.trial import curve, finalist_experiment, score_choosing, seed_experiment
+from qaclims_ray.search.trial import (
+    curve,
+    finalist_experiment,
+    make_choosing_scorer,
+    seed_experiment,
+)
 from qaclims_ray.search.tuner import NAME
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from qaclims_ray.train import stage as train_stage
-from qaclims_ray.train.loop import DivergedError
-from qaclims_ray.train.scorer import validation
+from qaclims_ray.train.faults import DivergedError
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +86,7 @@ def _train_classifiers(experiment: Experiment, folder: str, resources: TrialReso
 
 def _train_classifier(job: str, plain: dict[str, Any]) -> None:
     with acting_for(job):
-        train_stage.run(Experiment.model_validate(plain), "classifier", validate=validation)
+        train_stage.run(Experiment.model_validate(plain), "classifier")
 
 
 def _trained(
@@ -103,7 +107,7 @@ def _train_finalist(job: str, plain: dict[str, Any]) -> bool:
     experiment = Experiment.model_validate(plain)
     try:
         with acting_for(job):
-            train_stage.run(experiment, "cam_net", validate=score_choosing)
+            train_stage.run(experiment, "cam_net", make_scorer=make_choosing_scorer)
     except DivergedError as error:
         write_bytes(f"{experiment.run}/error.txt", str(error).encode())
         return False

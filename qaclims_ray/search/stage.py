@@ -31,7 +31,6 @@ from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.search.walk import check_cams, choose_background, count_masks, write_walk
 from qaclims_ray.storage.files import absolute
 from qaclims_ray.train import stage as train_stage
-from qaclims_ray.train.scorer import validation
 
 _CHUNK = 32
 """Images whose masks are made by one task."""
@@ -107,7 +106,7 @@ def _prepare(experiment: Experiment) -> None:
     data_stage.run(experiment)
     corpus_stage.run(experiment)
     corpus_stage.run_texts(experiment)
-    train_stage.run(experiment, "classifier", validate=validation)
+    train_stage.run(experiment, "classifier")
 
 
 def _build(experiment: Experiment, target: Artifact, resources: TrialResources) -> Built:

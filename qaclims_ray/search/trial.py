@@ -1,9 +1,7 @@
 """One trial, in plain torch: its experiment, its training, and how well its CAMs do."""
 
 import json
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -21,9 +19,8 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up
 from qaclims_ray.search.holdout import CHOOSING, read_names
 from qaclims_ray.storage.files import find, read_bytes, write_json
-from qaclims_ray.train.loop import Place, State, train
-from qaclims_ray.train.rows import open_rows, save_rows, training_rows
-from qaclims_ray.train.validation import MODEL
+from qaclims_ray.train.checkpoint import State
+from qaclims_ray.train.validation import MODEL, Scorer
 from qaclims_ray.types import ImageRow
 
 
@@ -95,19 +92,8 @@ def finalist_experiment(
     return found.with_overrides({"train.ritc.validate_every": None})
 
 
-def train_here(experiment: Experiment, place: Place) -> int:
-    """Train RITC in this process; return the number of images."""
-    rows = training_rows(experiment, "cam_net")
-    with tempfile.TemporaryDirectory() as folder:
-        save_rows(rows, Path(folder, "rows"))
-        table = open_rows(Path(folder, "rows"))
-    names = class_names(artifact(experiment, "images"))
-    train(experiment, "cam_net", table, names, place, score_choosing)
-    return table.num_rows
-
-
-def score_choosing(experiment: Experiment, fit: Fit) -> Callable[[CamNet], Mapping[str, float]]:
-    """A function that scores a network on the images that choose, and writes its curve.
+def make_choosing_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
+    """Make the scorer of a trial: it scores CAMs on the images that choose, and writes the curve.
 
     Args:
         experiment: The trial.
@@ -170,7 +156,7 @@ def confusions(
 
 
 def scored_in(cam_net: str) -> list[dict[str, Any]]:
-    """What `score_choosing` said after each epoch so far, beside `epoch` (from 0) and `step`.
+    """The scores of a trial after each epoch so far, beside `epoch` (from 0) and `step`.
 
     Args:
         cam_net: Folder of a network, trained or under way.
@@ -193,8 +179,7 @@ def with_own_rates(state: State, optimiser: Optimiser) -> State:
 
     The moments and the place in the schedule stay the other's.
     """
-    fitter = state["fitter"]
-    rates = [optimiser.learning_rate, optimiser.head_factor * optimiser.learning_rate]
+    rates = [optimiser.learning_rate, optimiser.head_lr_multiplier * optimiser.learning_rate]
     groups = [
         {
             **group,
@@ -203,11 +188,11 @@ def with_own_rates(state: State, optimiser: Optimiser) -> State:
             "initial_lr": rate,
             "lr": rate * group["lr"] / group["initial_lr"],
         }
-        for group, rate in zip(fitter["optimizer"]["param_groups"], rates, strict=True)
+        for group, rate in zip(state["optimizer"]["param_groups"], rates, strict=True)
     ]
-    optimizer = {**fitter["optimizer"], "param_groups": groups}
-    schedule = {**fitter["schedule"], "base_lrs": rates}
-    return {**state, "fitter": {**fitter, "optimizer": optimizer, "schedule": schedule}}
+    optimizer = {**state["optimizer"], "param_groups": groups}
+    schedule = {**state["schedule"], "base_lrs": rates}
+    return {**state, "optimizer": optimizer, "schedule": schedule}
 
 
 def _of_objects(shares: Float[np.ndarray, "K"]) -> float:

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 import ray
 import ray.tune
-import torch
 from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import TrialScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.search import Tune
-from qaclims_ray.config.train import Optimiser
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import acting_for
@@ -32,19 +30,19 @@ from qaclims_ray.search.space import most_epochs, perturbed, sample
 from qaclims_ray.search.trial import (
     OVERRIDES,
     epochs_done,
-    score_choosing,
+    make_choosing_scorer,
     scored_in,
-    train_here,
     trial_experiment,
     with_own_rates,
 )
 from qaclims_ray.storage.files import arrow_filesystem, find, write_json
 from qaclims_ray.train import stage as train_stage
-from qaclims_ray.train.loop import Place, State
+from qaclims_ray.train.checkpoint import State, load_state, save_state
+from qaclims_ray.train.loop import train_here
+from qaclims_ray.train.trainings import TRAININGS
 
 NAME = "trials"
 """Folder of the trials' runs."""
-_STATE = "state.pt"
 _LOOK_EVERY = 1.0
 """Seconds between two looks at how far the workers of a trial are."""
 
@@ -171,7 +169,9 @@ def _trial(plain: dict[str, Any], folder: str, config: dict[str, Any]) -> None:
     report = partial(_report, search.tune.metrics)
     if search.tune.scheduler == "pbt":
         # Such a network follows from no configuration: it is not marked as that of one.
-        train_here(experiment, _place(experiment, report, None))
+        rows = TRAININGS["cam_net"].rows(experiment)
+        checkpointer = TuneCheckpointer(experiment, report, None)
+        train_here(experiment, "cam_net", rows, checkpointer, make_choosing_scorer)
         return
     with acting_for(folder):
         _train(experiment, report)
@@ -181,23 +181,23 @@ def _train(experiment: Experiment, report: Callable[..., None]) -> None:
     num_epochs = experiment.train.ritc.epochs
     if experiment.compute.train.num_workers:
         with _reporting(experiment, report):
-            train_stage.run(experiment, "cam_net", validate=score_choosing)
+            train_stage.run(experiment, "cam_net", make_scorer=make_choosing_scorer)
     else:
-        place = _place(experiment, report, num_epochs)
-        make(experiment, "cam_net", partial(_train_here, experiment, place), overwrite=False)
+        checkpointer = TuneCheckpointer(experiment, report, num_epochs)
+        build = partial(_train_here, experiment, checkpointer)
+        make(experiment, "cam_net", build, overwrite=False)
     # The last epoch is reported when the network is there, as a scheduler may end the trial then.
     report(num_epochs, scored_in(own_artifact(experiment, "cam_net").uri)[-1])
 
 
-def _place(experiment: Experiment, report: Callable[..., None], last: int | None) -> Place:
-    load = partial(_load, experiment.train.ritc.optimiser)
-    return Place(load=load, save=partial(_save, report, last))
-
-
-def _train_here(experiment: Experiment, place: Place, target: Artifact) -> Built:
-    num_images = train_here(experiment, place)
+def _train_here(
+    experiment: Experiment, checkpointer: "TuneCheckpointer", target: Artifact
+) -> Built:
+    rows = TRAININGS["cam_net"].rows(experiment)
+    train_here(experiment, "cam_net", rows, checkpointer, make_choosing_scorer)
+    num_images = experiment.train.ritc.epochs * rows.images.count_rows()
     names = list(class_names(artifact(experiment, "images")))
-    return Built(experiment.train.ritc.epochs * num_images, 0, {"class_names": names})
+    return Built(num_images, 0, {"class_names": names})
 
 
 def _report(
@@ -207,26 +207,39 @@ def _report(
     ray.tune.report({"epoch": epoch, **found}, checkpoint=checkpoint)
 
 
-def _save(
-    report: Callable[..., None], last: int | None, state: State, scores: Mapping[str, float]
-) -> None:
-    """Report an epoch together with the state after it, unless it is the last."""
-    epoch = len(state["scores"])
-    if "miou" not in scores or epoch == last:
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(state, Path(folder, _STATE))
-        report(epoch, scores, ray.tune.Checkpoint.from_directory(folder))
+class TuneCheckpointer:
+    """Keeps the state of a trial where Ray Tune keeps its checkpoints, after each scored epoch."""
 
+    def __init__(
+        self, experiment: Experiment, report: Callable[..., None], last: int | None
+    ) -> None:
+        """Report the epochs of a trial.
 
-def _load(optimiser: Optimiser) -> State | None:
-    """The state that this trial goes on from: its own, or a better one's."""
-    checkpoint = ray.tune.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        state = torch.load(Path(folder, _STATE), map_location="cpu", weights_only=True)
-    return with_own_rates(state, optimiser)
+        Args:
+            experiment: The trial.
+            report: Tells Tune an epoch, its scores and a checkpoint.
+            last: Epoch that is not reported; None: all are.
+        """
+        self._optimiser = experiment.train.ritc.optimiser
+        self._report = report
+        self._last = last
+
+    def load(self) -> State | None:
+        """Load the state that this trial goes on from: its own, or a better one's."""
+        checkpoint = ray.tune.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as folder:
+            return with_own_rates(load_state(folder), self._optimiser)
+
+    def save(self, state: State, metrics: Mapping[str, float]) -> None:
+        """Report an epoch together with the state after it, unless it is the last."""
+        epoch = len(state["scores"])
+        if "miou" not in metrics or epoch == self._last:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            save_state(state, folder)
+            self._report(epoch, metrics, ray.tune.Checkpoint.from_directory(folder))
 
 
 @contextmanager

@@ -1,50 +1,117 @@
-"""Batches of a training: who sees which image when, decoded and augmented, with its pairs' texts.
+"""Batches of a training: which worker sees which image when, decoded and augmented.
 
 A step's batches are dealt out to the workers that there are. Everything random derives from
 (seed, epoch, name): a rerun, a resumed epoch and another number of workers see the same.
 
-Images are decoded and augmented by a worker's own processes (`compute.train.loader_processes`), not
-by tasks of Ray Data. Both make about as many images a second on a core (figures in
+Images are decoded and augmented by a worker's own processes (`compute.train.num_loader_workers`),
+not by tasks of Ray Data. Both make about as many images a second on a core (figures in
 tests/benchmarks/README.md), but Ray Data starts each epoch anew, seconds late, in an order that no
 seed fixes, and would send views of 3 MB around, where the JPEG has 70 kB.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 import pyarrow as pa
 import torch
-from jaxtyping import Float32, Int
+from jaxtyping import Float32, Int, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.config.train import Augment
-from qaclims_ray.images.transforms import augment, decode
-from qaclims_ray.model.texts import PairTexts
-from qaclims_ray.types import Images, Labels, PairsRow
+from qaclims_ray.images.transforms import augment, augment_label_map, decode, decode_mask
+from qaclims_ray.train.rows import LABEL_MAP
+from qaclims_ray.types import Images
 
 
 class Batch(NamedTuple):
-    """Images that one worker looks at at a time."""
+    """Images that one worker sees at a time."""
 
     names: list[str]
     images: Images
-    labels: Labels
+    targets: Shaped[Tensor, "B ..."]
+    """Target of each image: the row of its labels, or its label map."""
     rows: Int[Tensor, "B"]
     """Position of each image in the table."""
     step_rows: Int[Tensor, "G"]
-    """Those of all images of the step, whichever worker has them."""
+    """Positions of all images of the step, of all workers."""
     weight: float = 1.0
-    """Of the batch's gradient, before those of all workers are averaged."""
+    """Weight of the batch's gradient before averaging over workers."""
+
+    def to(self, device: torch.device) -> "Batch":
+        """Copy the tensors to a device; channels last on GPUs, whose tensor cores want it."""
+        images = self.images.to(device, non_blocking=True)
+        if device.type == "cuda":
+            images = images.contiguous(memory_format=torch.channels_last)
+        others = (self.targets, self.rows, self.step_rows)
+        copies = (tensor.to(device, non_blocking=True) for tensor in others)
+        return Batch(self.names, images, *copies, weight=self.weight)
 
 
-class TrainingImages(Dataset[tuple[str, Float32[np.ndarray, "3 H W"], int]]):
-    """Random access to encoded images, decoded and augmented when asked for."""
+class ViewOptions(TypedDict):
+    """Arguments of `augment` and `augment_label_map`: the view of one image in one epoch."""
 
-    def __init__(self, table: pa.Table, augment: Augment, seed: int, max_pixels: int) -> None:
+    seed: int
+    epoch: int
+    name: str
+    resize_long: tuple[int, int] | None
+    crop: int | None
+    flip: bool
+
+
+Target = Callable[[int, ViewOptions], Tensor]
+"""Row of an image, and the view that is seen of it, to its target."""
+
+
+class LabelTargets:
+    """Gives each image the row of its labels: 1 where they name the class, else 0."""
+
+    def __init__(self, table: pa.Table, num_classes: int) -> None:
+        self._labels = label_matrix(table, num_classes)
+
+    def __call__(self, row: int, view: ViewOptions) -> Float32[Tensor, "C"]:
+        """Return the labels of an image, whichever view is seen."""
+        return self._labels[row]
+
+
+class LabelMapTargets:
+    """Gives each image its label map, resized, mirrored and cropped as the image is."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._maps = table[LABEL_MAP]
+
+    def __call__(self, row: int, view: ViewOptions) -> Shaped[Tensor, "H W"]:
+        """Return the label map in the view; `IGNORE` outside the image."""
+        return torch.from_numpy(augment_label_map(decode_mask(self._maps[row].as_py()), **view))
+
+
+class View(NamedTuple):
+    """One image as an epoch sees it."""
+
+    name: str
+    pixels: Float32[np.ndarray, "3 H W"]
+    target: Tensor
+    row: int
+
+
+class TrainingImages(Dataset[View]):
+    """Random access to training images: decoded and augmented when asked for, with targets."""
+
+    def __init__(
+        self, table: pa.Table, target: Target, augment: Augment, *, seed: int, max_pixels: int
+    ) -> None:
+        """Read the rows of a table.
+
+        Args:
+            table: Names and encoded images.
+            target: Makes the target of an image.
+            augment: Random changes of the images.
+            seed: Seed of these changes.
+            max_pixels: Largest image that is decoded.
+        """
         self._table = table
+        self._target = target
         self._augment = augment
         self._seed = seed
         self._max_pixels = max_pixels
@@ -53,166 +120,118 @@ class TrainingImages(Dataset[tuple[str, Float32[np.ndarray, "3 H W"], int]]):
     def __len__(self) -> int:
         return self._table.num_rows
 
-    def __getitem__(self, row: int) -> tuple[str, Float32[np.ndarray, "3 H W"], int]:
+    def __getitem__(self, row: int) -> View:
         name = self._table["name"][row].as_py()
-        image = decode(self._table["image"][row].as_py(), max_pixels=self._max_pixels)
-        pixels = augment(
-            image,
+        view = ViewOptions(
             seed=self._seed,
             epoch=self.epoch,
             name=name,
-            **self._augment.model_dump(),
+            resize_long=self._augment.resize_long,
+            crop=self._augment.crop,
+            flip=self._augment.flip,
         )
-        return name, pixels, row
+        image = decode(self._table["image"][row].as_py(), max_pixels=self._max_pixels)
+        return View(name, augment(image, **view), self._target(row, view), row)
 
 
 def steps_per_epoch(num_images: int, num_batches: int, images_per_batch: int) -> int:
-    """Whole steps of `num_batches` batches; the images left wait for another epoch's order."""
+    """Count the whole steps of `num_batches` batches; the images left wait for another epoch."""
     return num_images // (num_batches * images_per_batch)
 
 
 def epoch_rows(
     num_images: int, *, seed: int, epoch: int, num_batches: int, images_per_batch: int
 ) -> Int[np.ndarray, "steps M B"]:
-    """Rows of each of the M batches of each step: a permutation of all images, cut up."""
+    """Deal out a permutation of all images: rows of each of the M batches of each step."""
     steps = steps_per_epoch(num_images, num_batches, images_per_batch)
     order = np.random.default_rng([seed, epoch]).permutation(num_images)
     kept = order[: steps * num_batches * images_per_batch]
     return kept.reshape(steps, num_batches, images_per_batch)
 
 
-def share(num_batches: int, worker: int, num_workers: int) -> tuple[list[int], list[float]]:
-    """Which of a step's batches a worker takes, and with which weights.
+def shard(num_batches: int, rank: int, world_size: int) -> tuple[list[int], list[float]]:
+    """Choose which of a step's batches a worker takes, and with which weights.
 
     The gradient, averaged over workers, is the mean of those of all batches. Every worker takes
     equally many, as they run the same collectives: where their number does not divide that of the
     batches, some take one again, with weight 0.
     """
-    rounds = -(-num_batches // num_workers)
-    places = [worker + turn * num_workers for turn in range(rounds)]
-    weights = [num_workers / num_batches if place < num_batches else 0.0 for place in places]
+    rounds = -(-num_batches // world_size)
+    places = [rank + turn * world_size for turn in range(rounds)]
+    weights = [world_size / num_batches if place < num_batches else 0.0 for place in places]
     return [place % num_batches for place in places], weights
 
 
 def label_matrix(table: pa.Table, num_classes: int) -> Float32[Tensor, "N C"]:
-    """1 where a row's labels name the class."""
+    """Return 1 where a row's labels name the class, else 0."""
     labels = torch.zeros(table.num_rows, num_classes)
     for row, classes in enumerate(table["labels"].to_pylist()):
         labels[row, classes] = 1
     return labels
 
 
-class Loader:
-    """The batches of one worker, step by step."""
+class BatchLoader:
+    """Loads the batches of one worker, step by step."""
 
     def __init__(
         self,
         images: TrainingImages,
-        labels: Float32[Tensor, "N C"],
         *,
         seed: int,
         num_batches: int,
         images_per_batch: int,
-        worker: int,
+        rank: int,
+        world_size: int,
         num_workers: int,
-        num_processes: int,
     ) -> None:
-        """Deal out batches of the N images to `num_workers` workers.
+        """Deal out batches to workers.
 
         Args:
-            images: All of them.
-            labels: Theirs.
-            seed: Of the order.
-            num_batches: Batches of a step.
+            images: All images of the training.
+            seed: Seed of the order of images.
+            num_batches: Batches of a step, over all workers.
             images_per_batch: Images of a batch.
-            worker: Whose share is wanted.
-            num_workers: Workers that share the batches.
-            num_processes: Processes that load ahead; 0 loads when asked.
+            rank: Worker whose batches are loaded.
+            world_size: Workers that share the batches.
+            num_workers: Processes that load ahead; 0 loads when asked.
         """
         self._images = images
-        self._labels = labels
-        self._num_processes = num_processes
-        self._share = share(num_batches, worker, num_workers)
+        self._seed = seed
+        self._sizes = num_batches, images_per_batch
+        self._places, self._weights = shard(num_batches, rank, world_size)
+        self._num_workers = num_workers
         self.steps_per_epoch = steps_per_epoch(len(images), num_batches, images_per_batch)
-        self._rows = partial(
-            epoch_rows,
-            len(images),
-            seed=seed,
-            num_batches=num_batches,
-            images_per_batch=images_per_batch,
-        )
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, ...]]:
-        """The worker's batches in each step of an epoch, from its step `first` on."""
+        """Yield the worker's batches of each step of an epoch, from its step `first` on."""
         self._images.epoch = epoch
-        rows = self._rows(epoch=epoch)[first:]
-        places, weights = self._share
-        loaded = self._load(rows[:, places].reshape(-1, rows.shape[2]))
-        for step in rows:
-            whole = torch.from_numpy(step.ravel())
-            yield tuple(next(loaded)._replace(weight=one, step_rows=whole) for one in weights)
-
-    def _load(self, rows: Int[np.ndarray, "batches B"]) -> Iterator[Batch]:
+        num_batches, images_per_batch = self._sizes
+        rows = epoch_rows(
+            len(self._images),
+            seed=self._seed,
+            epoch=epoch,
+            num_batches=num_batches,
+            images_per_batch=images_per_batch,
+        )[first:]
         loader = DataLoader(
             self._images,
-            batch_sampler=rows.tolist(),
-            collate_fn=self._collate,
-            num_workers=self._num_processes,
+            batch_sampler=rows[:, self._places].reshape(-1, images_per_batch).tolist(),
+            collate_fn=_collate,
+            num_workers=self._num_workers,
             # Forked processes share the table.
-            multiprocessing_context="fork" if self._num_processes else None,
+            multiprocessing_context="fork" if self._num_workers else None,
             pin_memory=torch.cuda.is_available(),
         )
-        return iter(loader)
-
-    def _collate(self, items: Sequence[tuple[str, Any, int]]) -> Batch:
-        names, pixels, positions = zip(*items, strict=True)
-        index = torch.tensor(positions)
-        images = torch.from_numpy(np.stack(pixels))
-        return Batch(list(names), images, self._labels[index], index, index)
-
-
-class PairTable:
-    """Rows of the text bank for every pair of a table of images, on one device.
-
-    Pairs are ordered as `select_pairs` orders those of a batch: by image, then by class.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[PairsRow],
-        rows_of: Mapping[str, int],
-        class_names: Sequence[str],
-        device: torch.device,
-    ) -> None:
-        flat = [pair for row in pairs for pair in sorted(row["pairs"], key=lambda p: p["label"])]
-        texts = PairTexts(
-            label=torch.tensor(
-                [rows_of[class_names[pair["label"]]] for pair in flat], dtype=torch.long
-            ),
-            foreground=_padded([[rows_of[text] for text in pair["foreground"]] for pair in flat]),
-            background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
-        )
-        self._texts = PairTexts(*(tensor.to(device) for tensor in texts))
-        counted = [sum(bool(pair["background"]) for pair in row["pairs"]) for row in pairs]
-        self._counted = torch.tensor(counted, device=device)
-        counts = torch.tensor([len(row["pairs"]) for row in pairs])
-        self._counts = counts.to(device)
-        self._starts = (counts.cumsum(0) - counts).to(device)
-
-    def of(self, rows: Int[Tensor, "B"]) -> PairTexts:
-        """The texts of all pairs of the images in these rows."""
-        counts = self._counts[rows]
-        first = counts.cumsum(0) - counts
-        offsets = (self._starts[rows] - first).repeat_interleave(counts)
-        index = torch.arange(len(offsets), device=offsets.device) + offsets
-        return PairTexts(*(tensor[index] for tensor in self._texts))
-
-    def num_counted(self, rows: Int[Tensor, "G"]) -> Int[Tensor, ""]:
-        """How many pairs of the images in these rows have a background text, and so a loss."""
-        return self._counted[rows].sum()
+        batches: Iterator[Batch] = iter(loader)
+        for step in rows:
+            whole = torch.from_numpy(step.ravel())
+            yield tuple(
+                next(batches)._replace(weight=weight, step_rows=whole) for weight in self._weights
+            )
 
 
-def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "P L"]:
-    width = max((len(row) for row in rows), default=0)
-    padded = [[*row, *[-1] * (width - len(row))] for row in rows]
-    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), width)
+def _collate(views: Sequence[View]) -> Batch:
+    rows = torch.tensor([view.row for view in views])
+    images = torch.from_numpy(np.stack([view.pixels for view in views]))
+    targets = torch.stack([view.target for view in views])
+    return Batch([view.name for view in views], images, targets, rows, rows)

@@ -1,4 +1,4 @@
-"""What a training reports: scalars of every step, as JSON lines and for TensorBoard; progress."""
+"""The log of a training: scalars of every step as JSON lines and for TensorBoard, and progress."""
 
 import json
 import tempfile
@@ -23,7 +23,7 @@ class Log:
     """
 
     def __init__(self, target: Artifact, done: int, board: "Board | None" = None) -> None:
-        """Log into `target`, after `done` steps."""
+        """Log into the artifact `target`, after `done` steps."""
         self._target = target
         self._board = board
         self._rows: list[dict[str, Any]] = []
@@ -40,10 +40,10 @@ class Log:
         """Note one step.
 
         Args:
-            step: Its number, from the start of the training.
+            step: Number of the step, from the start of the training.
             num_images: Images of the step, those of all workers.
             waited: Seconds for which worker 0 waited for its batches.
-            scalars: Of the step.
+            scalars: Loss terms, learning rate and the like.
         """
         now = time.monotonic()
         seconds, self._last = max(now - self._last, 1e-9), now
@@ -60,12 +60,12 @@ class Log:
             write_json(f"{self._target.work}/{PROGRESS}", {"step": step + 1})
 
     def scored(self, step: int, scores: Mapping[str, float]) -> None:
-        """Note the scores after a step; time spent on them is no step's."""
+        """Note the scores after a step."""
         if self._board is not None:
             self._board.add(step, scores)
 
     def write(self) -> dict[str, float]:
-        """Write the epoch's file; the means of its steps so far."""
+        """Write the file of the epoch; return the means over its steps so far."""
         lines = "".join(f"{json.dumps(row)}\n" for row in self._rows)
         write_bytes(self._uri(), lines.encode())
         if self._board is not None:

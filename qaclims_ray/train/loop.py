@@ -1,172 +1,215 @@
-"""The epochs of one worker: plain torch, whoever the other workers are.
-
-Run alone it trains on this process's device; Ray Train (stage.py) gives it a `Place` among others.
+"""The epochs of one worker, in plain torch: it knows neither Ray nor how workers are joined.
 
 A training goes on from its last checkpoint as if it had not been interrupted: model, optimiser and
 schedule are kept, and all else, the order of images, their views and torch's random state, derives
 from the seed and the number of the step.
 """
 
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from pickle import UnpicklingError
 from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
-import pyarrow as pa
 import torch
+from safetensors.torch import load
 from torch import nn
 
 from qaclims_ray.config.compute import Workers
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.train import Fit
-from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.checkpointed import checkpoint_activations
-from qaclims_ray.run.artifact import Artifact, own_artifact
+from qaclims_ray.run.artifact import artifact, own_artifact
+from qaclims_ray.run.images import class_names
 from qaclims_ray.storage.files import read_bytes, write_bytes
-from qaclims_ray.train.batches import Batch, Loader, TrainingImages, label_matrix
-from qaclims_ray.train.fit import Fitter, Task, unwrapped
+from qaclims_ray.train.batches import Batch, BatchLoader
+from qaclims_ray.train.checkpoint import Checkpointer, NoCheckpoints, State
+from qaclims_ray.train.faults import DivergedError
 from qaclims_ray.train.log import Board, Log
-from qaclims_ray.train.networks import classifier_start, ritc_start
-from qaclims_ray.train.steps import batches_per_step, num_steps, section
-from qaclims_ray.train.validation import BEST, MODEL, Validate, Validation, weights
+from qaclims_ray.train.optim import build_optimizer
+from qaclims_ray.train.rows import Rows, TrainingSet, open_rows, save_rows
+from qaclims_ray.train.step import Step, unwrapped
+from qaclims_ray.train.task import Task
+from qaclims_ray.train.trainings import TRAININGS, batches_per_step, num_steps, settings
+from qaclims_ray.train.validation import BEST, MODEL, MakeScorer, Validation, evaluating, weights
 
-State = dict[str, Any]
 _T = TypeVar("_T")
 
 
-class DivergedError(ValueError):
-    """A loss or gradient is not finite: these settings fail with this seed, whoever tries again."""
-
-
 @dataclass(frozen=True)
-class Place:
-    """Where one worker trains and how it keeps its state; by default alone and forgetful."""
+class Worker:
+    """One of the processes that train together; by default the only one."""
 
-    worker: int = 0
-    num_workers: int = 1
+    rank: int = 0
+    world_size: int = 1
     device: torch.device = field(
         default_factory=lambda: torch.device("cuda" if torch.cuda.is_available() else "cpu")
     )
-    wrap: Callable[[nn.Module], nn.Module] = lambda net: net
-    """Puts a network on the device and joins it with the other workers'."""
-    load: Callable[[], State | None] = lambda: None
-    """The last saved state."""
-    save: Callable[[State, Mapping[str, float]], None] = lambda state, metrics: None
-    """Keeps a state, with what is known of it; every worker calls it, worker 0's counts."""
+
+    def join(self, net: nn.Module) -> nn.Module:
+        """Wrap a network so that its gradients become those of all workers; alone, return it."""
+        return net
+
+
+def train_here(
+    experiment: Experiment,
+    network: str,
+    rows: Rows,
+    checkpointer: Checkpointer | None = None,
+    make_scorer: MakeScorer | None = None,
+) -> None:
+    """Train a network in this process, without other workers.
+
+    Args:
+        experiment: The run.
+        network: Name of the network in `TRAININGS`.
+        rows: Rows of the training.
+        checkpointer: Keeps its state; None: nothing does.
+        make_scorer: See `train`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        save_rows(rows, Path(folder, "rows"))
+        table = open_rows(Path(folder, "rows"))
+    data = TrainingSet(table, class_names(artifact(experiment, "images")))
+    train(experiment, network, data, Worker(), checkpointer or NoCheckpoints(), make_scorer)
 
 
 def train(
     experiment: Experiment,
     network: str,
-    table: pa.Table,
-    class_names: tuple[str, ...],
-    place: Place,
-    validate: Validate | None = None,
+    data: TrainingSet,
+    worker: Worker,
+    checkpointer: Checkpointer,
+    make_scorer: MakeScorer | None = None,
 ) -> None:
     """Train a network from the last saved state to the last epoch; worker 0 writes the model.
 
     Args:
         experiment: The run.
-        network: `classifier` or `cam_net`.
-        table: Name, encoded image and labels of all training images.
-        class_names: Names in the order of their indices.
-        place: Of this worker.
-        validate: Makes the scores that `validate_every` asks for.
+        network: Name of the network in `TRAININGS`.
+        data: All training images.
+        worker: This process.
+        checkpointer: Keeps the state.
+        make_scorer: Makes the scores that `validate_every` asks for; None: the task does.
 
     Raises:
         DivergedError: a loss or gradient is not finite (step and images are named).
         ValueError: the last state can't be used.
     """
-    torch.manual_seed(experiment.train.seed)
-    net, task = _start(experiment, network, table, class_names, place.device)
-    net = _prepared(net.to(place.device), experiment.compute.train)
-    fit = section(experiment, network)
-    steps = num_steps(experiment, network, table.num_rows)
-    fitter = Fitter(place.wrap(net), task, fit, steps)
-    training = Training(experiment, network, fitter, place, _restored(fitter, place), validate)
-    training.run(_loader(experiment, fit, network, table, len(class_names), place))
+    task = TRAININGS[network].task(experiment, data, worker.device)
+    Trainer(experiment, network, task, worker, checkpointer, make_scorer).run()
 
 
-def _restored(fitter: Fitter, place: Place) -> State:
-    """Step and scores of the last saved state, whose rest the fitter takes over."""
-    try:
-        state = place.load()
-        if state is None:
-            return {"step": 0, "scores": []}
-        fitter.load_state(state["fitter"])
-        return {"step": state["step"], "scores": state["scores"]}
-    except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
-        reason = shorten(f"{type(error).__name__}: {error}", 300)
-        raise ValueError(
-            f"the last checkpoint can't be used: {reason}\n"
-            "If it is damaged, or another version of torch wrote it, --overwrite trains anew."
-        ) from error
-
-
-class Training:
-    """The steps of one worker, its log, scores and checkpoints."""
+class Trainer:
+    """Takes the steps of one worker, and keeps its log, scores and checkpoints."""
 
     def __init__(
         self,
         experiment: Experiment,
         network: str,
-        fitter: Fitter,
-        place: Place,
-        state: State,
-        validate: Validate | None,
+        task: Task[Any],
+        worker: Worker,
+        checkpointer: Checkpointer,
+        make_scorer: MakeScorer | None = None,
     ) -> None:
-        """Go on from the step of `state`."""
-        self._fit = section(experiment, network)
-        self._fitter = fitter
-        self._place = place
-        self._target = own_artifact(experiment, network)
+        """Build the network and go on from the last saved state; arguments as for `train`."""
+        fit, compute = settings(experiment, network), experiment.compute.train
+        self._fit = fit
         self._seed = experiment.train.seed
-        self._every = experiment.compute.train.checkpoint_every
-        self._done: int = state["step"]
+        self._checkpoint_every = compute.checkpoint_every
+        self._task = task
+        self._rank = worker.rank
+        self._checkpointer = checkpointer
+        self._target = own_artifact(experiment, network)
+        dataset = task.dataset()
+        self._loader = BatchLoader(
+            dataset,
+            seed=self._seed,
+            num_batches=batches_per_step(experiment, network),
+            images_per_batch=fit.batch_size_per_worker,
+            rank=worker.rank,
+            world_size=worker.world_size,
+            num_workers=compute.num_loader_workers,
+        )
+        joined = worker.join(self._build(worker.device, compute))
+        self._net = unwrapped(joined)
+        optimizer = build_optimizer(task.parameter_groups(self._net), fit.optimiser)
+        steps = num_steps(experiment, network, len(dataset))
+        self._step = Step(joined, task.loss, optimizer, fit, steps, task.maxima)
+        self._done, scores = self._restore()
         self._log = self._validation = None
-        if place.worker == 0:
-            tensorboard = experiment.compute.train.tensorboard
-            board = Board(self._target, self._done) if tensorboard else None
+        if worker.rank == 0:
+            board = Board(self._target, self._done) if compute.tensorboard else None
             self._log = Log(self._target, self._done, board)
-            self._validation = _validation(self._target, experiment, self._fit, validate, state)
+            if fit.validate_every is not None:
+                scorer = make_scorer(experiment, fit) if make_scorer else task.scorer()
+                self._validation = Validation(self._target, scorer, fit.validate_every, scores)
 
-    def run(self, loader: Loader) -> None:
+    def _build(self, device: torch.device, compute: Workers) -> nn.Module:
+        """Build the network on its device, fast or sparing as asked; names stay the same."""
+        torch.manual_seed(self._seed)
+        net = self._task.network().to(device)
+        if device.type == "cuda":
+            net = net.to(memory_format=torch.channels_last)
+        if compute.activation_checkpointing:
+            checkpoint_activations(self._task.parts(net))
+        if compute.compile:
+            net.compile()
+        return net
+
+    def _restore(self) -> tuple[int, list[dict[str, Any]]]:
+        """Go on from the last saved state; return the number of its step, and its scores."""
+        try:
+            state = self._checkpointer.load()
+            if state is None:
+                return 0, []
+            self._step.load_state(state)
+            return state["step"], state["scores"]
+        except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
+            reason = shorten(f"{type(error).__name__}: {error}", 300)
+            raise ValueError(
+                f"the last checkpoint can't be used: {reason}\n"
+                "If it is damaged, or another version of torch wrote it, --overwrite trains anew."
+            ) from error
+
+    def run(self) -> None:
         """Take all steps that remain; worker 0 writes the model."""
-        per_epoch = loader.steps_per_epoch
+        per_epoch = self._loader.steps_per_epoch
         for epoch in range(self._done // per_epoch, self._fit.epochs):
             if self._log is not None:
                 self._log.start(epoch)
-            for waited, batches in _timed(loader.steps(epoch, self._done % per_epoch)):
-                scalars = self._step(batches)
+            for waited, batches in _timed(self._loader.steps(epoch, self._done % per_epoch)):
+                scalars = self._take_step(batches)
                 if self._log is not None:
                     self._log.add(self._done, len(batches[0].step_rows), waited, scalars)
                 self._done += 1
-                if self._every and self._done % self._every == 0 and self._done % per_epoch:
+                every = self._checkpoint_every
+                if every and self._done % every == 0 and self._done % per_epoch:
                     self._save({})
-            self._save(self._scores(epoch))
-        if self._place.worker == 0:
-            _write_model(self._target, unwrapped(self._fitter.net), self._fit)
+            self._save(self._score(epoch))
+        if self._rank == 0:
+            self._write_model()
 
-    def _step(self, batches: Sequence[Batch]) -> Mapping[str, float]:
+    def _take_step(self, batches: Sequence[Batch]) -> Mapping[str, float]:
         # Dropout and the like: derived too, so that a resumed training is the same.
-        words = np.random.SeedSequence([self._seed, self._done, self._place.worker])
+        words = np.random.SeedSequence([self._seed, self._done, self._rank])
         torch.manual_seed(int(words.generate_state(1)[0]))
         try:
-            return self._fitter.step(*batches)
+            return self._step(*batches)
         except FloatingPointError as error:
             raise DivergedError(
                 f"{self._target.name}, step {self._done}: {error}. The last checkpoint is kept. "
                 "Lower the learning rate, set optimiser.max_grad_norm, or choose precision: float32"
             ) from None
 
-    def _scores(self, epoch: int) -> Mapping[str, float]:
+    def _score(self, epoch: int) -> Mapping[str, float]:
         if self._validation is None or not self._validation.is_due(epoch, self._fit.epochs):
             return {}
-        scores = self._validation(epoch, self._done, unwrapped(self._fitter.net))
-        self._fitter.prepare()
+        scores = self._validation(epoch, self._done, self._net)
+        self._step.prepare()
         if self._log is not None:
             self._log.scored(self._done, scores)
         return scores
@@ -174,65 +217,19 @@ class Training:
     def _save(self, scores: Mapping[str, float]) -> None:
         means = {} if self._log is None else self._log.write()
         rows = [] if self._validation is None else self._validation.rows
-        state = {"fitter": self._fitter.state(), "step": self._done, "scores": rows}
-        self._place.save(state, {**means, **scores})
+        state = State(**self._step.state(), step=self._done, scores=rows)
+        self._checkpointer.save(state, {**means, **scores})
 
-
-def _validation(
-    target: Artifact, experiment: Experiment, fit: Fit, validate: Validate | None, state: State
-) -> Validation | None:
-    if fit.validate_every is None:
-        return None
-    assert validate is not None, "validate_every without a function that scores"
-    return Validation(target, validate(experiment, fit), fit.validate_every, state["scores"])
-
-
-def _start(
-    experiment: Experiment,
-    network: str,
-    table: pa.Table,
-    class_names: tuple[str, ...],
-    device: torch.device,
-) -> tuple[CamNet, Task]:
-    if network == "classifier":
-        return classifier_start(experiment, len(class_names))
-    return ritc_start(experiment, table, class_names, device)
-
-
-def _prepared(net: CamNet, workers: Workers) -> CamNet:
-    """The network on its device, made fast or sparing as asked; its parameters' names stay."""
-    if next(net.parameters()).is_cuda:
-        net = net.to(memory_format=torch.channels_last)
-    if workers.checkpoint_activations:
-        checkpoint_activations(net.backbone.parts())
-    if workers.compile:
-        net.backbone.compile()
-    return net
-
-
-def _loader(
-    experiment: Experiment,
-    fit: Fit,
-    network: str,
-    table: pa.Table,
-    num_classes: int,
-    place: Place,
-) -> Loader:
-    seed = experiment.train.seed
-    return Loader(
-        TrainingImages(table, fit.augment, seed, experiment.data.max_pixels),
-        label_matrix(table, num_classes),
-        seed=seed,
-        num_batches=batches_per_step(experiment, network),
-        images_per_batch=fit.images_per_worker,
-        worker=place.worker,
-        num_workers=place.num_workers,
-        num_processes=experiment.compute.train.loader_processes,
-    )
+    def _write_model(self) -> None:
+        if self._fit.keep == "best":
+            self._net.load_state_dict(load(read_bytes(f"{self._target.uri}/{BEST}")))
+        with evaluating(self._net):
+            self._task.finish(self._net)
+        write_bytes(f"{self._target.uri}/{MODEL}", weights(self._net))
 
 
 def _timed(items: Iterator[_T]) -> Iterator[tuple[float, _T]]:
-    """Each item after the seconds that it took to come."""
+    """Yield each item after the seconds that it took to come."""
     while True:
         start = time.monotonic()
         try:
@@ -240,9 +237,3 @@ def _timed(items: Iterator[_T]) -> Iterator[tuple[float, _T]]:
         except StopIteration:
             return
         yield time.monotonic() - start, item
-
-
-def _write_model(target: Artifact, net: CamNet, fit: Fit) -> None:
-    best = fit.keep == "best"
-    content = read_bytes(f"{target.uri}/{BEST}") if best else weights(net)
-    write_bytes(f"{target.uri}/{MODEL}", content)

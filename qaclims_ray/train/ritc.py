@@ -1,29 +1,129 @@
 """Region image-text contrast (RITC): the training of QA-CLIMS's CAM network."""
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
+from safetensors.torch import load
 from torch import Tensor
 
-from qaclims_ray.model.clip import MaskPromptedClip
+from qaclims_ray.config.experiment import Experiment, resolve
+from qaclims_ray.config.train import Ritc
+from qaclims_ray.model.cam_net import CamNet, build_cam_net
+from qaclims_ray.model.clip import MaskPromptedClip, load_clip
 from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
 from qaclims_ray.model.regions import region_views, renormalise, select_pairs
-from qaclims_ray.model.texts import PairFeatures
+from qaclims_ray.model.texts import PairFeatures, pair_features
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.rows import Rows, TrainingSet, training_images
+from qaclims_ray.train.task import CamTask
+from qaclims_ray.train.validation import MODEL
 from qaclims_ray.types import Cams, Images, Labels
 
 Scalar = Float[Tensor, ""]
+Normalisation = Literal["imagenet", "clip"]
+
+VOC = Ritc()
+"""The paper's settings for VOC 2012, the defaults of the section (COCO: weights 30, 24, 0.2)."""
 
 
-class LossWeights(NamedTuple):
-    """Weights of the three terms; the defaults are the paper's for VOC 2012 (COCO: 30, 24, 0.2)."""
+def rows(experiment: Experiment) -> Rows:
+    """Find the images whose labels are known and that have answers.
 
-    foreground: float = 10.0
-    background: float = 8.0
-    area: float = 0.2
+    Others, such as those that the VQA model failed on, are left out.
+    """
+    images = training_images(experiment, having="pairs")
+    for name in ("texts", "classifier"):
+        artifact(experiment, name).require()
+    return Rows(images)
 
 
-VOC_WEIGHTS = LossWeights()
+class RitcTask(CamTask):
+    """Trains the classifier's network on, by the contrast of its regions with texts."""
+
+    maxima = frozenset({"max_logit"})
+
+    def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
+        settings, section = experiment.train.ritc, experiment.model.clip
+        super().__init__(experiment, settings, data)
+        self._head_scale = settings.head_scale
+        clip = load_clip(
+            resolve(section.model), section.pretrained, mask_prompt_depth=section.mask_prompt_depth
+        )
+        texts = read_table(artifact(experiment, "texts"))
+        features = texts["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        rows_of = {text: row for row, text in enumerate(texts["text"].to_pylist())}
+        pairs = {row["name"]: row for row in read_table(artifact(experiment, "pairs")).to_pylist()}
+        ordered = [pairs[name] for name in data.table["name"].to_pylist()]
+        self._loss = RitcLoss(
+            clip.to(device),
+            torch.tensor(features, device=device).reshape(texts.num_rows, -1),
+            PairTable(ordered, rows_of, data.class_names, device),
+            settings,
+            section.normalisation,
+        )
+
+    def network(self) -> CamNet:
+        """Build the classifier's network, its classifier scaled by `head_scale`."""
+        experiment = self._experiment
+        net = build_cam_net(experiment.model.backbone, len(self._data.class_names))
+        net.load_state_dict(load(read_bytes(f"{artifact(experiment, 'classifier').uri}/{MODEL}")))
+        with torch.no_grad():
+            net.classifier.weight.mul_(self._head_scale)
+        return net
+
+    def loss(self, output: Cams, batch: Batch) -> Mapping[str, Tensor]:
+        """Compute the terms of the loss."""
+        return self._loss(output, batch)
+
+
+class RitcLoss:
+    """Computes the loss terms of batches, whose pairs' texts it looks up."""
+
+    def __init__(
+        self,
+        clip: MaskPromptedClip,
+        text_features: Float[Tensor, "N D"],
+        pairs: PairTable,
+        settings: Ritc,
+        clip_normalisation: Normalisation,
+    ) -> None:
+        """Contrast regions, seen by a frozen CLIP, with the texts of their pairs.
+
+        Args:
+            clip: On the device of all tensors.
+            text_features: L2-normalised feature of each text.
+            pairs: Rows of `text_features` of each pair.
+            settings: Loss weights, temperature and threshold.
+            clip_normalisation: See `ritc_losses`.
+        """
+        self._clip = clip
+        self._text_features = text_features
+        self._pairs = pairs
+        self._settings = settings
+        self._clip_normalisation: Normalisation = clip_normalisation
+
+    def __call__(self, logits: Cams, batch: Batch) -> Mapping[str, Tensor]:
+        """Compute the terms of one batch; the number of pairs is that of its step."""
+        # The rows of all workers' batches are known here, so that no collective is needed.
+        num_pairs = self._pairs.num_counted(batch.step_rows)
+        share = len(batch.rows) / len(batch.step_rows)
+        losses = ritc_losses(
+            logits,
+            batch.images,
+            batch.targets,
+            pair_features(self._text_features, self._pairs.texts_of(batch.rows)),
+            self._clip,
+            self._settings,
+            divisor=num_pairs * share if self._settings.loss.per_pair else 1.0,
+            clip_normalisation=self._clip_normalisation,
+        )
+        return {**losses._asdict(), "num_pairs": num_pairs}
 
 
 class RitcLosses(NamedTuple):
@@ -34,7 +134,7 @@ class RitcLosses(NamedTuple):
     foreground: Scalar
     """FRC, summed over pairs and divided by the divisor."""
     background: Scalar
-    """BRC, likewise."""
+    """BRC, summed over pairs and divided by the divisor."""
     area: Scalar
     """REG, in [0, 1]."""
     num_pairs: Scalar
@@ -49,43 +149,40 @@ def ritc_losses(
     labels: Labels,
     texts: PairFeatures,
     clip: MaskPromptedClip,
+    settings: Ritc = VOC,
     *,
-    weights: LossWeights = VOC_WEIGHTS,
-    temperature: float = 0.7,
-    alpha: float = 0.1,
     divisor: float | Float[Tensor, ""] = 1.0,
-    clip_normalisation: Literal["imagenet", "clip"] = "imagenet",
+    clip_normalisation: Normalisation = "imagenet",
 ) -> RitcLosses:
-    """Loss of one batch (published `step/train_qa_clims.py`).
+    """Compute the loss of one batch (published `step/train_qa_clims.py`).
 
     A batch without pairs, or whose pairs all lack background texts, has a contrastive loss of 0;
     the total still depends on the logits, so that all workers run the same collectives.
 
     Args:
-        logits: of the CAM network, before the sigmoid.
-        images: the network's input, normalised with ImageNet's mean and standard deviation.
-        labels: image-level labels.
-        texts: text features of the pairs, in the order of `select_pairs(labels)`.
-        clip: frozen; gradients flow through it to the CAMs.
-        weights: of the three terms.
-        temperature: divides the cosine similarities.
-        alpha: share of a CAM's maximum where its foreground mask begins.
-        divisor: of FRC and BRC; 0 counts as 1. Published: 1, sums over the local batch, which make
-            the step grow with the number of objects in it. For the mean over the pairs of several
-            batches whose gradients are averaged: how many pairs count in a batch on average.
-        clip_normalisation: what the views are normalised with. `clip` is what CLIP was trained on;
+        logits: Output of the CAM network, before the sigmoid.
+        images: Input of the network, normalised with ImageNet's mean and standard deviation.
+        labels: Image-level labels.
+        texts: Text features of the pairs, in the order of `select_pairs(labels)`.
+        clip: A frozen CLIP; gradients flow through it to the CAMs.
+        settings: Loss weights, temperature, and the threshold alpha of the foreground masks.
+        divisor: Divisor of FRC and BRC; 0 counts as 1. Published: 1, sums over the local batch,
+            which make the step grow with the number of objects in it. For the mean over the pairs
+            of several batches whose gradients are averaged: how many pairs count in a batch on
+            average.
+        clip_normalisation: Normalisation of the views. `clip` is what CLIP was trained on;
             published: `imagenet`, as the images come.
     """
     if clip_normalisation == "clip":
         images = renormalise(images, clip.image_mean, clip.image_std)
     cams = logits.float().sigmoid()
     contrasts = region_contrasts(
-        cams, images, labels, texts, clip, temperature=temperature, alpha=alpha
+        cams, images, labels, texts, clip, temperature=settings.temperature, alpha=settings.alpha
     )
     num_pairs = texts.present.any(dim=1).sum().to(cams.dtype)
     scale = torch.as_tensor(divisor, dtype=cams.dtype, device=cams.device)
     frc, brc = (values.sum() / scale.where(scale > 0, 1.0) for values in contrasts)
-    reg = area(cams)
+    reg, weights = area(cams), settings.loss
     total = weights.foreground * frc + weights.background * brc + weights.area * reg
     terms = (frc.detach(), brc.detach(), reg.detach())
     return RitcLosses(total, *terms, num_pairs, logits.detach().float().amax())
@@ -101,16 +198,16 @@ def region_contrasts(
     temperature: float,
     alpha: float,
 ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P"]]:
-    """FRC and BRC of each pair, by one CLIP forward over both views of all pairs.
+    """Compute FRC and BRC of each pair, by one CLIP forward over both views of all pairs.
 
     Args:
-        cams: values in [0, 1].
-        images: normalised as CLIP shall see them.
-        labels: as for `ritc_losses`, and so are the rest.
-        texts: likewise.
-        clip: likewise.
-        temperature: likewise.
-        alpha: likewise.
+        cams: Values in [0, 1].
+        images: Normalised as CLIP shall see them.
+        labels: Image-level labels.
+        texts: Text features of the pairs, in the order of `select_pairs(labels)`.
+        clip: A frozen CLIP.
+        temperature: Divisor of the cosine similarities.
+        alpha: Share of a CAM's maximum where its foreground mask begins.
     """
     regions = region_views(cams, images, select_pairs(labels), clip.image_size, alpha)
     views = torch.cat([regions.foreground, regions.background])

@@ -6,44 +6,76 @@ which all workers and loader processes there map: what memory can't hold, the di
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import labelled
-from qaclims_ray.run.tables import read_table
+from qaclims_ray.run.tables import dataset, read_table
 from qaclims_ray.types import SCHEMAS
 
+LABEL_MAP = "label_map"
+"""Column of encoded label maps."""
 _COLUMNS = ["name", "image", "labels"]
 
 
-def training_rows(experiment: Experiment, network: str) -> pads.Dataset:
-    """The images that a network trains on, in the order of their names: those with known labels.
+class Rows(NamedTuple):
+    """The rows of a training as artifacts hold them."""
 
-    RITC leaves out images without answers, such as those that the VQA model failed on.
+    images: pads.Dataset
+    """Rows of `images` in the order of their names."""
+    label_maps: Artifact | None = None
+    """Artifact with a label map of each of these images, in the same order."""
+
+
+class TrainingSet(NamedTuple):
+    """The images of a training as its workers have them."""
+
+    table: pa.Table
+    """Name, encoded image and labels, and the encoded label map where the training has them."""
+    class_names: tuple[str, ...]
+    """Names of the classes in the order of their indices."""
+
+
+def training_images(experiment: Experiment, having: str | None = None) -> pads.Dataset:
+    """Return the rows of `images` whose labels are known, in the order of their names.
+
+    Args:
+        experiment: The run.
+        having: Artifact that must be complete, and hold a row of the same name; None: none need.
     """
     images = artifact(experiment, "images")
     images.require()
-    if network == "classifier":
+    if having is None:
         return labelled(images)
-    for name in ("pairs", "texts", "classifier"):
-        artifact(experiment, name).require()
-    asked = read_table(artifact(experiment, "pairs"), ["name"])["name"].combine_chunks()
-    return labelled(images).filter(pads.field("name").isin(asked))
+    other = artifact(experiment, having)
+    other.require()
+    names = read_table(other, ["name"])["name"].combine_chunks()
+    return labelled(images).filter(pads.field("name").isin(names))
 
 
-def save_rows(rows: pads.Dataset, path: Path) -> None:
-    """Write names, encoded images and labels to an Arrow file, a few rows in memory at a time."""
-    schema = pa.schema([SCHEMAS["images"].field(name) for name in _COLUMNS])
+def save_rows(rows: Rows, path: Path) -> None:
+    """Write the rows into an Arrow file, a few of them in memory at a time."""
+    fields = [SCHEMAS["images"].field(name) for name in _COLUMNS]
+    label_maps = None if rows.label_maps is None else dataset(rows.label_maps)
+    if label_maps is not None:
+        fields.append(pa.field(LABEL_MAP, pa.binary()))
+    schema = pa.schema(fields)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-        for batch in rows.to_batches(columns=_COLUMNS):
+        for batch in rows.images.to_batches(columns=_COLUMNS):
+            if label_maps is not None:
+                wanted = pads.field("name").isin(batch["name"])
+                found = label_maps.to_table(columns=["name", LABEL_MAP], filter=wanted)
+                assert found["name"].combine_chunks().equals(batch["name"])
+                batch = batch.append_column(LABEL_MAP, found[LABEL_MAP].combine_chunks())
             writer.write_batch(batch)
 
 
 def open_rows(path: Path) -> pa.Table:
-    """The rows of such a file, read from disk when they are asked for.
+    """Open the rows of such a file, which are read from disk when they are asked for.
 
     The file may lose its name meanwhile: its space is free once no process has the table.
     """

@@ -11,14 +11,12 @@ import tempfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 import ray.train
 import ray.train.torch
-import torch
 from ray.train.collective import barrier, broadcast_from_rank_zero
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
@@ -29,123 +27,152 @@ from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.progress import watch
-from qaclims_ray.storage.files import find, is_transient, read_json, remove, write_bytes, write_json
+from qaclims_ray.storage.files import is_transient, read_json, remove, write_bytes
+from qaclims_ray.train.checkpoint import State, load_state, save_state
+from qaclims_ray.train.faults import failure, note_fault, noted_faults
 from qaclims_ray.train.log import PROGRESS, check_board
-from qaclims_ray.train.loop import DivergedError, Place, State, train
-from qaclims_ray.train.rows import open_rows, save_rows, training_rows
-from qaclims_ray.train.steps import images_per_step, num_steps, section, section_key
-from qaclims_ray.train.validation import SCORE, Validate
+from qaclims_ray.train.loop import Worker, train, train_here
+from qaclims_ray.train.rows import TrainingSet, open_rows, save_rows
+from qaclims_ray.train.trainings import (
+    TRAININGS,
+    images_per_step,
+    num_steps,
+    section_key,
+    settings,
+)
+from qaclims_ray.train.validation import SCORE, MakeScorer
 
-Network = Literal["classifier", "cam_net"]
-_STATE = "state.pt"
+COSTLY = ("train/*/step-*",)
+"""Patterns of what an unfinished training leaves in its work that took long to make."""
 
 
 def run(
     experiment: Experiment,
-    network: Network,
+    network: str,
     *,
     overwrite: bool = False,
-    validate: Validate | None = None,
+    make_scorer: MakeScorer | None = None,
 ) -> str:
     """Train a network, write its artifact and return its summary line.
 
     Args:
         experiment: The run.
-        network: Which.
+        network: Name of the network in `TRAININGS`.
         overwrite: Train anew what is complete.
-        validate: Makes the scores that `validate_every` asks for (`qaclims_ray.train.scorer`).
+        make_scorer: Makes the scores that `validate_every` asks for; None: the training does.
     """
-    return make(experiment, network, partial(_train, experiment, validate), overwrite)
+    build = partial(_train, experiment, make_scorer)
+    return make(experiment, network, build, overwrite, costly=COSTLY)
 
 
-def run_both(
-    experiment: Experiment, *, overwrite: bool = False, validate: Validate | None = None
-) -> str:
-    """Train the classifier, then RITC upon it; return both summary lines."""
-    networks: tuple[Network, ...] = ("classifier", "cam_net")
-    return "\n".join(
-        run(experiment, network, overwrite=overwrite, validate=validate) for network in networks
-    )
-
-
-def _train(experiment: Experiment, validate: Validate | None, target: Artifact) -> Built:
-    rows = training_rows(experiment, target.name)
+def _train(experiment: Experiment, make_scorer: MakeScorer | None, target: Artifact) -> Built:
+    rows = TRAININGS[target.name].rows(experiment)
+    _check(experiment, target.name, rows.images)
+    steps = num_steps(experiment, target.name, rows.images.count_rows())
     names = class_names(artifact(experiment, "images"))
-    _check(experiment, target.name, rows)
-    steps = num_steps(experiment, target.name, rows.count_rows())
     with watch(target.name, partial(_steps_done, target), steps, unit="step"):
         if experiment.compute.train.num_workers == 0:
-            with tempfile.TemporaryDirectory() as folder:
-                save_rows(rows, Path(folder, "rows"))
-                table = open_rows(Path(folder, "rows"))
-            train(experiment, target.name, table, names, Place(), validate)
+            train_here(experiment, target.name, rows, make_scorer=make_scorer)
         else:
-            _train_on_ray(experiment, target, names, validate)
+            _train_on_ray(experiment, target, names, make_scorer)
     write_bytes(f"{target.uri}/config.yaml", dump(experiment).encode())
     facts = {"class_names": list(names), "steps": steps}
     return Built(steps * images_per_step(experiment, target.name), 0, facts, (steps, "steps"))
 
 
 def _train_on_ray(
-    experiment: Experiment, target: Artifact, names: tuple[str, ...], validate: Validate | None
+    experiment: Experiment,
+    target: Artifact,
+    names: tuple[str, ...],
+    make_scorer: MakeScorer | None,
 ) -> None:
     start(experiment.compute)
-    workers = experiment.compute.train
-    arguments: dict[str, Any] = {
-        "experiment": experiment.anchored().plain(),
-        "network": target.name,
-        "class_names": names,
-        "validate": validate,
-        "faults": f"{target.work}/faults",
-    }
-    remove(arguments["faults"])
-    scored = section(experiment, target.name).validate_every is not None
+    faults = f"{target.work}/faults"
+    remove(faults)
+    scored = settings(experiment, target.name).validate_every is not None
     trainer = ray.train.torch.TorchTrainer(
-        _worker,
-        train_loop_config=arguments,
+        partial(_worker, experiment.anchored(), target.name, names, make_scorer, faults),
         scaling_config=scaling(experiment.compute),
-        run_config=run_config(workers, target, SCORE if scored else None),
+        run_config=run_config(experiment.compute.train, target, SCORE if scored else None),
     )
     try:
         trainer.fit()
     except ray.train.TrainingFailedError as error:
-        raise _failure(arguments["faults"], error) from None
-    if find(f"{arguments['faults']}/*.json"):
-        raise _failure(arguments["faults"])
+        raise failure(faults, _deaths(error)) from None
+    if noted_faults(faults):
+        raise failure(faults, {})
 
 
-def _worker(arguments: dict[str, Any]) -> None:
-    """Train as one of the workers.
+def _deaths(error: ray.train.TrainingFailedError) -> Mapping[str, Exception]:
+    """Last error of each worker that died, or Ray Train's own."""
+    if isinstance(error, ray.train.WorkerGroupError):
+        return {f"worker {rank}": death for rank, death in error.worker_failures.items()}
+    return {"Ray Train": error}
 
-    What the user must mend would only happen again: it is noted, and Ray's next try ends at once.
-    What time may mend, such as a storage that does not answer, is tried again.
-    """
+
+def _worker(
+    experiment: Experiment,
+    network: str,
+    names: tuple[str, ...],
+    make_scorer: MakeScorer | None,
+    faults: str,
+) -> None:
+    """Train as one of the workers; a fault that would only happen again is noted (faults.py)."""
     context = ray.train.get_context()
-    faults = arguments["faults"]
-    if broadcast_from_rank_zero(find(f"{faults}/*.json")):
+    rank = context.get_world_rank()
+    if broadcast_from_rank_zero(noted_faults(faults)):
         return
-    experiment = Experiment.model_validate(arguments["experiment"])
-    place = Place(
-        worker=context.get_world_rank(),
-        num_workers=context.get_world_size(),
-        device=ray.train.torch.get_device(),
-        wrap=_wrap,
-        load=_load,
-        save=partial(_save, context.get_world_rank()),
-    )
+    worker = RayWorker(rank, context.get_world_size(), ray.train.torch.get_device())
     try:
-        table = _node_table(experiment, arguments["network"])
-        names = tuple(arguments["class_names"])
-        train(experiment, arguments["network"], table, names, place, arguments["validate"])
+        data = TrainingSet(_node_table(experiment, network), names)
+        train(experiment, network, data, worker, RayCheckpointer(rank), make_scorer)
     except ValueError as error:
+        # What time may mend, such as a storage that does not answer, is tried again.
         if not (isinstance(error.__cause__, Exception) and is_transient(error.__cause__)):
-            fault = {"message": str(error), "diverged": isinstance(error, DivergedError)}
-            write_json(f"{faults}/{place.worker:05d}.json", fault)
+            note_fault(faults, rank, error)
         raise
 
 
+class RayWorker(Worker):
+    """A worker of Ray Train."""
+
+    def join(self, net: nn.Module) -> nn.Module:
+        """Wrap a network so that its gradients, and on GPUs its batch norms, are all workers'."""
+        # Torch has no synchronised batch normalisation on CPUs.
+        if self.device.type == "cuda":
+            # Torch's own would drop the activations that timm builds into batch norms.
+            net = convert_sync_batchnorm(net)
+        return ray.train.torch.prepare_model(net)
+
+
+class RayCheckpointer:
+    """Keeps the state of a training where Ray Train keeps its checkpoints."""
+
+    def __init__(self, rank: int) -> None:
+        """Save the states of worker 0; those of the others are the same."""
+        self._rank = rank
+
+    def load(self) -> State | None:
+        """Load the last state that was saved."""
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return None
+        with checkpoint.as_directory() as folder:
+            return load_state(folder)
+
+    def save(self, state: State, metrics: Mapping[str, float]) -> None:
+        """Report a state of worker 0, and that the others have come as far."""
+        name = f"step-{state['step']:08d}"
+        with tempfile.TemporaryDirectory() as folder:
+            checkpoint = None
+            if self._rank == 0:
+                save_state(state, folder)
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(dict(metrics), checkpoint, checkpoint_dir_name=name)
+
+
 def _node_table(experiment: Experiment, network: str) -> pa.Table:
-    """The rows in a file that all workers of this node map, and that goes when they do.
+    """Open the rows in a file that all workers of this node map, and that goes when they do.
 
     Trainings never share its name, but the lives of one do: what a worker left that was killed
     while it copied is replaced.
@@ -159,7 +186,7 @@ def _node_table(experiment: Experiment, network: str) -> pa.Table:
     try:
         if writes:
             path.unlink(missing_ok=True)  # not written over: a process on its way out may map it
-            save_rows(training_rows(experiment, network), path)
+            save_rows(TRAININGS[network].rows(experiment), path)
         barrier()
         table = open_rows(path)
         barrier()
@@ -169,73 +196,20 @@ def _node_table(experiment: Experiment, network: str) -> pa.Table:
     return table
 
 
-def _wrap(net: nn.Module) -> nn.Module:
-    # Torch has no synchronised batch normalisation on CPUs.
-    if ray.train.torch.get_device().type == "cuda":
-        # Torch's own would drop the activations that timm builds into batch norms.
-        net = convert_sync_batchnorm(net)
-    return ray.train.torch.prepare_model(net)
-
-
-def _load() -> State | None:
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is None:
-        return None
-    with checkpoint.as_directory() as folder:
-        return torch.load(Path(folder) / _STATE, map_location="cpu", weights_only=True)
-
-
-def _save(worker: int, state: State, metrics: Mapping[str, float]) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        checkpoint = None
-        if worker == 0:
-            torch.save(state, Path(folder) / _STATE)
-            checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(dict(metrics), checkpoint, checkpoint_dir_name=f"step-{state['step']:08d}")
-
-
-def _failure(faults: str, error: ray.train.TrainingFailedError | None = None) -> ValueError:
-    """What ended a training, as the one that trains in its own process would raise it."""
-    diverged = any(read_json(uri)["diverged"] for uri in find(f"{faults}/*.json"))
-    return (DivergedError if diverged else ValueError)(_why(faults, error))
-
-
-def _why(faults: str, error: ray.train.TrainingFailedError | None = None) -> str:
-    """What ended a training, in one message: faults that were noted, else what it died of."""
-    noted = [read_json(uri)["message"] for uri in find(f"{faults}/*.json")]
-    if noted or error is None:
-        return "\n".join(dict.fromkeys(noted))
-    failures = {"Ray Train": error}
-    if isinstance(error, ray.train.WorkerGroupError):
-        failures = {f"worker {rank}": one for rank, one in error.worker_failures.items()}
-    died = {_reason(one): name for name, one in failures.items()}
-    lines = "\n  ".join(f"{name}: {message}" for message, name in died.items())
-    return (
-        f"the training died more often than compute.train.max_failures allows, last of\n  {lines}\n"
-        "Mend it, and the same command goes on from the last checkpoint."
-    )
-
-
-def _reason(error: Exception) -> str:
-    """One line of an error, which may be a whole traceback."""
-    lines = str(error).strip().splitlines() or [""]
-    return lines[-1] if lines[0].startswith("Traceback") else f"{type(error).__name__}: {lines[0]}"
-
-
-def _check(experiment: Experiment, network: str, rows: pads.Dataset) -> None:
-    """What would fail in the workers only, or not at all.
+def _check(experiment: Experiment, network: str, images: pads.Dataset) -> None:
+    """Look for what would fail in the workers only, or not at all.
 
     Raises:
         ValueError: no label at all; images of several sizes and no crop; no package for
             TensorBoard.
     """
-    table = rows.to_table(["labels", "height", "width"])
+    table = images.to_table(["labels", "height", "width"])
     if not any(table["labels"].to_pylist()):
         raise ValueError(
             f"{network}: none of {table.num_rows} images has a label, so there is nothing to learn"
         )
     num_sizes = table.group_by(["height", "width"]).aggregate([]).num_rows
-    if num_sizes > 1 and section(experiment, network).augment.crop is None:
+    if num_sizes > 1 and settings(experiment, network).augment.crop is None:
         raise ValueError(
             f"the images have {num_sizes} sizes, and {section_key(network)}.augment.crop is null: "
             "set it to the side of a square in pixels, such as 512"

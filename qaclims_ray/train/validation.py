@@ -1,50 +1,111 @@
-"""Scores of the network while it trains, and its best weights so far."""
+"""Scores of a network while it trains, and its best weights so far."""
 
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from safetensors.torch import save
+from torch import nn
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.train import Fit
+from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.metrics.confusion import best_threshold, sweep
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.model.predictor import CamPredictor
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.images import class_names, names_to_score
+from qaclims_ray.run.tables import look_up
 from qaclims_ray.storage.files import write_bytes
+from qaclims_ray.types import ImageRow
 
-Score = Callable[[CamNet], Mapping[str, float]]
-"""Scores of a network in evaluation mode; `SCORE` among them."""
-Validate = Callable[[Experiment, Fit], Score]
+_Net = TypeVar("_Net", bound=nn.Module)
+
+Scorer = Callable[[_Net], Mapping[str, float]]
+"""Scores a network that is in evaluation mode; `SCORE` is among the scores."""
+MakeScorer = Callable[[Experiment, Fit], Scorer[Any]]
 """Reads the images to score; a function of a module, as it goes to other processes."""
 
 SCORE = "miou"
-"""By which networks are compared; the higher the better."""
+"""Score by which networks are compared; the higher the better."""
 MODEL, BEST = "model.safetensors", "best.safetensors"
+_COLUMNS = ("name", "image", "height", "width", "labels", "mask")
+
+
+def make_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
+    """Make the scorer of CAMs: their mIoU on some images at the best of all thresholds.
+
+    Args:
+        experiment: The run; CAMs and thresholds are those of its last stages.
+        fit: Says how many images are scored: always the same, drawn by the run's seed.
+
+    Raises:
+        ValueError: there is no ground truth.
+    """
+    names = names_to_score(experiment)
+    order = np.random.default_rng(experiment.train.seed).permutation(len(names))
+    chosen = [names[position] for position in order[: fit.validate_images]]
+    images = artifact(experiment, "images")
+    rows: list[ImageRow] = look_up(images, chosen, _COLUMNS).to_pylist()
+    num_classes, thresholds = len(class_names(images)), experiment.evaluate.thresholds
+    size = experiment.compute.cams.batch_size
+
+    def score(net: CamNet) -> Mapping[str, float]:
+        total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
+        predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=size)
+        for start in range(0, len(rows), size):
+            batch = rows[start : start + size]
+            made = predictor.predict_rows(batch, experiment.data.max_pixels)
+            for row, cams in zip(batch, made, strict=True):
+                assert row["mask"] is not None
+                truth = decode_mask(row["mask"])
+                total += sweep(full_size(cams), cams["classes"], truth, thresholds, num_classes)
+        threshold, miou = best_threshold(total, thresholds)
+        return {SCORE: miou, "threshold": threshold}
+
+    return score
+
+
+@contextmanager
+def evaluating(net: nn.Module) -> Generator[None]:
+    """Put a network into evaluation mode, and leave it there; meanwhile there are no gradients."""
+    net.eval()
+    # Images come in many sizes, and a compiled network would be compiled for each.
+    with torch.compiler.set_stance("force_eager"), torch.no_grad():
+        yield
 
 
 class Validation:
     """Scores the network every n epochs, and keeps the weights of the best score."""
 
     def __init__(
-        self, target: Artifact, score: Score, every: int, rows: list[dict[str, Any]]
+        self, target: Artifact, scorer: Scorer[Any], every: int, rows: list[dict[str, Any]]
     ) -> None:
-        """Score by `score`; `rows` are the scores of the epochs before."""
+        """Go on with the scores of the epochs before.
+
+        Args:
+            target: Artifact that the network becomes.
+            scorer: Scores it.
+            every: Epochs between two scores.
+            rows: Scores so far, beside `epoch` (from 0) and `step`.
+        """
         self._target = target
-        self._score = score
+        self._scorer = scorer
         self._every = every
         self.rows = rows
 
     def is_due(self, epoch: int, num_epochs: int) -> bool:
-        """Whether the network is scored after this epoch; it is after the last one."""
+        """Return whether the network is scored after this epoch; it is after the last one."""
         return (epoch + 1) % self._every == 0 or epoch + 1 == num_epochs
 
-    def __call__(self, epoch: int, step: int, net: CamNet) -> Mapping[str, float]:
-        """Scores of the network, which is left in evaluation mode."""
-        net.eval()
-        # Images come in many sizes, and a compiled backbone would be compiled for each.
-        with torch.compiler.set_stance("force_eager"), torch.no_grad():
-            scores = self._score(net)
+    def __call__(self, epoch: int, step: int, net: nn.Module) -> Mapping[str, float]:
+        """Score the network, which is left in evaluation mode."""
+        with evaluating(net):
+            scores = self._scorer(net)
         if all(scores[SCORE] > row[SCORE] for row in self.rows):
             write_bytes(f"{self._target.uri}/{BEST}", weights(net))
         self.rows = [*self.rows, {"epoch": epoch, "step": step, **scores}]
@@ -53,6 +114,6 @@ class Validation:
         return scores
 
 
-def weights(net: CamNet) -> bytes:
-    """The network as a safetensors file."""
+def weights(net: nn.Module) -> bytes:
+    """Return the network as a safetensors file."""
     return save({name: value.contiguous() for name, value in net.state_dict().items()})

@@ -22,7 +22,7 @@ from PIL import Image
 from qaclims_ray.benchmark.measure import count_flops
 from qaclims_ray.benchmark.training import (
     at_once,
-    new_fitter,
+    new_step,
     one_by_one,
     random_batch,
     random_clip,
@@ -30,7 +30,7 @@ from qaclims_ray.benchmark.training import (
 )
 from qaclims_ray.config.train import Augment
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.train.batches import TrainingImages
+from qaclims_ray.train.batches import LabelTargets, TrainingImages
 
 IMAGES, CLASSES, SIDE = 4, 20, 512
 """They show six pairs: VOC has 1.56 pairs an image."""
@@ -85,7 +85,7 @@ def data_seconds():
     file = io.BytesIO()
     Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG")
     table = pa.table({"name": ["a"], "image": [file.getvalue()], "labels": [[0]]})
-    images = TrainingImages(table, Augment(), 0, 10**8)
+    images = TrainingImages(table, LabelTargets(table, 1), Augment(), seed=0, max_pixels=10**8)
     start = time.process_time()
     for epoch in range(40):
         images.epoch = epoch
@@ -99,14 +99,14 @@ def main(name):
     clip = random_clip(open_clip.get_model_config(name), DEVICE)
     net = build_cam_net("resnet50", CLASSES).to(DEVICE)
     batch = random_batch(IMAGES, CLASSES, SIDE, torch.device("cpu"))
-    num_pairs = int(batch.labels.sum())
+    num_pairs = int(batch.targets.sum())
     texts = random_texts(num_pairs, clip.config["embed_dim"], DEVICE)
     ways = (one_by_one, at_once)
-    fitters = {way.__name__: new_fitter(net, partial(way, clip, texts)) for way in ways}
-    first = {way: fitter.step(batch) for way, fitter in fitters.items()}
+    steps = {way.__name__: new_step(net, partial(way, clip, texts)) for way in ways}
+    first = {way: step(batch) for way, step in steps.items()}
     assert abs(first["at_once"]["total"] / first["one_by_one"]["total"] - 1) < 1e-4
     speed = peak()
-    backbone = partial(backbone_pass, fitters["at_once"].net, batch.images.to(DEVICE))
+    backbone = partial(backbone_pass, steps["at_once"].net, batch.images.to(DEVICE))
     parts = {way: partial(clip_pass, clip, 2 * num_pairs, calls) for way, calls in {
         "one_by_one": 2 * num_pairs, "at_once": 1}.items()}  # fmt: skip
     backbone_s = seconds(backbone)
@@ -118,8 +118,8 @@ def main(name):
     print(f"together {sum(floors) / speed:.2f} s")
     print(f"data: {IMAGES * data_seconds():.3f} CPU seconds of loader processes a step")
     print("way             step s   backbone s   CLIP s   rest s   of the floor")
-    for way, fitter in fitters.items():
-        step_s, clip_s = seconds(partial(fitter.step, batch)), seconds(parts[way])
+    for way, step in steps.items():
+        step_s, clip_s = seconds(partial(step, batch)), seconds(parts[way])
         rest_s = step_s - backbone_s - clip_s
         share = sum(floors) / speed / step_s
         print(

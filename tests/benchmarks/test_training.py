@@ -7,7 +7,7 @@ from qaclims_ray.benchmark.sizes import choose_sizes, clip_config
 from qaclims_ray.benchmark.training import (
     at_once,
     classifier_ways,
-    new_fitter,
+    new_step,
     one_by_one,
     random_batch,
     random_clip,
@@ -28,11 +28,11 @@ def test_the_published_way_takes_the_same_step(sizes):
     torch.manual_seed(0)
     clip = random_clip(clip_config(sizes), CPU)
     batch = random_batch(3, 4, sizes.crop, CPU)
-    texts = random_texts(int(batch.labels.sum()), clip.config["embed_dim"], CPU)
+    texts = random_texts(int(batch.targets.sum()), clip.config["embed_dim"], CPU)
     net = build_cam_net(sizes.backbone, 4)
-    fast, slow = (new_fitter(net, partial(task, clip, texts)) for task in (at_once, one_by_one))
+    fast, slow = (new_step(net, partial(task, clip, texts)) for task in (at_once, one_by_one))
     for _ in range(2):
-        ours, published = fast.step(batch), slow.step(batch)
+        ours, published = fast(batch), slow(batch)
         assert ours["total"] == pytest.approx(published["total"], rel=1e-5)
         assert ours["grad_norm"] == pytest.approx(published["grad_norm"], rel=1e-4)
     for parameter, other in zip(fast.net.parameters(), slow.net.parameters(), strict=True):
@@ -45,14 +45,14 @@ def test_the_networks_given_are_left_alone(sizes):
     clip = random_clip(clip_config(sizes), CPU)
     batch = random_batch(2, 4, sizes.crop, CPU)
     texts = random_texts(3, clip.config["embed_dim"], CPU)
-    new_fitter(net, partial(at_once, clip, texts)).step(batch)
+    new_step(net, partial(at_once, clip, texts))(batch)
     for name, value in net.state_dict().items():
         assert torch.equal(value, before[name])
 
 
 def test_batches_show_one_and_a_half_pairs_an_image():
-    assert random_batch(4, 20, 8, CPU).labels.sum(dim=1).tolist() == [2, 1, 2, 1]
-    assert random_batch(40, 20, 8, CPU).labels.sum() == 60
+    assert random_batch(4, 20, 8, CPU).targets.sum(dim=1).tolist() == [2, 1, 2, 1]
+    assert random_batch(40, 20, 8, CPU).targets.sum() == 60
 
 
 def test_ways_do_what_they_say(sizes):

@@ -249,7 +249,7 @@ def test_an_elastic_training_grows_and_shrinks_with_the_cluster(cluster, tmp_pat
     _finish(_start(run, f"compute.address={cluster.address}", job="ingest"))
     cluster.ask("kill", 1)
     cluster.ask("kill", 2)
-    recipe = ["train.classifier.epochs=100", "train.classifier.images_per_worker=1"]
+    recipe = ["train.classifier.epochs=100", "train.classifier.batch_size_per_worker=1"]
     optimiser = "train.classifier.optimiser="
     recipe.append(optimiser + '{"kind": "sgd", "learning_rate": 0.001, "weight_decay": 0}')
     recipe.append("compute.train.checkpoint_every=null")

@@ -112,7 +112,7 @@ def test_what_a_configuration_asks_for_can_be_had(name, nodes):
     assert "corpus" in pools
     wanted = [(pool.num_actors, pool.num_cpus, pool.num_gpus) for pool in pools.values()]
     train = compute.train
-    wanted.append((train.num_workers, train.num_cpus + train.loader_processes, train.use_gpu))
+    wanted.append((train.num_workers, train.num_cpus + train.num_loader_workers, train.use_gpu))
     for number, cpus, gpus in wanted:
         room = sum(node["max_workers"] * _fitting(node, cpus, gpus) for node in nodes.values())
         assert room >= number

@@ -208,8 +208,8 @@ OWN = {
     "import_published": ["model.backbone=resnet50", "model.backbone_weights=null"],
     "tune": [
         "data.num_images=24",
-        "train.classifier.images_per_worker=4",
-        "train.ritc.images_per_worker=4",
+        "train.classifier.batch_size_per_worker=4",
+        "train.ritc.batch_size_per_worker=4",
         "tune.num_trials=2",
         "tune.num_finalists=1",
         "tune.seeds=[0]",

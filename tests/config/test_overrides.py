@@ -12,6 +12,7 @@ from qaclims_ray.config.overrides import (
     validate,
     with_overrides,
 )
+from qaclims_ray.config.renamed import RENAMED, current_keys
 from qaclims_ray.config.train import Fit, Optimiser
 
 LEAST = {
@@ -145,3 +146,20 @@ def test_an_override_stays_what_it_was():
     pool = {"num_actors": 2}
     assert with_overrides({}, {"a": pool, "a.num_actors": 3}) == {"a": {"num_actors": 3}}
     assert pool == {"num_actors": 2}
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_key_that_was_renamed_names_its_new_name(old, new):
+    with pytest.raises(ValueError, match="is now") as caught:
+        validate(Experiment, with_overrides(LEAST, {old: 1}), "demo.yaml")
+    assert str(caught.value) == f"demo.yaml:\n  {old} is now {new}"
+    validate(Experiment, with_overrides(LEAST, {new: 1}), "demo.yaml")
+
+
+def test_a_recipe_of_before_has_the_keys_of_now():
+    before = {"train.seed": 0, "train.ritc.accumulate": 2, "train.ritc.optimiser.head_factor": 1.0}
+    assert current_keys(before) == {
+        "train.seed": 0,
+        "train.ritc.gradient_accumulation": 2,
+        "train.ritc.optimiser.head_lr_multiplier": 1.0,
+    }

@@ -9,7 +9,7 @@ from torch import nn
 
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.multiscale import flipped_pair
-from qaclims_ray.model.resnet import fix_batch_norm
+from qaclims_ray.model.resnet import freeze_batch_norm
 
 F64_RTOL = 1e-6
 
@@ -89,7 +89,7 @@ def test_eighty_classes(cam, net, filler):
 def test_fixed_batch_norm_makes_train_mode_equal_evaluation(cam, net):
     check(cam, net.classify(cam["x"]), "baseline_logits_evalmode")
     net = copy.deepcopy(net).train()
-    fix_batch_norm(net)
+    freeze_batch_norm(net)
     check(cam, net.classify(cam["x"]), "baseline_logits_trainmode")
 
 

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from qaclims_ray.train.optim import build_optimizer, poly_decay
+from qaclims_ray.config.train import Optimiser
+from qaclims_ray.train.optim import ParameterGroup, build_optimizer, poly_decay
 
 LR_TOLERANCE = 1e-12
 TRAJECTORY_TOLERANCE = 1e-6
@@ -13,14 +14,14 @@ def run(case):
     """Learning rates used and parameters after each step of the golden objective."""
     a = torch.tensor([1.0, -2.0], requires_grad=True)
     b = torch.tensor([0.5, 3.0], requires_grad=True)
-    optimizer = build_optimizer(
-        [a],
-        [b],
+    optimiser = Optimiser(
         learning_rate=case["lr"],
         momentum=case["sgd_momentum"],
         weight_decay=case["sgd_weight_decay"],
     )
-    decay = poly_decay(optimizer, case["max_step"])
+    head = ParameterGroup([b], optimiser.head_lr_multiplier)
+    optimizer = build_optimizer([ParameterGroup([a]), head], optimiser)
+    decay = poly_decay(optimizer, case["max_step"], optimiser.power)
     for _ in range(case["steps"]):
         optimizer.zero_grad()
         (((a * torch.tensor([1.0, 2.0])) ** 2).sum() + b.cosh().log().sum()).backward()
@@ -47,6 +48,6 @@ def test_rates_and_trajectory(golden, index):
 
 def test_default_momentum_is_the_published_one(golden):
     case = golden("poly_lr").meta["cases"][0]
-    optimizer = build_optimizer([], [torch.zeros(1)], learning_rate=1.0)
+    optimizer = build_optimizer([ParameterGroup([torch.zeros(1)])], Optimiser())
     assert optimizer.param_groups[0]["momentum"] == case["sgd_momentum"]
     assert optimizer.param_groups[0]["weight_decay"] == case["sgd_weight_decay"]

@@ -5,11 +5,12 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 
+from qaclims_ray.config.train import Loss, Optimiser, Ritc
 from qaclims_ray.model.losses import area
 from qaclims_ray.model.regions import region_views, select_pairs
 from qaclims_ray.model.texts import PairFeatures
-from qaclims_ray.train.optim import build_optimizer
-from qaclims_ray.train.ritc import LossWeights, region_contrasts, ritc_losses
+from qaclims_ray.train.optim import ParameterGroup, build_optimizer
+from qaclims_ray.train.ritc import region_contrasts, ritc_losses
 
 
 class StandIn(nn.Module):
@@ -48,18 +49,18 @@ def texts(step):
     return PairFeatures(foreground, background, present)
 
 
-def losses_of(step, logits, texts, clip):
-    meta = step.meta
-    return ritc_losses(
-        logits,
-        step["images"],
-        step["labels"],
-        texts,
-        clip,
-        weights=LossWeights(*meta["hyper"]),
-        temperature=meta["temperature"],
-        alpha=meta["mask_adapter_alpha"],
+@pytest.fixture(scope="module")
+def ritc(step):
+    foreground, background, area = step.meta["hyper"]
+    return Ritc(
+        loss=Loss(foreground=foreground, background=background, area=area),
+        temperature=step.meta["temperature"],
+        alpha=step.meta["mask_adapter_alpha"],
     )
+
+
+def losses_of(step, logits, texts, clip, ritc):
+    return ritc_losses(logits, step["images"], step["labels"], texts, clip, ritc)
 
 
 def check_gradient(actual, expected):
@@ -78,9 +79,9 @@ def test_regions(step, clip):
     step.check(clip.encode_regions(regions.background, regions.background_mask), "bg_feat")
 
 
-def test_losses_and_gradient(step, texts, clip):
+def test_losses_and_gradient(step, texts, clip, ritc):
     logits = step["logits"].requires_grad_()
-    losses = losses_of(step, logits, texts, clip)
+    losses = losses_of(step, logits, texts, clip, ritc)
     terms = [losses.foreground, losses.background, losses.area, losses.total]
     step.check(torch.stack(terms)[None], "losses")
     assert losses.num_pairs == 5
@@ -88,27 +89,27 @@ def test_losses_and_gradient(step, texts, clip):
     check_gradient(logits.grad, step["grad_logits"])
 
 
-def test_gradient_with_respect_to_the_cam(step, texts, clip):
+def test_gradient_with_respect_to_the_cam(step, texts, clip, ritc):
     cams = step["x"].requires_grad_()
-    settings = {"temperature": step.meta["temperature"], "alpha": step.meta["mask_adapter_alpha"]}
+    settings = {"temperature": ritc.temperature, "alpha": ritc.alpha}
     frc, brc = region_contrasts(cams, step["images"], step["labels"], texts, clip, **settings)
-    weights = LossWeights(*step.meta["hyper"])
+    weights = ritc.loss
     total = weights.foreground * frc.sum() + weights.background * brc.sum()
     (total + weights.area * area(cams)).backward()
     check_gradient(cams.grad, step["grad_x"])
 
 
-def test_optimiser_step(step, texts, clip):
+def test_optimiser_step(step, texts, clip, ritc):
     net = StandIn(step)
-    optimizer = build_optimizer(
-        net.conv.parameters(),
-        net.classifier.parameters(),
+    optimiser = Optimiser(
         learning_rate=step.meta["lr"][0][0],
         momentum=step.meta["momentum"],
         weight_decay=step.meta["weight_decay"],
     )
+    head = ParameterGroup(net.classifier.parameters(), optimiser.head_lr_multiplier)
+    optimizer = build_optimizer([ParameterGroup(net.conv.parameters()), head], optimiser)
     assert [g["lr"] for g in optimizer.param_groups] == pytest.approx(step.meta["lr"][0])
-    losses_of(step, net(step["images"]), texts, clip).total.backward()
+    losses_of(step, net(step["images"]), texts, clip, ritc).total.backward()
     optimizer.step()
     for name, value in net.state_dict().items():
         step.check(value, f"after_{name}")

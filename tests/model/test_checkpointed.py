@@ -5,7 +5,7 @@ import torch
 
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpointed import checkpoint_activations
-from qaclims_ray.model.resnet import fix_batch_norm
+from qaclims_ray.model.resnet import freeze_batch_norm
 
 
 @pytest.mark.parametrize("fixed", [False, True])
@@ -17,7 +17,7 @@ def test_outputs_gradients_and_statistics_are_the_same(name, fixed):
     images = torch.randn(2, 3, 32, 48)
     for one in (net, saving):
         if fixed:
-            fix_batch_norm(one)
+            freeze_batch_norm(one)
         torch.manual_seed(0)
         one(images).square().sum().backward()
     assert saving.state_dict().keys() == net.state_dict().keys()

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from qaclims_ray.model.resnet import BACKBONES, backbone, fix_batch_norm
+from qaclims_ray.model.resnet import BACKBONES, backbone, freeze_batch_norm
 
 
 @pytest.mark.parametrize("name", BACKBONES)
@@ -21,7 +21,7 @@ def test_an_unknown_backbone_is_an_error_that_lists_the_names():
 
 def test_fixed_batch_norm_keeps_statistics_and_trains_its_scale():
     net = backbone("small_resnet").train()
-    fix_batch_norm(net)
+    freeze_batch_norm(net)
     before = net.bn1.running_mean.clone()
     net(torch.randn(2, 3, 32, 32)).sum().backward()
     assert torch.equal(net.bn1.running_mean, before)

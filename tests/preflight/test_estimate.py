@@ -36,7 +36,7 @@ def test_questions_are_pairs_times_templates(experiment):
 
 
 def test_steps_are_those_of_the_training(experiment):
-    fit = {"train.ritc.epochs": 3, "train.ritc.images_per_worker": 4}
+    fit = {"train.ritc.epochs": 3, "train.ritc.batch_size_per_worker": 4}
     experiment = experiment.with_overrides({**fit, "compute.train.num_workers": 2})
     work = estimate(experiment, "cam_net", KNOWN)
     assert work.line == "cam_net: 3 epochs, 375 steps of 8 images"

@@ -3,7 +3,16 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.run.artifact import ROWS, Artifact, Built, artifact, make, own_artifact
+from qaclims_ray.config.renamed import RENAMED
+from qaclims_ray.run.artifact import (
+    COMPLETE,
+    ROWS,
+    Artifact,
+    Built,
+    artifact,
+    make,
+    own_artifact,
+)
 from qaclims_ray.run.graph import ARTIFACTS, recipe
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import OWNER
@@ -48,6 +57,27 @@ def test_the_manifest_says_what_was_made_from_what(experiment, builder):
     assert (manifest["rows"], manifest["errors"]) == (1200, 3)
     assert manifest["versions"]["ray"] == version("ray")
     assert manifest["versions"]["pillow"] == version("pillow")
+
+
+def test_an_artifact_of_before_is_complete_under_the_names_of_now(
+    experiment, make_experiment, tmp_path, builder
+):
+    """Its manifest has old names of keys, and a digest of them."""
+    make(experiment, "classifier", builder, overwrite=False)
+    uri = artifact(experiment, "classifier").uri
+    manifest = read_json(f"{uri}/{COMPLETE}")
+    old_names = {new: old for old, new in RENAMED.items()}
+    old = {old_names.get(key, key): value for key, value in manifest["recipe"].items()}
+    assert "train.classifier.images_per_worker" in old
+    write_json(f"{uri}/{COMPLETE}", {**manifest, "recipe": old, "digest": "of before"})
+    assert "complete already" in make(experiment, "classifier", builder, overwrite=False)
+    other = make_experiment(tmp_path / "other").with_overrides({"base": [experiment.run]})
+    assert artifact(other, "classifier").uri == uri
+    changed = experiment.with_overrides({"train.classifier.batch_size_per_worker": 1})
+    with pytest.raises(ValueError, match="another configuration") as caught:
+        artifact(changed, "classifier").is_complete()
+    differences = str(caught.value).splitlines()[1:-1]
+    assert differences == ["  train.classifier.batch_size_per_worker: 8 → 1"]
 
 
 def test_without_its_marker_an_artifact_is_not_complete(experiment):

@@ -261,8 +261,8 @@ def test_trials_train_by_workers_of_ray_train(make_search, tmp_path):
     overrides = {
         "compute.train.num_workers": 2,
         "compute.tune.max_concurrent": 1,
-        "train.classifier.images_per_worker": 2,
-        "train.ritc.images_per_worker": 2,
+        "train.classifier.batch_size_per_worker": 2,
+        "train.ritc.batch_size_per_worker": 2,
     }
     experiment = make_search(tmp_path, overrides)
     stage.run(experiment)

@@ -1,3 +1,4 @@
+import pyarrow as pa
 import pytest
 import torch
 
@@ -12,13 +13,16 @@ from qaclims_ray.search.trial import (
     Candidate,
     confusions,
     finalist_experiment,
-    score_choosing,
+    make_choosing_scorer,
     seed_experiment,
     trial_experiment,
     with_own_rates,
 )
 from qaclims_ray.storage.files import read_json
-from qaclims_ray.train.fit import Fitter
+from qaclims_ray.train.optim import build_optimizer
+from qaclims_ray.train.rows import TrainingSet
+from qaclims_ray.train.step import Step
+from qaclims_ray.train.task import CamTask
 
 AREA = "train.ritc.loss.area"
 
@@ -60,7 +64,7 @@ def test_a_trial_is_scored_on_the_images_that_choose_alone(search, demo_run):
     choosing, _ = write_names(search, f"{search.run}/search")
     trial = trial_experiment(search, f"{search.run}/search/trials/a", {})
     net = _net(demo_run)
-    scores = score_choosing(trial, trial.train.ritc)(net)
+    scores = make_choosing_scorer(trial, trial.train.ritc)(net)
     curve = mean_iou(confusions(demo_run, net, choosing))
     assert scores["miou"] == pytest.approx(curve.max())
     assert scores["fixed_miou"] == pytest.approx(curve[0], abs=1e-6)  # 0.1 is next to 0.15
@@ -80,21 +84,23 @@ def test_a_finalist_uses_its_trials_network_for_the_trials_seed_alone(search):
     assert own_artifact(other, "classifier").digest == own_artifact(seeded, "classifier").digest
 
 
+def _step(experiment, fit):
+    net = build_cam_net("small_resnet", 3)
+    groups = CamTask(experiment, fit, TrainingSet(pa.table({}), ())).parameter_groups(net)
+    return Step(net, lambda logits, batch: {}, build_optimizer(groups, fit.optimiser), fit, 10)
+
+
 def test_anothers_state_goes_on_with_own_rates(search):
     fit = search.train.ritc
     own = fit.model_copy(
         update={"optimiser": fit.optimiser.model_copy(update={"learning_rate": 0.25})}
     )
-    fitters = [
-        Fitter(build_cam_net("small_resnet", 3), lambda logits, batch: {}, one, 10)
-        for one in (fit, own)
-    ]
-    state = {"step": 5, "scores": [], "fitter": fitters[0].state()}
-    mixed = with_own_rates(state, own.optimiser)
-    fitters[1].load_state(mixed["fitter"])
-    groups = fitters[1].state()["optimizer"]["param_groups"]
-    assert [group["lr"] for group in groups] == [0.25, 0.25 * own.optimiser.head_factor]
-    assert state["fitter"]["optimizer"]["param_groups"][0]["lr"] == fit.optimiser.learning_rate
-    weights = [one.state()["model"]["classifier.weight"] for one in fitters]
+    steps = [_step(search, one) for one in (fit, own)]
+    state = {"step": 5, "scores": [], **steps[0].state()}
+    steps[1].load_state(with_own_rates(state, own.optimiser))
+    groups = steps[1].state()["optimizer"]["param_groups"]
+    assert [group["lr"] for group in groups] == [0.25, 0.25 * own.optimiser.head_lr_multiplier]
+    assert state["optimizer"]["param_groups"][0]["lr"] == fit.optimiser.learning_rate
+    weights = [one.state()["model"]["classifier.weight"] for one in steps]
     assert torch.equal(*weights)
     assert torch.isfinite(weights[0]).all()

@@ -2,19 +2,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from qaclims_ray.config.train import Augment
 from qaclims_ray.train.batches import (
-    Loader,
-    PairTable,
+    BatchLoader,
+    LabelMapTargets,
+    LabelTargets,
     TrainingImages,
     epoch_rows,
     label_matrix,
-    share,
+    shard,
     steps_per_epoch,
 )
+from qaclims_ray.types import IGNORE
 
 _deals = st.tuples(st.integers(1, 60), st.integers(1, 4), st.integers(1, 5))
 
@@ -57,10 +59,10 @@ def test_smaller_batches_of_more_workers_make_the_same_steps():
 def test_however_many_workers_share_a_step_each_batch_counts_once(num_batches, num_workers):
     """The gradient is the sum of weight times gradient, divided by the number of workers."""
     num_workers = min(num_workers, num_batches)
-    shares = [share(num_batches, worker, num_workers) for worker in range(num_workers)]
-    assert len({len(places) for places, _ in shares}) == 1
+    shards = [shard(num_batches, rank, num_workers) for rank in range(num_workers)]
+    assert len({len(places) for places, _ in shards}) == 1
     counted = np.zeros(num_batches)
-    for places, weights in shares:
+    for places, weights in shards:
         assert weights[0] > 0
         np.add.at(counted, places, np.array(weights) / num_workers)
     np.testing.assert_allclose(counted, 1 / num_batches)
@@ -82,17 +84,19 @@ def table(png):
     return pa.Table.from_pylist(rows)
 
 
-def _loader(table, processes=0, seed=0, worker=0, num_workers=1):
-    images = TrainingImages(table, Augment(resize_long=(30, 50), crop=24), seed, 10_000)
-    return Loader(
-        images,
-        label_matrix(table, 3),
+AUGMENT = Augment(resize_long=(30, 50), crop=24)
+
+
+def _loader(table, num_workers=0, seed=0, rank=0, world_size=1):
+    targets = LabelTargets(table, 3)
+    return BatchLoader(
+        TrainingImages(table, targets, AUGMENT, seed=seed, max_pixels=10_000),
         seed=seed,
         num_batches=2,
         images_per_batch=1,
-        worker=worker,
+        rank=rank,
+        world_size=world_size,
         num_workers=num_workers,
-        num_processes=processes,
     )
 
 
@@ -109,26 +113,26 @@ def test_a_batch_holds_the_rows_of_the_epochs_order(table):
             row = batch.rows.item()
             assert batch.names == [f"i{row}"]
             assert batch.images.shape == (1, 3, 24, 24)
-            assert batch.labels.argmax() == row % 3
+            assert batch.targets.argmax() == row % 3
             assert batch.step_rows.tolist() == whole.ravel().tolist()
             assert batch.weight == 0.5
 
 
 def test_two_workers_have_the_batches_that_one_has_alone(table):
     alone = list(_loader(table).steps(0))
-    for worker in range(2):
-        steps = list(_loader(table, worker=worker, num_workers=2).steps(0))
+    for rank in range(2):
+        steps = list(_loader(table, rank=rank, world_size=2).steps(0))
         assert [len(step) for step in steps] == [1, 1, 1]
         assert [step[0].weight for step in steps] == [1.0, 1.0, 1.0]
         for step, both in zip(steps, alone, strict=True):
-            assert step[0].names == both[worker].names
-            torch.testing.assert_close(step[0].images, both[worker].images, rtol=0, atol=0)
+            assert step[0].names == both[rank].names
+            torch.testing.assert_close(step[0].images, both[rank].images, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("processes", [0, 1])
-def test_an_epoch_goes_on_from_any_step(table, processes):
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_an_epoch_goes_on_from_any_step(table, num_workers):
     whole = [step[0].names for step in _loader(table).steps(2)]
-    rest = [step[0].names for step in _loader(table, processes).steps(2, first=2)]
+    rest = [step[0].names for step in _loader(table, num_workers).steps(2, first=2)]
     assert rest == whole[2:]
     assert list(_loader(table).steps(2, first=3)) == []
 
@@ -146,59 +150,41 @@ def test_a_view_depends_on_seed_epoch_and_name_alone(table):
 
 
 def test_loading_ahead_in_processes_changes_nothing(table):
-    here, there = _batches(table, epoch=3), _batches(table, epoch=3, processes=1)
+    here, there = _batches(table, epoch=3), _batches(table, epoch=3, num_workers=1)
     for one, other in zip(here, there, strict=True):
         assert one.names == other.names
         torch.testing.assert_close(one.images, other.images, rtol=0, atol=0)
 
 
-CLASSES = ("cat", "dog", "boat")
-TEXTS = [*CLASSES, "sea", "sky", "kitten cat", "grass"]
-ROWS_OF = {text: row for row, text in enumerate(TEXTS)}
-_words = st.lists(st.sampled_from(TEXTS), max_size=4)
-_pairs = st.lists(
-    st.builds(dict, label=st.integers(0, 2), foreground=_words, background=_words),
-    max_size=3,
-    unique_by=lambda pair: pair["label"],
-)
-_tables = st.lists(_pairs, min_size=1, max_size=6)
+def test_labels_are_targets_whatever_the_view(table):
+    targets = LabelTargets(table, 3)
+    images = TrainingImages(table, targets, AUGMENT, seed=0, max_pixels=10_000)
+    assert images[4].target.tolist() == [0, 1, 0]
+    images.epoch = 7
+    assert images[4].target.tolist() == [0, 1, 0]
 
 
-def _plain_loop(rows, index):
-    """The texts of the pairs of some images, one after the other."""
-    pairs = [pair for i in index for pair in sorted(rows[i], key=lambda pair: pair["label"])]
-    return [
-        (
-            ROWS_OF[CLASSES[pair["label"]]],
-            [ROWS_OF[text] for text in pair["foreground"]],
-            [ROWS_OF[text] for text in pair["background"]],
-        )
-        for pair in pairs
-    ]
-
-
-def _unpadded(rows):
-    return [[value for value in row if value >= 0] for row in rows.tolist()]
-
-
-@settings(deadline=None)
-@given(_tables, st.data())
-def test_the_pairs_of_a_batch_are_those_of_a_plain_loop(rows, data):
-    index = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=5))
-    table = PairTable(
-        [{"name": str(i), "pairs": pairs} for i, pairs in enumerate(rows)],
-        ROWS_OF,
-        CLASSES,
-        torch.device("cpu"),
-    )
-    texts = table.of(torch.tensor(index))
-    assert all(tensor.dtype == torch.int64 for tensor in texts)
-    found = zip(
-        texts.label.tolist(),
-        _unpadded(texts.foreground),
-        _unpadded(texts.background),
-        strict=True,
-    )
-    assert list(found) == _plain_loop(rows, index)
-    counted = sum(bool(pair["background"]) for i in index for pair in rows[i])
-    assert table.num_counted(torch.tensor(index)) == counted
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_a_label_map_is_seen_as_its_image_is(png, num_workers):
+    """White squares on black are class 1: wherever a view is white, its label is 1."""
+    rows = []
+    for number in range(4):
+        label_map = np.zeros((32, 40), np.uint8)
+        label_map[8:24, 4 + 4 * number : 20 + 4 * number] = 1
+        image = np.repeat(255 * label_map[..., None], 3, axis=2)
+        rows.append({"name": f"{number}", "image": png(image), "label_map": png(label_map)})
+    table = pa.Table.from_pylist(rows)
+    augment = Augment(resize_long=None, crop=36)
+    images = TrainingImages(table, LabelMapTargets(table), augment, seed=0, max_pixels=10_000)
+    sizes = {"num_batches": 1, "images_per_batch": 2, "rank": 0, "world_size": 1}
+    loader = BatchLoader(images, seed=0, num_workers=num_workers, **sizes)
+    seen = []
+    for epoch in range(3):
+        for (batch,) in loader.steps(epoch):
+            assert batch.targets.shape == (2, 36, 36)
+            assert batch.targets.dtype == torch.uint8
+            outside = (batch.images == 0).all(dim=1)
+            assert torch.equal(batch.targets == IGNORE, outside)
+            assert torch.equal(batch.targets == 1, (batch.images > 1).all(dim=1))
+            seen.extend(view.numpy().tobytes() for view in batch.targets)
+    assert len(set(seen)) > 8

@@ -8,13 +8,14 @@ import pytest
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from qaclims_ray.config.model import Clip
 from qaclims_ray.config.train import Fit, Loss, Optimiser, Ritc
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.new_clip import new_clip
-from qaclims_ray.train.batches import Batch, PairTable
-from qaclims_ray.train.fit import Fitter
-from qaclims_ray.train.tasks import RitcTask
+from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.optim import ParameterGroup, build_optimizer
+from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.ritc import RitcLoss
+from qaclims_ray.train.step import Step
 
 CLIP = {
     "embed_dim": 8,
@@ -43,31 +44,33 @@ def _batch(rows, step_rows, weight):
     )
 
 
-def _fitter(per_pair, parallel, weights):
-    """Plain gradient descent at rate 1: the step is the gradient."""
+def _step(per_pair, parallel, weights):
+    """Plain gradient descent at rate 1: the step is the gradient; step, network and loss."""
     torch.manual_seed(0)
     clip = new_clip(CLIP, texts=["sky"], mask_prompt_depth=0).eval().requires_grad_(False)
-    bank = torch.nn.functional.normalize(torch.randn(len(TEXTS), 8), dim=1)
+    features = torch.nn.functional.normalize(torch.randn(len(TEXTS), 8), dim=1)
     rows_of = {text: row for row, text in enumerate(TEXTS)}
     table = PairTable(
         [_pairs(row) for row in range(len(LABELS))], rows_of, CLASSES, torch.device("cpu")
     )
     foreground, background, area = weights
-    loss = Loss(foreground=foreground, background=background, area=area, per_pair=per_pair)
-    task = RitcTask(Ritc(loss=loss), Clip(normalisation="imagenet"), clip, bank, table)
+    terms = Loss(foreground=foreground, background=background, area=area, per_pair=per_pair)
+    loss = RitcLoss(clip, features, table, Ritc(loss=terms), "imagenet")
     torch.manual_seed(0)
     net = build_cam_net("small_resnet", len(CLASSES))
-    optimiser = Optimiser(learning_rate=1.0, head_factor=1.0, momentum=0, weight_decay=0)
+    optimiser = Optimiser(learning_rate=1.0, momentum=0, weight_decay=0)
+    optimizer = build_optimizer([ParameterGroup(net.parameters())], optimiser)
+    fit = Fit(optimiser=optimiser, freeze_batch_norm=True)
     wrapped = DistributedDataParallel(net) if parallel else net
-    return Fitter(wrapped, task, Fit(optimiser=optimiser, fix_batch_norm=True), 100), net
+    return Step(wrapped, loss, optimizer, fit, 100), net, loss
 
 
 def _moved(per_pair, weights, steps, parallel=False):
     """How far the parameters went, as one vector."""
-    fitter, net = _fitter(per_pair, parallel, weights)
+    step, net, _ = _step(per_pair, parallel, weights)
     before = torch.nn.utils.parameters_to_vector(net.parameters()).detach()
     for batches in steps:
-        fitter.step(*batches)
+        step(*batches)
     return torch.nn.utils.parameters_to_vector(net.parameters()).detach() - before
 
 
@@ -163,15 +166,14 @@ def test_workers_without_pairs_neither_hang_nor_stop_the_others(two_workers):
 
 
 def test_the_pairs_of_a_step_are_those_of_all_workers():
-    fitter, _ = _fitter(False, False, (1.0, 1.0, 1.0))
-    assert fitter.step(_batch([0], [0, 1, 2, 3], 1.0))["num_pairs"] == 6
+    step, *_ = _step(False, False, (1.0, 1.0, 1.0))
+    assert step(_batch([0], [0, 1, 2, 3], 1.0))["num_pairs"] == 6
     halves = [_batch(rows, [0, 1, 2, 3], 0.5) for rows in ([0, 1], [2, 3])]
-    assert fitter.step(*halves)["num_pairs"] == 6
+    assert step(*halves)["num_pairs"] == 6
 
 
 def test_clip_and_the_texts_take_no_part_in_the_gradient():
-    fitter, _ = _fitter(True, False, (1.0, 1.0, 1.0))
-    fitter.step(_batch([0, 1], [0, 1], 1.0))
-    task = fitter._task
-    assert all(not p.requires_grad and p.grad is None for p in task._clip.parameters())
-    assert not task._bank.requires_grad
+    step, _, loss = _step(True, False, (1.0, 1.0, 1.0))
+    step(_batch([0, 1], [0, 1], 1.0))
+    assert all(not p.requires_grad and p.grad is None for p in loss._clip.parameters())
+    assert not loss._text_features.requires_grad

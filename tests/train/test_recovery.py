@@ -15,12 +15,12 @@ import torch
 from safetensors.torch import load
 
 from qaclims_ray.config.experiment import dump
-from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.storage.files import filesystem, find, read_bytes
 from qaclims_ray.train import stage
-from qaclims_ray.train.loop import DivergedError, Place, train
-from qaclims_ray.train.rows import training_rows
+from qaclims_ray.train.classifier import rows
+from qaclims_ray.train.faults import DivergedError
+from qaclims_ray.train.loop import train_here
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(600)
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.timeout(600)
 RECIPE = {
     "train.seed": 5,
     "train.classifier.epochs": 3,
-    "train.classifier.images_per_worker": 1,
+    "train.classifier.batch_size_per_worker": 1,
     "train.classifier.validate_every": 1,
     # Adam moves each weight by the sign of its gradient, which is noise where it is small.
     "train.classifier.optimiser.kind": "sgd",
@@ -62,18 +62,18 @@ def _killed_in_step(number, folder):
     checkpoints that there are at the end.
     """
 
-    def validate(experiment, fit):
+    def make_scorer(experiment, fit):
         # Runs in a worker, which can't import this module.
         import os
         import time
         from pathlib import Path
 
         from qaclims_ray.run.artifact import own_artifact
-        from qaclims_ray.train.fit import Fitter
+        from qaclims_ray.train.step import Step
 
         checkpoints = Path(own_artifact(experiment, "classifier").work, "train", "fit")
         killed, resumed = Path(folder, "killed"), Path(folder, "resumed")
-        plain = Fitter.step
+        plain = Step.__call__
 
         def wait_for(condition):
             end = time.monotonic() + 60
@@ -102,10 +102,10 @@ def _killed_in_step(number, folder):
             Path(folder, "again").touch()
             return {"miou": 0.2, "threshold": 0.1}
 
-        Fitter.step = step
+        Step.__call__ = step
         return score
 
-    return validate
+    return make_scorer
 
 
 def _curve(experiment):
@@ -130,7 +130,7 @@ def _assert_same_but_for_running_statistics(one, other):
 def test_two_workers_go_on_when_one_is_killed_and_train_as_one_process_does(make, tmp_path):
     """A worker is killed in the middle of the second epoch: it costs what came after step 6."""
     experiment, alone = make(), make()
-    line = stage.run(experiment, "classifier", validate=_killed_in_step(6, tmp_path))
+    line = stage.run(experiment, "classifier", make_scorer=_killed_in_step(6, tmp_path))
     assert line.startswith("classifier: 24 rows, 0 errors, 12 steps")
     assert (tmp_path / "resumed").read_text() == "6"
     # Kept by count and score: the two that were scored, and the last one.
@@ -141,15 +141,14 @@ def test_two_workers_go_on_when_one_is_killed_and_train_as_one_process_does(make
     scored = Path(target.uri, "metrics", "validation.jsonl").read_text().splitlines()
     assert [json.loads(row)["miou"] for row in scored] == [0.9, 0.2, 0.2]
 
-    table = training_rows(alone, "classifier").to_table(["name", "image", "labels"])
-    train(alone, "classifier", table, CLASSES, Place(), _equal_scores)
+    train_here(alone, "classifier", rows(alone), make_scorer=_equal_scores)
     _assert_same_but_for_running_statistics(experiment, alone)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(make):
     experiment = make()
-    stage.run(experiment, "classifier", validate=_equal_scores)
+    stage.run(experiment, "classifier", make_scorer=_equal_scores)
     return experiment
 
 
@@ -157,14 +156,14 @@ def undisturbed(make):
 def test_a_training_goes_on_with_fewer_workers_in_the_same_steps(make, undisturbed):
     """Only one worker of three CPUs fits into four; batch norms' statistics alone may differ."""
     experiment = make(**{"compute.train.min_workers": 1, "compute.train.num_cpus": 3})
-    stage.run(experiment, "classifier", validate=_equal_scores)
+    stage.run(experiment, "classifier", make_scorer=_equal_scores)
     _assert_same_but_for_running_statistics(experiment, undisturbed)
 
 
 @pytest.mark.slow
 def test_the_same_seed_and_workers_give_the_same_losses(make, undisturbed):
     experiment = make()
-    stage.run(experiment, "classifier", validate=_equal_scores)
+    stage.run(experiment, "classifier", make_scorer=_equal_scores)
     assert [row["total"] for row in _curve(experiment)] == [
         row["total"] for row in _curve(undisturbed)
     ]
@@ -177,7 +176,7 @@ def test_a_loss_that_is_not_finite_ends_it_with_one_message_and_the_checkpoint_i
     start = time.monotonic()
     told = r"classifier, step 1: the loss is not finite"
     with pytest.raises(DivergedError, match=told) as caught:
-        stage.run(experiment, "classifier", validate=_equal_scores)
+        stage.run(experiment, "classifier", make_scorer=_equal_scores)
     message = str(caught.value)
     assert len(message.splitlines()) <= 2
     assert "images [" in message
@@ -187,6 +186,24 @@ def test_a_loss_that_is_not_finite_ends_it_with_one_message_and_the_checkpoint_i
     assert checkpoint["step"] == 1
     # Mended, the same artifact is made anew: another learning rate is another recipe.
     assert not artifact(experiment, "classifier").is_complete()
+
+
+@pytest.mark.slow
+def test_another_recipe_never_clears_the_checkpoints_of_a_training_unasked(make):
+    """Not even without a file of Ray Train's own, which may get another name one day."""
+    one = {"compute.train.num_workers": 1, "compute.train.checkpoint_every": 1}
+    diverges = make(**{**one, "train.classifier.optimiser.learning_rate": 1e30})
+    with pytest.raises(DivergedError, match="step 1"):
+        stage.run(diverges, "classifier", make_scorer=_equal_scores)
+    fit = Path(own_artifact(diverges, "classifier").work, "train", "fit")
+    (state,) = fit.glob("step-*/state.pt")
+    for path in fit.iterdir():
+        if path != state.parent:
+            path.unlink()
+    mended = diverges.with_overrides({"train.classifier.optimiser.learning_rate": 0.02})
+    with pytest.raises(ValueError, match=r"unfinished work made with another[^?]*1e\+30 → 0\.02"):
+        stage.run(mended, "classifier", make_scorer=_equal_scores)
+    assert torch.load(state, weights_only=True)["step"] == 1
 
 
 def _command(path):
@@ -247,8 +264,7 @@ def test_after_the_driver_was_killed_the_same_command_goes_on(make, tmp_path, st
     # Small steps: over 48 of them roundings would grow until curves part.
     longer["train.classifier.optimiser.learning_rate"] = 0.002
     undisturbed = make(**longer)
-    table = training_rows(undisturbed, "classifier").to_table(["name", "image", "labels"])
-    train(undisturbed, "classifier", table, CLASSES, Place())
+    train_here(undisturbed, "classifier", rows(undisturbed))
     run = f"{request.getfixturevalue('s3')}/run" if storage == "s3" else str(tmp_path / "run")
     experiment = make(run=run, **longer)
     path, log = tmp_path / "config.yaml", tmp_path / "log"

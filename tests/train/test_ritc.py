@@ -8,12 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
+from qaclims_ray.config.train import Loss, Ritc
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.losses import background_contrast, foreground_contrast
 from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.texts import PairFeatures
-from qaclims_ray.train.ritc import LossWeights, ritc_losses
+from qaclims_ray.train.ritc import ritc_losses
 
 CONFIG = {
     "embed_dim": 8,
@@ -171,15 +172,16 @@ def test_both_views_of_all_pairs_are_one_forward_of_clip(clip, monkeypatch):
 
 def test_weights_scale_the_terms(clip):
     case = batch(10)
-    losses = ritc_losses(*case, clip, weights=LossWeights(2.0, 3.0, 5.0))
+    losses = ritc_losses(*case, clip, Ritc(loss=Loss(foreground=2, background=3, area=5)))
     expected = 2 * losses.foreground + 3 * losses.background + 5 * losses.area
     torch.testing.assert_close(losses.total.detach(), expected)
 
 
 def test_the_defaults_are_the_papers_for_voc():
-    defaults = inspect.signature(ritc_losses).parameters
-    assert defaults["weights"].default == (10, 8, 0.2)
-    assert (defaults["temperature"].default, defaults["alpha"].default) == (0.7, 0.1)
+    defaults = inspect.signature(ritc_losses).parameters["settings"].default
+    loss = defaults.loss
+    assert (loss.foreground, loss.background, loss.area) == (10, 8, 0.2)
+    assert (defaults.temperature, defaults.alpha) == (0.7, 0.1)
 
 
 @pytest.fixture

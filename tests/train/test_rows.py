@@ -1,21 +1,25 @@
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.tables import read_table
-from qaclims_ray.train.rows import open_rows, save_rows, training_rows
+from qaclims_ray.storage.files import write_json
+from qaclims_ray.train.rows import Rows, open_rows, save_rows, training_images
+from qaclims_ray.train.trainings import TRAININGS
 
 
 def test_the_mapped_rows_are_those_of_the_artifact(demo_run, tmp_path):
-    save_rows(training_rows(demo_run, "classifier"), tmp_path / "rows")
+    save_rows(TRAININGS["classifier"].rows(demo_run), tmp_path / "rows")
     expected = read_table(artifact(demo_run, "images"), ["name", "image", "labels"])
     assert open_rows(tmp_path / "rows").combine_chunks().equals(expected.combine_chunks())
 
 
 def test_the_rows_outlive_their_file(demo_run, tmp_path):
-    save_rows(training_rows(demo_run, "cam_net"), tmp_path / "rows")
+    save_rows(TRAININGS["cam_net"].rows(demo_run), tmp_path / "rows")
     table = open_rows(tmp_path / "rows")
     (tmp_path / "rows").unlink()
     images = table["image"].to_pylist()
@@ -35,9 +39,36 @@ def test_a_table_larger_than_what_may_be_held_takes_no_memory(tmp_path):
     expected = {row["name"]: row["image"] for row in rows}
     pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "part.parquet", row_group_size=16)
     held = pa.total_allocated_bytes()
-    save_rows(pads.dataset(tmp_path / "part.parquet"), tmp_path / "rows")
+    save_rows(Rows(pads.dataset(tmp_path / "part.parquet")), tmp_path / "rows")
     table = open_rows(tmp_path / "rows")
     assert table["name"].to_pylist() == sorted(expected)
     for row in rng.permutation(400):
         assert table["image"][row].as_py() == expected[f"{row:03d}"]
     assert pa.total_allocated_bytes() - held < 40e6
+
+
+def test_images_without_a_row_in_the_other_artifact_are_left_out(demo_run, tmp_path):
+    fewer = demo_run.with_overrides({"run": str(tmp_path), "base": [demo_run.run]})
+    own, pairs = own_artifact(fewer, "pairs"), read_table(artifact(demo_run, "pairs"))
+    Path(own.uri).mkdir()
+    pq.write_table(pairs.slice(2), f"{own.uri}/part-00000.parquet")
+    write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "pairs").manifest())
+    names = pairs["name"].to_pylist()
+    for having, expected in {"pairs": names[2:], None: names}.items():
+        rows = training_images(fewer, having)
+        assert rows.to_table(columns=["name"])["name"].to_pylist() == expected
+        assert rows.count_rows() == len(expected)
+
+
+def test_label_maps_come_with_the_images_of_their_names(demo_run, tmp_path):
+    """Label maps lie in files of their own, cut elsewhere than those of the images."""
+    images = training_images(demo_run)
+    names = images.to_table(columns=["name"])["name"].to_pylist()
+    for number, part in enumerate((names[:3], names[3:])):
+        rows = [{"name": name, "label_map": f"map of {name}".encode()} for name in part]
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"part-{number:05d}.parquet")
+    save_rows(Rows(images, Artifact("seeds", str(tmp_path), {})), tmp_path / "rows")
+    table = open_rows(tmp_path / "rows")
+    assert table.column_names == ["name", "image", "labels", "label_map"]
+    assert table["name"].to_pylist() == names
+    assert table["label_map"].to_pylist() == [f"map of {name}".encode() for name in names]

@@ -15,14 +15,14 @@ from qaclims_ray.config.compute import Compute, Workers
 from qaclims_ray.config.experiment import load
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.model.resnet import fix_batch_norm
+from qaclims_ray.model.resnet import freeze_batch_norm
 from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.train import stage
-from qaclims_ray.train.loop import DivergedError, Place, train
-from qaclims_ray.train.rows import training_rows
-from qaclims_ray.train.steps import section
+from qaclims_ray.train.faults import failure
+from qaclims_ray.train.loop import train_here
+from qaclims_ray.train.trainings import TRAININGS, settings
 
 
 def _model(experiment, network):
@@ -38,7 +38,7 @@ def test_a_network_comes_with_its_config_and_metrics(demo_run, network):
     lines = Path(target.uri, "metrics", "epoch-000.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     assert [row["step"] for row in rows] == list(range(len(rows)))
-    assert len(rows) == 8 // section(demo_run, network).images_per_worker
+    assert len(rows) == 8 // settings(demo_run, network).batch_size_per_worker
     assert target.require()["facts"] == {"class_names": list(CLASSES), "steps": len(rows)}
 
 
@@ -71,9 +71,8 @@ def test_ritc_leaves_out_images_without_answers(demo_run, tmp_path):
     write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "pairs").manifest())
     names = pairs["name"].to_pylist()
     for network, expected in {"cam_net": names[2:], "classifier": names}.items():
-        rows = training_rows(fewer, network)
-        assert rows.to_table(columns=["name"])["name"].to_pylist() == expected
-        assert rows.count_rows() == len(expected)
+        images = TRAININGS[network].rows(fewer).images
+        assert images.to_table(columns=["name"])["name"].to_pylist() == expected
 
 
 def test_a_training_names_the_job_that_must_come_first(demo_run, make_experiment, tmp_path):
@@ -94,9 +93,8 @@ def _own(demo_run, tmp_path, **overrides):
 
 def test_too_few_images_for_a_step_are_found_before_workers_start(demo_run, tmp_path):
     experiment = _own(demo_run, tmp_path, **{"compute.train.num_workers": 2})
-    message = (
-        r"8 images are fewer than the 16 of one step: lower train\.classifier\.images_per_worker"
-    )
+    lower = r"lower train\.classifier\.batch_size_per_worker"
+    message = f"8 images are fewer than the 16 of one step: {lower}"
     with pytest.raises(ValueError, match=message):
         stage.run(experiment, "classifier")
 
@@ -123,25 +121,24 @@ def test_a_checkpoint_that_cannot_be_read_is_a_clear_error(
     (tmp_path / "step" / "state.pt").write_bytes(content)
     checkpoint = Checkpoint.from_directory(tmp_path / "step")
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: checkpoint)
-    table = training_rows(experiment, "classifier").to_table(["name", "image", "labels"])
+    rows = TRAININGS["classifier"].rows(experiment)
     with pytest.raises(ValueError, match=r"checkpoint can't be used: .*\n.*--overwrite"):
-        train(experiment, "classifier", table, CLASSES, Place(load=stage._load))
+        train_here(experiment, "classifier", rows, stage.RayCheckpointer(0))
 
 
 @pytest.mark.parametrize("name", ["resnet50", "timm:resnet10t", "timm:regnety_002"])
 def test_synchronised_batch_norms_compute_what_plain_ones_do(name, monkeypatch):
     """On GPUs; timm builds activations into them, which must not be lost."""
-    monkeypatch.setattr("ray.train.torch.get_device", lambda: torch.device("cuda"))
     monkeypatch.setattr("ray.train.torch.prepare_model", lambda net: net)
     net = build_cam_net(name, 3).eval()
     images = torch.randn(1, 3, 64, 64)
     expected = net(images)
-    net = stage._wrap(net)
+    net = stage.RayWorker(device=torch.device("cuda")).join(net)
     norms = [one for one in net.modules() if isinstance(one, torch.nn.SyncBatchNorm)]
     assert norms
     assert not any(type(one) is torch.nn.BatchNorm2d for one in net.modules())
     torch.testing.assert_close(net(images), expected)
-    fix_batch_norm(net.train())
+    freeze_batch_norm(net.train())
     assert not any(norm.training for norm in norms)
 
 
@@ -169,22 +166,17 @@ def test_what_workers_would_stumble_over_is_found_before_they_start(demo_run, tm
             stage.run(experiment, "classifier")
 
 
-def test_what_workers_died_of_is_said_once_and_in_few_lines(tmp_path):
+def test_what_workers_died_of_is_told_once_for_all_of_them(tmp_path):
     trace = 'Traceback (most recent call last):\n  File "x.py", line 1\nRuntimeError: out of memory'
     failures = {0: OSError("no space\n" + 200 * "more\n"), 1: Exception(trace), 2: Exception(trace)}
-    message = stage._why(str(tmp_path), WorkerGroupError("200 lines", failures))
+    deaths = stage._deaths(WorkerGroupError("200 lines", failures))
+    message = str(failure(str(tmp_path), deaths))
     assert len(message.splitlines()) == 4
     assert "worker 0: OSError: no space" in message
     assert message.count("RuntimeError: out of memory") == 1
-    message = stage._why(str(tmp_path), ControllerError(RuntimeError("no placement")))
+    deaths = stage._deaths(ControllerError(RuntimeError("no placement")))
+    message = str(failure(str(tmp_path), deaths))
     assert "Ray Train: ControllerError: Training failed due to controller error" in message
-
-
-def test_what_was_noted_comes_before_what_followed_from_it(tmp_path):
-    for rank in range(2):
-        write_json(f"{tmp_path}/{rank:05d}.json", {"message": "step 7: the loss is not finite"})
-    error = WorkerGroupError("", {1: RuntimeError("connection closed by peer")})
-    assert stage._why(str(tmp_path), error) == "step 7: the loss is not finite"
 
 
 @pytest.fixture
@@ -230,12 +222,3 @@ def test_trainings_on_one_node_never_share_a_copy(demo_run, node, tmp_path):
     for experiment in (demo_run, _own(demo_run, tmp_path)):
         _killed_while_it_copied(experiment)
     assert len(list(node.iterdir())) == 2
-
-
-@pytest.mark.parametrize(("diverged", "kind"), [(True, DivergedError), (False, ValueError)])
-def test_a_training_that_diverged_in_a_worker_is_known_from_others(tmp_path, diverged, kind):
-    for rank in range(2):
-        fault = {"message": "no more", "diverged": diverged and rank == 1}
-        write_json(f"{tmp_path}/{rank:05d}.json", fault)
-    error = stage._failure(str(tmp_path))
-    assert (type(error), str(error)) == (kind, "no more")

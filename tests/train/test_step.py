@@ -7,8 +7,9 @@ from torch import nn
 from qaclims_ray.config.train import Fit, Optimiser
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.train.batches import Batch
-from qaclims_ray.train.fit import Fitter, unwrapped
-from qaclims_ray.train.tasks import classifier_task
+from qaclims_ray.train.classifier import classifier_loss
+from qaclims_ray.train.optim import ParameterGroup, build_optimizer
+from qaclims_ray.train.step import Step, unwrapped
 
 
 def _batch(seed=0, num_images=4):
@@ -16,7 +17,7 @@ def _batch(seed=0, num_images=4):
     return Batch(
         names=[f"i{number}" for number in range(num_images)],
         images=torch.randn(num_images, 3, 32, 32, generator=rng),
-        labels=torch.eye(3)[torch.arange(num_images) % 3],
+        targets=torch.eye(3)[torch.arange(num_images) % 3],
         rows=torch.arange(num_images),
         step_rows=torch.arange(num_images),
     )
@@ -31,22 +32,32 @@ def _fit(**changes):
     return Fit(optimiser=Optimiser(kind="adamw", learning_rate=1e-3), **changes)
 
 
+def _classify(logits, batch):
+    return {"total": classifier_loss(logits, batch.targets)}
+
+
+def _step(net, loss=_classify, fit=None, num_steps=2, maxima=()):
+    fit = _fit() if fit is None else fit
+    groups = [ParameterGroup(getattr(net, "module", net).parameters())]
+    return Step(net, loss, build_optimizer(groups, fit.optimiser), fit, num_steps, maxima)
+
+
 def _weights(net):
     return {name: value.clone() for name, value in net.state_dict().items()}
 
 
 def test_steps_lower_the_loss():
-    fitter = Fitter(_net(), classifier_task, _fit(), num_steps=20)
-    losses = [fitter.step(_batch())["total"] for _ in range(12)]
+    step = _step(_net(), num_steps=20)
+    losses = [step(_batch())["total"] for _ in range(12)]
     assert losses[-1] < 0.7 * losses[0]
 
 
 def test_scalars_are_the_terms_the_rate_and_the_norm_of_the_gradient():
-    fitter = Fitter(_net(), classifier_task, _fit(), num_steps=4)
-    rows = [fitter.step(_batch()) for _ in range(4)]
+    step = _step(_net(), num_steps=4)
+    rows = [step(_batch()) for _ in range(4)]
     assert set(rows[0]) == {"total", "learning_rate", "grad_norm"}
     assert [row["learning_rate"] for row in rows] == pytest.approx(
-        [1e-3 * (1 - step / 4) ** 0.9 for step in range(4)]
+        [1e-3 * (1 - number / 4) ** 0.9 for number in range(4)]
     )
     assert all(type(value) is float for value in rows[0].values())
     assert rows[0]["grad_norm"] > 0
@@ -55,21 +66,21 @@ def test_scalars_are_the_terms_the_rate_and_the_norm_of_the_gradient():
 def test_a_batch_is_not_changed():
     batch = _batch()
     before = copy.deepcopy(batch)
-    Fitter(_net(), classifier_task, _fit(), num_steps=2).step(batch)
+    _step(_net())(batch)
     assert batch.names == before.names
     for one, other in zip(batch[1:5], before[1:5], strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 
 
 def test_a_loss_that_is_not_finite_stops_it_and_names_the_images():
-    def task(logits, batch):
+    def loss(logits, batch):
         return {"total": logits.sum() * float("nan"), "area": logits.mean()}
 
     net = _net()
     before = _weights(net)
-    fitter = Fitter(net, task, _fit(fix_batch_norm=True), num_steps=2)
+    step = _step(net, loss, _fit(freeze_batch_norm=True))
     with pytest.raises(FloatingPointError, match=r"'total': nan, 'area': .*images \['i0', 'i1'"):
-        fitter.step(_batch())
+        step(_batch())
     for name, value in _weights(net).items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
@@ -79,12 +90,12 @@ def test_a_gradient_that_is_not_finite_stops_it_too():
     net = _net()
     before = _weights(net)
 
-    def task(logits, batch):
+    def loss(logits, batch):
         return {"total": (0 * logits.square().sum()).sqrt()}
 
-    fitter = Fitter(net, task, _fit(fix_batch_norm=True), num_steps=2)
+    step = _step(net, loss, _fit(freeze_batch_norm=True))
     with pytest.raises(FloatingPointError, match=r"gradient is not finite.*'i0', 'i1'"):
-        fitter.step(_batch())
+        step(_batch())
     for name, value in _weights(net).items():
         torch.testing.assert_close(value, before[name], rtol=0, atol=0)
 
@@ -96,29 +107,27 @@ def test_accumulated_batches_make_the_step_of_one_large_batch():
         Batch(whole.names[i : i + 2], *(part[i : i + 2] for part in whole[1:4]), whole.rows, 1 / 3)
         for i in (0, 2, 4)
     ]
-    one, other = (
-        Fitter(_net(), classifier_task, _fit(fix_batch_norm=True), num_steps=2) for _ in range(2)
-    )
-    scalars = other.step(*parts)
-    for name, value in one.step(whole).items():
+    one, other = (_step(_net(), fit=_fit(freeze_batch_norm=True)) for _ in range(2))
+    scalars = other(*parts)
+    for name, value in one(whole).items():
         assert scalars[name] == pytest.approx(value, rel=1e-4)
     for name, value in _weights(one.net).items():
         torch.testing.assert_close(_weights(other.net)[name], value, rtol=1e-4, atol=1e-5)
 
 
-def test_scalars_of_a_step_are_means_but_the_largest_logit_is_one():
-    def task(logits, batch):
+def test_scalars_of_a_step_are_means_but_for_its_maxima():
+    def loss(logits, batch):
         number = batch.rows[0].float()
         zero = 0 * logits.sum()
-        return {"total": zero + number, "max_logit": number}
+        return {"total": zero + number, "largest": number, "mean": number}
 
     def batch(number, weight):
         rows = torch.full((4,), number)
         return _batch()._replace(rows=rows, weight=weight)
 
-    fitter = Fitter(_net(), task, _fit(), num_steps=2)
-    scalars = fitter.step(batch(3, 0.5), batch(5, 0.5), batch(9, 0.0))
-    assert (scalars["total"], scalars["max_logit"]) == (4, 5)
+    step = _step(_net(), loss, maxima={"largest"})
+    scalars = step(batch(3, 0.5), batch(5, 0.5), batch(9, 0.0))
+    assert (scalars["total"], scalars["largest"], scalars["mean"]) == (4, 5, 4)
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for():
@@ -128,13 +137,9 @@ def test_gradients_are_clipped_to_the_norm_asked_for():
         net = _net()
         before = torch.cat([value.detach().flatten() for value in net.parameters()])
         optimiser = Optimiser(
-            learning_rate=1.0,
-            head_factor=1.0,
-            momentum=0,
-            weight_decay=0,
-            max_grad_norm=max_grad_norm,
+            learning_rate=1.0, momentum=0, weight_decay=0, max_grad_norm=max_grad_norm
         )
-        norm = Fitter(net, classifier_task, Fit(optimiser=optimiser), 1).step(_batch())["grad_norm"]
+        norm = _step(net, fit=Fit(optimiser=optimiser), num_steps=1)(_batch())["grad_norm"]
         after = torch.cat([value.detach().flatten() for value in net.parameters()])
         return (after - before).norm().item(), norm
 
@@ -143,37 +148,37 @@ def test_gradients_are_clipped_to_the_norm_asked_for():
     assert moved(norm / 4) == pytest.approx((norm / 4, norm), rel=1e-3)
 
 
-@pytest.mark.parametrize("fix", [True, False])
-def test_statistics_of_batch_normalisation_move_unless_fixed(fix):
+@pytest.mark.parametrize("frozen", [True, False])
+def test_statistics_of_batch_normalisation_move_unless_frozen(frozen):
     net = _net()
     before = net.backbone.bn1.running_mean.clone()
     scale = net.backbone.bn1.weight.detach().clone()
-    Fitter(net, classifier_task, _fit(fix_batch_norm=fix), num_steps=2).step(_batch())
-    assert torch.equal(net.backbone.bn1.running_mean, before) == fix
+    _step(net, fit=_fit(freeze_batch_norm=frozen))(_batch())
+    assert torch.equal(net.backbone.bn1.running_mean, before) == frozen
     assert not torch.equal(net.backbone.bn1.weight, scale)
 
 
 def test_going_on_from_a_state_is_going_on():
-    straight = Fitter(_net(), classifier_task, _fit(), num_steps=6)
-    rows = [straight.step(_batch(seed)) for seed in range(6)]
-    first = Fitter(_net(), classifier_task, _fit(), num_steps=6)
+    straight = _step(_net(), num_steps=6)
+    rows = [straight(_batch(seed)) for seed in range(6)]
+    first = _step(_net(), num_steps=6)
     for seed in range(3):
-        first.step(_batch(seed))
-    resumed = Fitter(_net(seed=9), classifier_task, _fit(), num_steps=6)
+        first(_batch(seed))
+    resumed = _step(_net(seed=9), num_steps=6)
     resumed.load_state(copy.deepcopy(first.state()))
-    assert [resumed.step(_batch(seed)) for seed in range(3, 6)] == rows[3:]
+    assert [resumed(_batch(seed)) for seed in range(3, 6)] == rows[3:]
     for name, value in resumed.net.state_dict().items():
         torch.testing.assert_close(value, straight.net.state_dict()[name], rtol=0, atol=0)
 
 
 def test_a_state_survives_a_file_without_pickled_code(tmp_path):
-    fitter = Fitter(_net(), classifier_task, _fit(), num_steps=6)
-    fitter.step(_batch())
-    torch.save(fitter.state(), tmp_path / "state.pt")
+    step = _step(_net(), num_steps=6)
+    step(_batch())
+    torch.save(step.state(), tmp_path / "state.pt")
     state = torch.load(tmp_path / "state.pt", weights_only=True)
-    other = Fitter(_net(seed=9), classifier_task, _fit(), num_steps=6)
+    other = _step(_net(seed=9), num_steps=6)
     other.load_state(state)
-    assert other.step(_batch(1)) == fitter.step(_batch(1))
+    assert other(_batch(1)) == step(_batch(1))
 
 
 def test_a_wrapped_network_is_saved_without_its_wrapper():
@@ -186,20 +191,38 @@ def test_a_wrapped_network_is_saved_without_its_wrapper():
             return self.module(images)
 
     net = _net()
-    fitter = Fitter(Wrapper(net), classifier_task, _fit(), num_steps=2)
-    fitter.step(_batch())
-    assert unwrapped(fitter.net) is net
-    assert fitter.state()["model"].keys() == net.state_dict().keys()
+    step = _step(Wrapper(net))
+    step(_batch())
+    assert unwrapped(step.net) is net
+    assert step.state()["model"].keys() == net.state_dict().keys()
 
 
 def test_bfloat16_keeps_weights_and_loss_in_float32():
     net = _net()
     seen = []
 
-    def task(logits, batch):
+    def loss(logits, batch):
         seen.append(logits.dtype)
-        return classifier_task(logits, batch)
+        return _classify(logits, batch)
 
-    Fitter(net, task, _fit(precision="bfloat16"), num_steps=2).step(_batch())
+    _step(net, loss, _fit(precision="bfloat16"))(_batch())
     assert seen == [torch.bfloat16]
     assert all(value.dtype == torch.float32 for value in net.parameters())
+
+
+def test_label_maps_are_targets_like_any_other():
+    """A per-pixel loss on maps of class numbers, which keep their type on the way."""
+    seen = []
+
+    def loss(logits, batch):
+        seen.append(batch.targets.dtype)
+        labels = batch.targets[:, ::8, ::8].long()
+        return {"total": nn.functional.cross_entropy(logits, labels, ignore_index=255)}
+
+    maps = torch.zeros(4, 32, 32, dtype=torch.uint8)
+    maps[:, :16] = 1
+    maps[:, -8:] = 255
+    step = _step(_net(), loss, num_steps=30)
+    losses = [step(_batch()._replace(targets=maps))["total"] for _ in range(20)]
+    assert losses[-1] < 0.7 * losses[0]
+    assert set(seen) == {torch.uint8}

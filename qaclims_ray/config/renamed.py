@@ -1,0 +1,31 @@
+"""Keys of the configuration that once had another name.
+
+An old key in a file or an override is an error that names the new one; what a run of before says of
+its artifacts is still understood.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_OF_TRAININGS = {
+    "images_per_worker": "batch_size_per_worker",
+    "accumulate": "gradient_accumulation",
+    "fix_batch_norm": "freeze_batch_norm",
+    "optimiser.head_factor": "optimiser.head_lr_multiplier",
+}
+
+RENAMED = {
+    **{
+        f"train.{training}.{old}": f"train.{training}.{new}"
+        for training in ("classifier", "ritc")
+        for old, new in _OF_TRAININGS.items()
+    },
+    "compute.train.checkpoint_activations": "compute.train.activation_checkpointing",
+    "compute.train.loader_processes": "compute.train.num_loader_workers",
+}
+"""Dotted keys of before, and what they are called now."""
+
+
+def current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe, dotted keys and their values, under the names that the keys have now."""
+    return {RENAMED.get(key, key): value for key, value in recipe.items()}

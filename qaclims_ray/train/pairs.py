@@ -1,0 +1,65 @@
+"""The texts of all pairs (image, class) of a training, as rows of a table of text features."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from qaclims_ray.model.texts import PairTexts
+from qaclims_ray.types import PairsRow
+
+
+class PairTable:
+    """Rows of the text features of every pair of a table of images, on one device.
+
+    Pairs are ordered as `select_pairs` orders those of a batch: by image, then by class.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[PairsRow],
+        rows_of: Mapping[str, int],
+        class_names: Sequence[str],
+        device: torch.device,
+    ) -> None:
+        """Look up the texts of all pairs.
+
+        Args:
+            pairs: Pairs of each image, in the order of the table.
+            rows_of: Row of each text's feature.
+            class_names: Names in the order of their indices.
+            device: Where the rows go.
+        """
+        flat = [pair for row in pairs for pair in sorted(row["pairs"], key=lambda p: p["label"])]
+        texts = PairTexts(
+            label=torch.tensor(
+                [rows_of[class_names[pair["label"]]] for pair in flat], dtype=torch.long
+            ),
+            foreground=_padded([[rows_of[text] for text in pair["foreground"]] for pair in flat]),
+            background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
+        )
+        self._texts = PairTexts(*(tensor.to(device) for tensor in texts))
+        counted = [sum(bool(pair["background"]) for pair in row["pairs"]) for row in pairs]
+        self._counted = torch.tensor(counted, device=device)
+        counts = torch.tensor([len(row["pairs"]) for row in pairs])
+        self._counts = counts.to(device)
+        self._starts = (counts.cumsum(0) - counts).to(device)
+
+    def texts_of(self, rows: Int[Tensor, "B"]) -> PairTexts:
+        """Return the texts of all pairs of the images in these rows."""
+        counts = self._counts[rows]
+        first = counts.cumsum(0) - counts
+        offsets = (self._starts[rows] - first).repeat_interleave(counts)
+        index = torch.arange(len(offsets), device=offsets.device) + offsets
+        return PairTexts(*(tensor[index] for tensor in self._texts))
+
+    def num_counted(self, rows: Int[Tensor, "G"]) -> Int[Tensor, ""]:
+        """Count the pairs in these rows that have a background text, and so a loss."""
+        return self._counted[rows].sum()
+
+
+def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "P L"]:
+    width = max((len(row) for row in rows), default=0)
+    padded = [[*row, *[-1] * (width - len(row))] for row in rows]
+    return torch.tensor(padded, dtype=torch.long).reshape(len(rows), width)

@@ -1,0 +1,139 @@
+"""Optimiser steps on one device: loss, gradient, optimiser, schedule, and their state."""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
+from typing import Any, TypedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from qaclims_ray.config.train import Fit
+from qaclims_ray.model.resnet import freeze_batch_norm
+from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.optim import poly_decay
+
+Loss = Callable[[Any, Batch], Mapping[str, Tensor]]
+"""Output of a network and its batch to scalars for the log; `total` among them is minimised."""
+
+
+class StepState(TypedDict):
+    """State of the network, its optimiser and its schedule, as torch has them."""
+
+    model: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    schedule: dict[str, Any]
+
+
+class Step:
+    """Takes the optimiser steps of a network that may be wrapped for several workers."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: Loss,
+        optimizer: torch.optim.Optimizer,
+        fit: Fit,
+        num_steps: int,
+        maxima: Collection[str] = (),
+    ) -> None:
+        """Begin a training of `num_steps` steps, over which the learning rates decay.
+
+        Args:
+            net: On the device where it trains.
+            loss: Scalars of a batch.
+            optimizer: Holds the parameters of `net`.
+            fit: Precision, batch normalisation, gradient clipping and decay.
+            num_steps: Steps of the whole training.
+            maxima: Scalars whose largest value over the batches of a step is reported; the others
+                are means.
+        """
+        self.net = net
+        self._loss = loss
+        self._optimizer = optimizer
+        self._schedule = poly_decay(optimizer, num_steps, fit.optimiser.power)
+        self._fit = fit
+        self._maxima = maxima
+        self._device = next(net.parameters()).device
+        self.prepare()
+
+    def prepare(self) -> None:
+        """Put the network into training mode; call it after anything that changed the mode."""
+        self.net.train()
+        if self._fit.freeze_batch_norm:
+            freeze_batch_norm(self.net)
+
+    def __call__(self, *batches: Batch) -> dict[str, float]:
+        """Take one step along the weighted sum of the batches' gradients, averaged over workers.
+
+        Returns:
+            The scalars of the loss over the batches, the learning rate of the first parameter
+            group, and the norm of the gradient before clipping.
+
+        Raises:
+            FloatingPointError: loss or gradient is not finite; the images are named, and the
+                weights are as they were.
+        """
+        self._optimizer.zero_grad()
+        # Gradients stay with their worker until the last batch brings all of them together.
+        alone = self.net.no_sync if isinstance(self.net, DistributedDataParallel) else nullcontext
+        parts: list[Mapping[str, Tensor]] = []
+        for number, batch in enumerate(batches, start=1):
+            with nullcontext() if number == len(batches) else alone():
+                parts.append(self._add_gradient(batch))
+        norm = self._clip_gradient(batches)
+        rate = float(self._schedule.get_last_lr()[0])
+        self._optimizer.step()
+        self._schedule.step()
+        used = [part for part, batch in zip(parts, batches, strict=True) if batch.weight > 0]
+        return {**self._reduce(used), "learning_rate": rate, "grad_norm": norm}
+
+    def _add_gradient(self, batch: Batch) -> Mapping[str, Tensor]:
+        batch = batch.to(self._device)
+        with torch.autocast(
+            self._device.type, torch.bfloat16, enabled=self._fit.precision == "bfloat16"
+        ):
+            scalars = self._loss(self.net(batch.images), batch)
+        if not torch.isfinite(scalars["total"]):
+            values = {name: value.detach().item() for name, value in scalars.items()}
+            raise FloatingPointError(f"the loss is not finite: {values}; images {batch.names}")
+        (batch.weight * scalars["total"]).backward()
+        return {name: value.detach() for name, value in scalars.items()}
+
+    def _clip_gradient(self, batches: Sequence[Batch]) -> float:
+        limit = self._fit.optimiser.max_grad_norm or float("inf")
+        norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
+        if not torch.isfinite(norm):
+            names = [name for batch in batches for name in batch.names]
+            raise FloatingPointError(
+                f"the gradient is not finite, though the loss is; images {names}"
+            )
+        return norm.item()
+
+    def _reduce(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
+        """Reduce the scalars of batches to those of the step, by one transfer from the device."""
+        columns = {name: torch.stack([part[name].float() for part in parts]) for name in parts[0]}
+        values = [
+            column.amax() if name in self._maxima else column.mean()
+            for name, column in columns.items()
+        ]
+        return dict(zip(columns, torch.stack(values).tolist(), strict=True))
+
+    def state(self) -> StepState:
+        """Return what a checkpoint holds: tensors and plain data only."""
+        return {
+            "model": unwrapped(self.net).state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+        }
+
+    def load_state(self, state: StepState) -> None:
+        """Go on from `state()`."""
+        unwrapped(self.net).load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+
+
+def unwrapped(net: nn.Module) -> nn.Module:
+    """Return the network inside the wrapper that several workers put around it."""
+    return getattr(net, "module", net)
