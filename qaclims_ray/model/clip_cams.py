@@ -9,7 +9,7 @@ class-aware attention affinity. Source: Lin et al., "CLIP is Also an Efficient S
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -134,7 +134,7 @@ def clip_cams(
         ValueError: the CLIP has no such vision transformer.
     """
     visual = checked_vit(clip.clip.visual)
-    grid = patch_grid(*images[0].shape[:2], visual.patch_size)
+    grid = patch_grid(images[0].shape[:2], visual.conv1.kernel_size)
     if not texts.is_class.any():
         return ClipCams(*texts.features.new_zeros(2, 0, *grid))
     views: list[Tensor] = []
@@ -183,7 +183,7 @@ def view_cams(
     """
     tokens, attention = encode_patches(visual, images, num_maps, published_faults=published_faults)
     gradients = class_gradients(visual, tokens, texts, logit_scale)
-    grid = patch_grid(*images.shape[2:], visual.patch_size)
+    grid = patch_grid(images.shape[2:], visual.conv1.kernel_size)
     # Twice, as CLIP-ES: where a map is hardly above the offset, once does not reach 1.
     cams = normalise_cams(normalise_cams(grad_cams(gradients).unflatten(1, grid)))
     masks = box_masks(cams, box_threshold, published_faults=published_faults)
@@ -208,10 +208,14 @@ def class_gradients(
         logit_scale: factor on the cosine similarities.
     """
     image, label = texts.pairs
-    block = visual.transformer.resblocks[-1]
+    block: Any = visual.transformer.resblocks[-1]
+    own = tokens[image]
+    # torch's attention swaps the first two axes; laid out in that order, the tokens go through its
+    # input projection as one matrix product. Otherwise they would in a product each.
+    normed = block.ln_1(own).detach().transpose(0, 1).contiguous().transpose(0, 1)
     with torch.enable_grad():
-        normed = block.ln_1(tokens[image]).detach().requires_grad_()
-        features = pool_patches(visual, run_block(block, tokens[image], normed, weights=False)[0])
+        normed.requires_grad_()
+        features = pool_patches(visual, run_block(block, own, normed, weights=False)[0])
         cosines = F.normalize(texts.features, dim=-1)[image] @ F.normalize(features)[..., None]
         logits = (logit_scale * cosines[..., 0]).masked_fill(~texts.present[image], -torch.inf)
         probabilities = logits.softmax(dim=1).gather(1, label[:, None])
@@ -246,9 +250,9 @@ def _resize(maps: Float[Tensor, "X P h w"], size: tuple[int, int]) -> Float[Tens
 def _view(
     clip: MaskPromptedClip, visual: VisionTransformer, images: Sequence[Image], scale: float
 ) -> Images:
-    patch = visual.patch_size
+    patch = visual.conv1.kernel_size
     stretched = [
-        stretch_image(image, patch_grid(*image.shape[:2], patch, scale), patch) for image in images
+        stretch_image(image, patch_grid(image.shape[:2], patch, scale), patch) for image in images
     ]
     return normalise_pixels(
         stretched, clip.image_mean, clip.image_std, like=visual.positional_embedding

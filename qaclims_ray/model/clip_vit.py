@@ -48,19 +48,18 @@ def checked_vit(visual: nn.Module) -> VisionTransformer:
     )
 
 
-def patch_grid(height: int, width: int, patch_size: Grid, scale: float = 1.0) -> Grid:
+def patch_grid(size: Sequence[int], patch_size: Sequence[int], scale: float = 1.0) -> Grid:
     """Rows and columns of patches that cover an image of `scale` times its size.
 
     Args:
-        height: of the image in pixels.
-        width: of the image in pixels.
-        patch_size: of the vision tower, height and width in pixels.
+        size: height and width of the image in pixels.
+        patch_size: height and width of the vision tower's patches, its `conv1.kernel_size`.
         scale: factor on height and width.
     """
-    return math.ceil(scale * height / patch_size[0]), math.ceil(scale * width / patch_size[1])
+    return math.ceil(scale * size[0] / patch_size[0]), math.ceil(scale * size[1] / patch_size[1])
 
 
-def stretch_image(image: Image, grid: Grid, patch_size: Grid) -> Image:
+def stretch_image(image: Image, grid: Grid, patch_size: Sequence[int]) -> Image:
     """The image resized to whole patches, without padding (pillow, bicubic)."""
     size = (grid[1] * patch_size[1], grid[0] * patch_size[0])
     resized = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BICUBIC)
@@ -113,7 +112,8 @@ def encode_patches(
         published_faults: round positions to float16 and, as CLIP-ES takes 76 patches and the class
             token for the 77 tokens of a text, run the last block twice on such an image.
     """
-    *before, last = visual.transformer.resblocks
+    blocks: Any = visual.transformer.resblocks
+    *before, last = blocks
     tokens = _embed(visual, images, published_faults=published_faults)
     if published_faults and tokens.shape[1] == TEXT_LENGTH:
         before.append(last)
