@@ -26,6 +26,7 @@ from qaclims_ray.model.clip_affinity import (
     refine_cams,
 )
 from qaclims_ray.model.clip_vit import (
+    Pixels,
     checked_vit,
     encode_patches,
     normalise_pixels,
@@ -34,8 +35,8 @@ from qaclims_ray.model.clip_vit import (
     run_block,
     stretch_image,
 )
-from qaclims_ray.model.regions import Pairs, select_pairs
-from qaclims_ray.types import Image, Images
+from qaclims_ray.model.regions import Pairs
+from qaclims_ray.types import Images
 
 MAXIMUM_OFFSET = 1e-7
 """Added to the maximum that each map is divided by."""
@@ -57,7 +58,7 @@ class ImageTexts(NamedTuple):
     @property
     def pairs(self) -> Pairs:
         """The pairs (image, position of the class among its classes), ordered."""
-        return select_pairs(self.is_class)
+        return Pairs(*torch.nonzero(self.is_class, as_tuple=True))
 
 
 class ClassGradients(NamedTuple):
@@ -65,9 +66,9 @@ class ClassGradients(NamedTuple):
 
     logits: Float[Tensor, "P L"]
     """Cosine similarities of the image and its texts times CLIP's scale; -inf for padding."""
-    activations: Float[Tensor, "P N W"]
+    activations: Float[Tensor, "P N E"]
     """Patches behind the first layer norm of the last block."""
-    gradients: Float[Tensor, "P N W"]
+    gradients: Float[Tensor, "P N E"]
     """Gradient of the class's probability with respect to them."""
 
 
@@ -104,7 +105,7 @@ def image_texts(
 @torch.no_grad()
 def clip_cams(
     clip: MaskPromptedClip,
-    images: Sequence[Image],
+    images: Sequence[Pixels],
     texts: ImageTexts,
     *,
     scales: Sequence[float] = (1.0,),
@@ -193,7 +194,7 @@ def view_cams(
 
 def class_gradients(
     visual: VisionTransformer,
-    tokens: Float[Tensor, "B n W"],
+    tokens: Float[Tensor, "B n E"],
     texts: ImageTexts,
     logit_scale: float | Tensor,
 ) -> ClassGradients:
@@ -248,8 +249,8 @@ def _resize(maps: Float[Tensor, "X P h w"], size: tuple[int, int]) -> Float[Tens
 
 
 def _view(
-    clip: MaskPromptedClip, visual: VisionTransformer, images: Sequence[Image], scale: float
-) -> Images:
+    clip: MaskPromptedClip, visual: VisionTransformer, images: Sequence[Pixels], scale: float
+) -> Float[Tensor, "B 3 _ _"]:
     patch = visual.conv1.kernel_size
     stretched = [
         stretch_image(image, patch_grid(image.shape[:2], patch, scale), patch) for image in images

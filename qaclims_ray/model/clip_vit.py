@@ -1,4 +1,7 @@
-"""open_clip's vision transformer from within: images of any size, patch tokens, attention."""
+"""open_clip's vision transformer from within: images of any size, patch tokens, attention.
+
+Axes: N patches, n = N + 1 tokens (the class token first), E channels.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,11 +11,11 @@ import numpy as np
 import PIL.Image
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from qaclims_ray.types import Image, Images
+from qaclims_ray.types import Images
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""
@@ -21,10 +24,14 @@ TEXT_LENGTH = 77
 """Tokens of a text of CLIP's."""
 
 
+Pixels = UInt8[np.ndarray, "_ _ 3"]
+"""RGB, 0 to 255; images of a batch may differ in size where their patch grids are equal."""
+
+
 class Tokens(NamedTuple):
     """An image as the last block of its vision transformer finds it."""
 
-    tokens: Float[Tensor, "B N+1 W"]
+    tokens: Float[Tensor, "B n E"]
     """Input of the last block: the class token, then the patches row by row."""
     attention: Float[Tensor, "B N N"]
     """Attention weights from patch (row) to patch, mean over the heads and the last blocks."""
@@ -59,7 +66,9 @@ def patch_grid(size: Sequence[int], patch_size: Sequence[int], scale: float = 1.
     return math.ceil(scale * size[0] / patch_size[0]), math.ceil(scale * size[1] / patch_size[1])
 
 
-def stretch_image(image: Image, grid: Grid, patch_size: Sequence[int]) -> Image:
+def stretch_image(
+    image: Pixels, grid: Grid, patch_size: Sequence[int]
+) -> UInt8[np.ndarray, "{grid[0]*patch_size[0]} {grid[1]*patch_size[1]} 3"]:
     """The image resized to whole patches, without padding (pillow, bicubic)."""
     size = (grid[1] * patch_size[1], grid[0] * patch_size[0])
     resized = PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.BICUBIC)
@@ -68,7 +77,7 @@ def stretch_image(image: Image, grid: Grid, patch_size: Sequence[int]) -> Image:
 
 def resize_positions(
     visual: VisionTransformer, grid: Grid, *, published_faults: bool = False
-) -> Float[Tensor, "N+1 W"]:
+) -> Float[Tensor, "n E"]:
     """Position embeddings for a grid of patches: CLIP's own, resized bilinearly.
 
     Args:
@@ -84,8 +93,8 @@ def resize_positions(
 
 
 def run_block(
-    block: Any, tokens: Float[Tensor, "B n W"], normed: Float[Tensor, "B n W"], *, weights: bool
-) -> tuple[Float[Tensor, "B n W"], Float[Tensor, "B n n"] | None]:
+    block: Any, tokens: Float[Tensor, "B n E"], normed: Float[Tensor, "B n E"], *, weights: bool
+) -> tuple[Float[Tensor, "B n E"], Float[Tensor, "B n n"] | None]:
     """A block of open_clip from behind its first layer norm: its output and attention weights.
 
     Args:
@@ -127,7 +136,7 @@ def encode_patches(
     return Tokens(tokens, torch.stack(maps).mean(dim=0)[:, 1:, 1:])
 
 
-def pool_patches(visual: VisionTransformer, tokens: Float[Tensor, "B n W"]) -> Float[Tensor, "B D"]:
+def pool_patches(visual: VisionTransformer, tokens: Float[Tensor, "B n E"]) -> Float[Tensor, "B D"]:
     """CLIP features of the mean patch, the class token left out; not normalised."""
     if visual.final_ln_after_pool:
         return visual.ln_post(tokens[:, 1:].mean(dim=1)) @ visual.proj
@@ -135,7 +144,7 @@ def pool_patches(visual: VisionTransformer, tokens: Float[Tensor, "B n W"]) -> F
 
 
 def normalise_pixels(
-    images: Sequence[Image], mean: Sequence[float], std: Sequence[float], like: Tensor
+    images: Sequence[Pixels], mean: Sequence[float], std: Sequence[float], like: Tensor
 ) -> Images:
     """Images of one size as a batch, normalised per channel, with `like`'s device and dtype."""
     pixels = torch.from_numpy(np.stack(images)).to(like.device).permute(0, 3, 1, 2)
@@ -145,7 +154,7 @@ def normalise_pixels(
 
 def _embed(
     visual: VisionTransformer, images: Images, *, published_faults: bool
-) -> Float[Tensor, "B n W"]:
+) -> Float[Tensor, "B n E"]:
     maps = visual.conv1(images)
     grid = (maps.shape[2], maps.shape[3])
     start = visual.class_embedding.expand(len(maps), 1, -1)
