@@ -116,7 +116,9 @@ def clip_cams(
 ) -> ClipCams:
     """CAMs of the classes of each image, with one forward pass for all classes of an image.
 
-    Views (scales, mirror images) are averaged on the patch grid of scale 1, then normalised.
+    Views (scales, mirror images) are averaged on the patch grid of scale 1, then normalised. A sole
+    patch has nothing to stand out from: an image within one has maps of zeros. Not to be called
+    under `torch.inference_mode`, which forbids gradients.
 
     Args:
         clip: with a vision transformer of open_clip's, frozen, in evaluation mode.

@@ -219,6 +219,11 @@ def test_a_sole_class_without_background_has_no_gradient(clip):
     assert all(maps.count_nonzero() == 0 and len(maps) == 1 for maps in made)
 
 
+def test_an_image_within_one_patch_has_maps_of_zeros(clip):
+    made = clip_cams(clip, _images(1, 3, 7), image_texts(_rows(2), _rows(1, seed=1)))
+    assert all(torch.equal(maps, torch.zeros(2, 1, 1)) for maps in made)
+
+
 @pytest.mark.parametrize("num_backgrounds", [0, 2])
 def test_no_label_gives_no_map(clip, visual, num_backgrounds):
     texts = image_texts(_rows(0, 0), _rows(num_backgrounds, num_backgrounds))
