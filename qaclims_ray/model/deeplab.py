@@ -5,6 +5,7 @@ Convolution, and Fully Connected CRFs" (TPAMI 2018); published PyTorch code
 `kazuto1011/deeplab-pytorch`, of which CLIMS has a copy.
 """
 
+import json
 import re
 from collections.abc import Callable, Sequence
 
@@ -15,8 +16,9 @@ from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qaclims_ray.model.checkpoints import State, load_backbone, load_exactly, read_state
+from qaclims_ray.model.checkpoints import State, load_backbone, read_state
 from qaclims_ray.model.resnet import Backbone
+from qaclims_ray.model.weights import CONFIG, find_weights, load_but_head
 from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Images
 
 DEEPLABV2 = "deeplabv2_resnet101"
@@ -74,8 +76,8 @@ def deeplabv2_resnet101(
         num_labels: classes and background.
         weights: None (random); `imagenet` or `pretrained`, the same; another torchvision id; or a
             file: of ResNet-101 in torchvision's names, or of the published code
-            (`deeplabv1_resnet101-imagenet.pth`, a trained DeepLabV2). A head of as many labels is
-            loaded too, any other head is left out.
+            (`deeplabv1_resnet101-imagenet.pth`, a trained DeepLabV2); or a folder or Hub id of a
+            saved `DeepLabV2`. The head is loaded if it is for as many labels.
         depths: blocks per layer.
 
     Raises:
@@ -87,16 +89,17 @@ def deeplabv2_resnet101(
         net = DeepLabV2(num_labels, depths=depths)
         load_backbone(net.encoder, weights if "_Weights." in weights else IMAGENET)
         return net
-    state = read_state(weights)
+    path = find_weights(weights, legal=["imagenet", "pretrained"])
+    state, config = read_state(path), path.with_name(CONFIG)
     caffe = any(re.match(r"(base\.)?layer1\.conv1\.conv\.", name) for name in state)
-    state = from_published_deeplab(state) if caffe else _below_encoder(state)
+    if caffe:
+        state = from_published_deeplab(state)
+    elif any(name.startswith("encoder.") for name in state):
+        caffe = config.is_file() and json.loads(config.read_text()).get("caffe", False)
+    else:
+        state = {f"encoder.{n}": v for n, v in state.items() if not n.startswith("fc.")}
     net = DeepLabV2(num_labels, depths=depths, caffe=caffe)
-    own = net.state_dict()
-    kept = {n: v for n, v in state.items() if n.startswith("encoder.")}
-    head = {n: v for n, v in own.items() if n.startswith("aspp.")}
-    if all(n in state and state[n].shape == v.shape for n, v in head.items()):
-        head = {n: state[n] for n in head}
-    load_exactly(net, {**head, **kept}, weights)
+    load_but_head(net, state, "aspp.", weights)
     return net
 
 
@@ -160,13 +163,6 @@ def _own_name(name: str) -> str | None:
         return None
     layer, block, unit, leaf = place.groups()
     return f"encoder.layer{int(layer) - 1}.{int(block) - 1}.{_UNITS[unit]}.{leaf}"
-
-
-def _below_encoder(state: State) -> dict[str, Tensor]:
-    """A state in our names as it is; one of a ResNet below `encoder.`, without its classifier."""
-    if any(name.startswith("encoder.") for name in state):
-        return dict(state)
-    return {f"encoder.{n}": v for n, v in state.items() if not n.startswith("fc.")}
 
 
 def _encoder(depths: Sequence[int], *, caffe: bool) -> Backbone:

@@ -23,7 +23,7 @@ Net = SegmentationModel | PreTrainedModel | DeepLabV2
 _TRANSFORMERS_MULTIPLE = 32
 """SegFormer's coarsest attention needs a cell of 32 pixels."""
 _REFUSALS = (AssertionError, RuntimeError, ValueError)
-"""What networks raise for images that are too small for them or not of their size."""
+"""Errors of networks for images that are too small for them or not of their size."""
 
 
 class Segmenter(nn.Module):
@@ -54,7 +54,10 @@ class Segmenter(nn.Module):
     def forward(self, images: Images) -> Float[Tensor, "B K H W"]:
         """Logits of background and classes for each pixel; sides of 1 pixel are enough."""
         height, width = images.shape[2:]
-        size = [max(self.minimum, -(-s // self.multiple) * self.multiple) for s in (height, width)]
+        multiple = self.multiple
+        # No -(-side // multiple): ONNX rounds quotients of whole numbers to 0, Python down.
+        rounded = ((side + multiple - 1) // multiple * multiple for side in (height, width))
+        size = [max(side, self.minimum) for side in rounded]
         output = self.net(F.pad(images, (0, size[1] - width, 0, size[0] - height)))
         logits = output if isinstance(output, Tensor) else output.logits
         if list(logits.shape[2:]) != size:
@@ -73,7 +76,7 @@ def build_segmenter(name: Source, num_labels: int, *, weights: str | None) -> Se
             a folder or a configuration with its `model_type`.
         num_labels: classes and background.
         weights: None (random), `pretrained`, a file, a folder or a Hub id; see `smp_net`,
-            `deeplabv2_resnet101`, `transformers_net`. `pixel_supervision` tells what they were
+            `deeplabv2_resnet101`, `transformers_net`. See `pixel_supervision` for what they were
             trained with.
 
     Raises:
@@ -104,13 +107,13 @@ def _multiple(net: Net) -> int:
 
 @torch.no_grad()
 def _minimum(net: Net, multiple: int) -> int:
-    """The shortest side, found by trying: pyramids of pools halve the last features up to thrice."""
-    was_training = net.training
+    """The shortest side, found by trying: pools within a head halve the features up to thrice."""
+    was_training, weight = net.training, next(net.parameters())
     error = None
     for factor in (1, 2, 4, 8):
         side = factor * multiple
         try:
-            net.eval()(torch.zeros(1, 3, side, 3 * side))
+            net.eval()(weight.new_zeros(1, 3, side, 3 * side))
         except _REFUSALS as refusal:
             error = refusal
         else:

@@ -13,10 +13,9 @@ from qaclims_ray.model.checkpoints import load_exactly, read_state
 from qaclims_ray.model.deeplab import DeepLabV2
 from qaclims_ray.model.segmenter import Segmenter
 from qaclims_ray.model.smp_net import ARCHITECTURES, SMP, split_name
-from qaclims_ray.model.transformers_net import check_loaded
+from qaclims_ray.model.transformers_net import FAILURES, check_loaded
+from qaclims_ray.model.weights import CONFIG, WEIGHTS
 
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
 BACKGROUND_NAME = "background"
 _CLASS = "_model_class"
 """Where segmentation_models_pytorch keeps the architecture; so does ours of DeepLabV2."""
@@ -37,18 +36,18 @@ def save_segmenter(net: Segmenter, folder: str | Path, class_names: Sequence[str
     """
     _check_names(net.num_labels, class_names)
     folder = Path(folder)
-    if isinstance(net.net, PreTrainedModel):
-        names = dict(enumerate((BACKGROUND_NAME, *class_names)))
-        net.net.config.id2label = names
-        net.net.config.label2id = {name: index for index, name in names.items()}
-        net.net.save_pretrained(folder)
-        return
-    net.net.save_pretrained(folder)
-    config = json.loads((folder / CONFIG).read_text())
-    config |= {_CLASS: type(net.net).__name__, _CLASS_NAMES: list(class_names)}
-    if "encoder_weights" in config:
-        config["encoder_weights"] = None  # smp would download them before it reads ours
-    (folder / CONFIG).write_text(json.dumps(config, indent=2))
+    inner: Any = net.net
+    if isinstance(inner, PreTrainedModel):
+        names = (BACKGROUND_NAME, *class_names)
+        inner.config.id2label = dict(enumerate(names))
+        inner.config.label2id = {name: index for index, name in enumerate(names)}
+    inner.save_pretrained(folder)
+    if not isinstance(inner, PreTrainedModel):
+        config = json.loads((folder / CONFIG).read_text())
+        config |= {_CLASS: type(inner).__name__, _CLASS_NAMES: list(class_names)}
+        if "encoder_weights" in config:
+            config["encoder_weights"] = None  # smp would download them before it reads ours
+        (folder / CONFIG).write_text(json.dumps(config, indent=2))
 
 
 def load_segmenter(folder: str | Path) -> tuple[Segmenter, tuple[str, ...]]:
@@ -98,7 +97,7 @@ def _load_transformers(folder: Path, _: dict[str, Any]) -> tuple[Segmenter, tupl
             trust_remote_code=False,
             use_safetensors=True,
         )
-    except (OSError, RuntimeError, TypeError, ValueError) as error:
+    except FAILURES as error:
         raise ValueError(f"{str(folder)!r} is no segmenter: {error}") from error
     check_loaded(loading, "", str(folder))
     background, *class_names = (name for _, name in sorted(net.config.id2label.items()))

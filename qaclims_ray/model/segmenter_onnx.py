@@ -1,6 +1,7 @@
 """Trained segmentation networks as ONNX files."""
 
 import copy
+import io
 import json
 import warnings
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from qaclims_ray.model.segmenter import Segmenter
+from qaclims_ray.model.segmenter_files import BACKGROUND_NAME
 from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 OPSET = 17
@@ -31,7 +33,7 @@ def export_onnx(net: Segmenter, path: str | Path, class_names: Sequence[str]) ->
 
     Args:
         net: unchanged.
-        path: of the file; its folder exists.
+        path: of the file, below 2 GB; its folder exists.
         class_names: without the background, in the order of their indices.
 
     Returns:
@@ -39,34 +41,46 @@ def export_onnx(net: Segmenter, path: str | Path, class_names: Sequence[str]) ->
 
     Raises:
         ImportError: onnx or onnxruntime is not installed.
-        ValueError: the exporter cannot express the network, or the file computes something else.
+        ValueError: the exporter cannot express the network, or its result computes something else;
+            then no file is written.
     """
     onnx, onnxruntime = _libraries()
     net = copy.deepcopy(net).cpu().float().eval()
+    model = onnx.load_from_string(_exported(net))
+    names = json.dumps([BACKGROUND_NAME, *class_names])
+    facts = {"class_names": names, "mean": str(IMAGENET_MEAN), "std": str(IMAGENET_STD)}
+    onnx.helper.set_model_props(model, facts)
+    encoded = model.SerializeToString()
+    difference = _difference(net, onnxruntime.InferenceSession(encoded))
+    Path(path).write_bytes(encoded)
+    return difference
+
+
+def _exported(net: Segmenter) -> bytes:
+    file = io.BytesIO()
+    images = torch.zeros(2, 3, *(max(side, net.minimum) for side in _TRACED))
+    export: Any = torch.onnx.export
+    axes = {0: "batch", 2: "height", 3: "width"}
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing; what it gets wrong shows below
+            warnings.simplefilter("ignore")  # of tracing; what it gets wrong, the comparison finds
             # The newer exporter cannot express padding to multiples of a number (torch 2.15).
-            torch.onnx.export(
+            export(
                 net,
-                (torch.zeros(2, 3, *(max(net.minimum, side) for side in _TRACED)),),
-                path,
+                (images,),
+                file,
                 input_names=["images"],
                 output_names=["logits"],
-                dynamic_axes={
-                    name: {0: "batch", 2: "height", 3: "width"} for name in ("images", "logits")
-                },
+                dynamic_axes={"images": axes, "logits": axes},
                 opset_version=OPSET,
                 dynamo=False,
             )
     except RuntimeError as error:
-        raise ValueError(f"torch cannot export this network to ONNX: {error}") from error
-    model = onnx.load(path)
-    names = json.dumps(["background", *class_names])
-    facts = {"class_names": names, "mean": str(IMAGENET_MEAN), "std": str(IMAGENET_STD)}
-    onnx.helper.set_model_props(model, facts)
-    onnx.save(model, path)
-    return _difference(net, onnxruntime.InferenceSession(path))
+        raise ValueError(
+            "torch cannot export this network to ONNX; it can for DeepLabV3Plus, Unet, SegFormer "
+            f"and DeepLabV2, but not for PSPNet and UPerNet: {str(error).splitlines()[0]}"
+        ) from error
+    return file.getvalue()
 
 
 @torch.no_grad()

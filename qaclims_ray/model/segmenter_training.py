@@ -1,4 +1,4 @@
-"""What trains the final network: its loss, groups of parameters, fixed norms, averaged weights."""
+"""Training of the final network: loss, groups of parameters, fixed norms, averaged weights."""
 
 from typing import Any, Literal, NamedTuple
 

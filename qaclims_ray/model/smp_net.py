@@ -8,22 +8,22 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
-from huggingface_hub import hf_hub_download
 from segmentation_models_pytorch.base import SegmentationModel
 from segmentation_models_pytorch.encoders import TimmUniversalEncoder, encoders
 
 from qaclims_ray.model.checkpoints import load_exactly, read_state
 from qaclims_ray.model.timm_backbone import TimmBackbone
+from qaclims_ray.model.weights import find_weights, load_but_head
 
 SMP = "smp:"
-"""What the names of these networks start with."""
+"""Prefix of the names of these networks."""
 TIMM = "tu-"
-"""What smp writes before the names of timm's encoders."""
+"""Prefix of timm's names of encoders in smp."""
 ARCHITECTURES: dict[str, Callable[..., SegmentationModel]] = dict(smp.MODEL_ARCHITECTURES_MAPPING)
 """Classes of networks by their names in small letters."""
 _HEAD = "segmentation_head."
-_UNSUPPORTED = (AssertionError, KeyError, NotImplementedError, OSError, RuntimeError, TypeError)
-"""What smp and timm raise for encoders that an architecture cannot have, and for downloads."""
+_FAILURES = (AssertionError, KeyError, OSError, RuntimeError, TypeError, ValueError)
+"""Errors of smp and timm for encoders that do not go with an architecture, and for downloads."""
 
 
 def smp_net(name: str, num_labels: int, *, weights: str | None) -> SegmentationModel:
@@ -52,7 +52,7 @@ def smp_net(name: str, num_labels: int, *, weights: str | None) -> SegmentationM
             encoder_weights=(is_timm or weights) if weights in tags else None,
             classes=num_labels,
         )
-    except (*_UNSUPPORTED, ValueError) as error:
+    except _FAILURES as error:
         raise ValueError(
             f"{name} with weights {weights!r}: {type(error).__name__}: {error}"
         ) from error
@@ -75,12 +75,13 @@ def split_name(name: str) -> tuple[str, str]:
         raise ValueError(
             f"smp has no architecture {architecture!r}; it has {sorted(ARCHITECTURES)}"
         )
-    timms = encoder.removeprefix(TIMM)
-    if timm.is_model(timms) if encoder.startswith(TIMM) else encoder in encoders:
-        return architecture, encoder
-    legal = [*encoders, *(f"{TIMM}{name}" for name in timm.list_models())]
-    near = difflib.get_close_matches(encoder, legal, n=3)
-    raise ValueError(f"smp has no encoder {encoder!r}; near: {near}")
+    tagged = "." in encoder
+    timms = (f"{TIMM}{name}" for name in timm.list_models(pretrained=tagged))
+    legal = [*encoders, *timms]
+    if encoder not in legal:
+        near = difflib.get_close_matches(encoder, legal, n=3)
+        raise ValueError(f"smp has no encoder {encoder!r}; near: {near}")
+    return architecture, encoder
 
 
 def encoder_tags(encoder: str) -> list[str]:
@@ -90,32 +91,11 @@ def encoder_tags(encoder: str) -> list[str]:
     return sorted(encoders[encoder]["pretrained_settings"], key=lambda tag: tag != "imagenet")
 
 
-def find_weights(source: str, *, legal: list[str]) -> Path:
-    """The local file of weights that a file, a folder or a Hub id names.
-
-    Raises:
-        ValueError: there is none.
-    """
-    path = Path(source)
-    if path.exists():
-        return path / "model.safetensors" if path.is_dir() else path
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
-        raise ValueError(f"weights {source!r} are no file and no folder, and none of {legal}")
-    try:
-        return Path(hf_hub_download(source, "model.safetensors"))
-    except OSError as error:
-        raise ValueError(
-            f"weights {source!r} are no file and no folder, and the Hub gives none: {error}"
-        ) from error
-
-
 def _load(net: SegmentationModel, path: Path) -> None:
     state = read_state(path)
     encoder: Any = net.encoder
     if any(name.startswith(_HEAD) for name in state):
-        own = {n: v for n, v in net.state_dict().items() if n.startswith(_HEAD)}
-        fits = all(n in state and state[n].shape == v.shape for n, v in own.items())
-        load_exactly(net, state if fits else {**state, **own}, str(path))
+        load_but_head(net, state, _HEAD, str(path))
     elif isinstance(encoder, TimmUniversalEncoder):
         TimmBackbone(encoder.model).load(path)
     else:

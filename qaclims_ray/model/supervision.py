@@ -1,7 +1,7 @@
 """Whether weights that a segmentation network starts from were trained with pixel masks.
 
-A score of weak supervision with such weights is none. What is known comes from the libraries' own
-names and from what is in the files; what nothing tells is told as unknown.
+With such weights a score is no longer one of weak supervision. The answer comes from the names that
+libraries give and from the layers in files; where neither is enough, it is unknown.
 """
 
 import re
@@ -19,12 +19,12 @@ from qaclims_ray.model.transformers_net import Source
 
 
 class Supervision(NamedTuple):
-    """What the weights of a network were trained with."""
+    """Whether the weights of a network were trained with pixel masks, and how that is known."""
 
     pixels: bool | None
-    """Whether they saw pixel masks; None: nothing tells."""
+    """None: unknown."""
     reason: str
-    """A sentence for scores and messages."""
+    """For scores and messages."""
 
 
 _MASK_DATA = re.compile(
@@ -43,14 +43,17 @@ _SMP_TAG = re.compile(
 _MASK_CLASSES = re.compile(r"For(Semantic|Universal|Instance|Image)?Segmentation$")
 _IMAGE_CLASSES = re.compile(r"For(ImageClassification|MaskedImageModeling|PreTraining)$")
 """Classes of transformers, as the configuration of a checkpoint names them."""
-_DECODER = re.compile(r"(^|\.)(aspp|aux_classifier|decode_head|decoder|segmentation_head)\.")
-_CLASSIFIER = re.compile(r"(^|\.)(_?fc|classifier|head|last_linear)(\.\w+)?\.weight$")
+_DENSE = re.compile(
+    r"(^|\.)(aspp|decode_head|decoder|segmentation_head)\.|(^|\.)(classifier\.\d+|fc)\.weight$"
+)
+"""Layers of segmentation networks, where they are convolutions."""
+_LINEAR = re.compile(r"(^|\.)(_?fc|classifier|head|last_linear)(\.\w+)?\.weight$")
 
 
 def pixel_supervision(name: Source, weights: str | None) -> Supervision:
-    """Tell whether pixel masks trained the weights that `build_segmenter(name, …)` would load.
+    """Find out whether the weights that `build_segmenter` would load were trained with pixel masks.
 
-    Reads files and the Hub's configurations; runs nothing of them.
+    Files are read, and configurations of the Hub; nothing of them is run.
 
     Raises:
         ValueError: no such network, or an unreadable file.
@@ -77,20 +80,18 @@ def _of_encoder(encoder: str, tag: str) -> Supervision:
             return Supervision(pixels=False, reason=f"smp's {encoder} ({tag}) is a classifier")
         return _of_name(f"{encoder} {tag}")
     config: Any = timm.get_pretrained_cfg(encoder.removeprefix(TIMM))
-    tag = str(config.tag)
+    tag = str(config and config.tag)
     if _NO_MASKS.search(tag) and not _MASK_DATA.search(tag):
-        return Supervision(pixels=False, reason=f"timm's tag {tag!r} is a training without masks")
-    return _of_name(f"{config.architecture} {tag}")
+        return Supervision(pixels=False, reason=f"timm's {tag!r} was trained without masks")
+    return _of_name(f"{encoder.partition('.')[0]}.{tag}")
 
 
 def _of_state(name: str, state: State) -> Supervision:
-    decoder = [n for n in state if _DECODER.search(n)]
-    classifiers = {n: v.ndim for n, v in state.items() if _CLASSIFIER.search(n)}
-    convolutions = [n for n, ndim in classifiers.items() if ndim == 4 and "fc" in n]
-    if decoder or convolutions:
-        layer = (decoder + convolutions)[0]
-        return Supervision(pixels=True, reason=f"{name} has a trained segmentation layer {layer}")
-    linear = [n for n, ndim in classifiers.items() if ndim == 2]
+    dense = [n for n, v in state.items() if _DENSE.search(n) and v.ndim == 4]
+    if dense:
+        reason = f"{name} has a trained segmentation layer {dense[0]}"
+        return Supervision(pixels=True, reason=reason)
+    linear = [n for n, v in state.items() if _LINEAR.search(n) and v.ndim == 2]
     if linear and not _MASK_DATA.search(name.lower()):
         return Supervision(pixels=False, reason=f"{name} has a classifier of images {linear[0]}")
     return _of_name(name)
@@ -117,7 +118,9 @@ def _of_checkpoint(source: str) -> Supervision:
 def _of_name(name: str) -> Supervision:
     masks, images = _MASK_DATA.search(name.lower()), _IMAGE_DATA.search(name.lower())
     if masks:
-        return Supervision(pixels=True, reason=f"{name} names {masks[0]}, which has pixel masks")
+        return Supervision(pixels=True, reason=f"{name!r} is named after {masks[0]}, pixel masks")
     if images:
-        return Supervision(pixels=False, reason=f"{name} names {images[0]}, which has image labels")
-    return Supervision(pixels=None, reason=f"nothing tells what {name} was trained with")
+        return Supervision(
+            pixels=False, reason=f"{name!r} is named after {images[0]}, image labels"
+        )
+    return Supervision(pixels=None, reason=f"the training of {name!r} is unknown")

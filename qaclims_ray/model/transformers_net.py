@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
 
 Source = str | Mapping[str, Any]
 """Hub id, folder, or a configuration with its `model_type`."""
 _auto: Any = AutoModelForSemanticSegmentation
-_FAILURES = (OSError, ValueError, TypeError, KeyError)
-"""What transformers raises for unknown ids, types and options."""
+FAILURES = (KeyError, OSError, RuntimeError, StrictDataclassError, TypeError, ValueError)
+"""Errors of transformers for unknown ids, types and options, and for damaged files."""
 
 
 def transformers_net(source: Source, num_labels: int, *, weights: str | None) -> PreTrainedModel:
@@ -40,7 +41,7 @@ def transformers_net(source: Source, num_labels: int, *, weights: str | None) ->
             output_loading_info=True,
             trust_remote_code=False,
         )
-    except _FAILURES as error:
+    except FAILURES as error:
         raise ValueError(
             f"transformers has no segmentation network {source!r} with weights {weights!r}: {error}"
         ) from error
@@ -65,7 +66,7 @@ def check_loaded(loading: Mapping[str, Any], prefix: str, source: str) -> None:
     """Make sure that the weights filled every tensor whose name starts with `prefix`.
 
     Args:
-        loading: what `from_pretrained(…, output_loading_info=True)` tells.
+        loading: of `from_pretrained(…, output_loading_info=True)`.
         prefix: of tensors that must not have stayed random.
         source: for the message.
 
