@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from qaclims_ray.model.segmenter import build_segmenter
+from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.model.segmenter_training import (
     averaged_weights,
     freeze_batch_norm,
@@ -188,3 +189,23 @@ def test_the_average_starts_as_the_network_and_then_lags_behind():
     keep = 1 - 2 ** (-2 / 3)  # the second step's decay; the third's is 0.5
     assert average.module.weight.item() == pytest.approx(8 - 4 * keep * 0.5)
     assert not average.module.training
+
+
+def test_a_small_network_learns_two_colours_and_so_does_its_average(make_segmenter):
+    net = make_segmenter("transformers", num_labels=3).train()
+    labels = torch.zeros(2, 32, 32, dtype=torch.uint8)
+    labels[0, :, :16], labels[1, :20], labels[:, :2] = 1, 2, 255
+    colours = torch.tensor([[-1.0, 0, 0], [1, 1, 0], [0, -1, 1]])
+    images = colours[labels.long() % 255].permute(0, 3, 1, 2)
+    rates = {**RATES, "learning_rate": 3e-3, "head_lr_multiplier": 1.0}
+    optimizer = torch.optim.AdamW(parameter_groups(net, **rates))
+    average = averaged_weights(net, 0.9)
+    for step in range(1, 61):
+        loss = segmentation_loss(net(images), labels, balance="halves").total
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average.update(net, step)
+    for trained in (net.eval(), average):
+        predicted = predict_probabilities(trained, images, scales=(1.0, 2.0)).argmax(dim=1)
+        assert (predicted == labels)[labels != 255].float().mean() > 0.95
