@@ -127,6 +127,18 @@ class CamRow(TypedDict):
     cam_width: int
 
 
+class LabelMapRow(TypedDict):
+    """The label map of one image (artifacts `seeds`, `masks` and `predictions`)."""
+
+    name: str
+    height: int
+    width: int
+    label_map: bytes | None
+    """Encoded paletted PNG; null: nobody knows the labels that it would be made with."""
+    decided: float | None
+    """Share of the pixels that are not `IGNORE`."""
+
+
 class ScoreRow(TypedDict):
     """Counts of one image (artifact `scores`), all of them int32; k classes, T thresholds."""
 
@@ -180,6 +192,15 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("cam", pa.binary()),
             ("cam_height", pa.int32()),
             ("cam_width", pa.int32()),
+        ]
+    ),
+    "label_maps": pa.schema(
+        [
+            ("name", pa.string()),
+            ("height", pa.int32()),
+            ("width", pa.int32()),
+            ("label_map", pa.binary()),
+            ("decided", pa.float64()),
         ]
     ),
     "scores": pa.schema(

@@ -121,5 +121,7 @@ class Compute(Section):
     texts: Pool = Pool(batch_size=256)
     train: Workers = Workers()
     cams: Pool = Pool()
+    refine: Pool = Pool()
+    segment: Pool = Pool(batch_size=8)
     evaluate: Pool = Pool()
     tune: Trials = Trials()

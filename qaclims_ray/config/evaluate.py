@@ -1,5 +1,7 @@
 """The sections `cams` and `evaluate`: class activation maps and their scores."""
 
+from typing import Literal
+
 from pydantic import model_validator
 
 from qaclims_ray.config.base import Fraction, Section
@@ -18,6 +20,11 @@ class Evaluate(Section):
     Read when the scores are made: after a change of the file, pass --overwrite."""
     stream: bool = False
     """Score CAMs as they are made and write none of them. The numbers are the same."""
+
+    unsure: Literal["background", "ignore"] = "background"
+    """What the value 255 of predicted label maps, such as seeds, counts as. background: as in the
+    published code. ignore: pixels that are not decided are not counted, and the score states the
+    share of those that are."""
 
     @model_validator(mode="after")
     def _check_order(self) -> "Evaluate":

@@ -22,7 +22,9 @@ from qaclims_ray.config.data import Coco14, Demo, Folder, Voc12, WebDataset
 from qaclims_ray.config.evaluate import Evaluate
 from qaclims_ray.config.model import Model
 from qaclims_ray.config.overrides import Tree, flatten, parse_yaml, validate, with_overrides
+from qaclims_ray.config.refine import Refine
 from qaclims_ray.config.search import Tune
+from qaclims_ray.config.segment import Segment
 from qaclims_ray.config.train import Train
 from qaclims_ray.storage.files import absolute, shown
 
@@ -49,6 +51,8 @@ class Experiment(Section):
     model: Model = Model()
     train: Train = Train()
     cams: Cams = Cams()
+    refine: Refine = Refine()
+    segment: Segment = Segment()
     evaluate: Evaluate = Evaluate()
     tune: Tune = Tune()
     compute: Compute = Compute()

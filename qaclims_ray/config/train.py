@@ -1,8 +1,9 @@
 """The section `train`: how networks are trained."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    Field,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -106,9 +107,62 @@ class Ritc(Fit):
     """Factor on the classifier's weights at the start: below 1 frees a saturated sigmoid."""
 
 
+class Irn(Fit):
+    """Boundary network (IRN), which learns from seeds where pixels part; settings as published."""
+
+    epochs: PositiveInt = 3
+    batch_size_per_worker: PositiveInt = 32
+    optimiser: Optimiser = Optimiser(learning_rate=0.1)
+    """`head_lr_multiplier` is the displacement branch's."""
+    augment: Augment = Augment(resize_long=(250, 750))
+    """Published: scale 0.5 to 1.5, which is this for VOC's images of 500 pixels."""
+    backbone: str | None = None
+    """resnet50 or small_resnet, which stays fixed; null: `model.backbone`."""
+    backbone_weights: str | None = None
+    """As `model.backbone_weights`; null takes that one where the backbone is that one."""
+    radius: PositiveInt = 10
+    """Pairs of cells, 4 pixels each, that are nearer than this are compared."""
+
+    @model_validator(mode="after")
+    def _check_scores(self) -> "Irn":
+        if self.validate_every is not None:
+            raise ValueError(
+                "a boundary network has no score of its own: leave validate_every null, and score "
+                "the masks (evaluate.py --of masks)"
+            )
+        return self
+
+
+class Segmenter(Fit):
+    """The final network, which learns from pseudo masks and needs no labels to predict."""
+
+    net: str | dict[str, Any] = "smp:DeepLabV3Plus/resnet50"
+    """`smp:` and an architecture and encoder of segmentation_models_pytorch, `deeplabv2_resnet101`,
+    or a semantic segmentation network of transformers: Hub id, folder or configuration."""
+    weights: str | None = "pretrained"
+    """pretrained: the library's ImageNet weights of the encoder; a file, folder, tag or Hub id;
+    null: random. `package:` as for `model.backbone_weights`."""
+    pixel_supervised_weights: bool = False
+    """Allow weights that were trained with pixel masks, such as DeepLab's from COCO. Scores are
+    then no longer those of weak supervision, and say so."""
+    epochs: PositiveInt = 30
+    batch_size_per_worker: PositiveInt = 8
+    optimiser: Optimiser = Optimiser(learning_rate=7e-3, momentum=0.9)
+    bias_lr_multiplier: PositiveFloat = 1.0
+    """Learning rate of biases, in units of that of their layer's weights. DeepLabV2: 2."""
+    balance: Literal["halves", "none"] = "halves"
+    """halves: background and foreground weigh equally in the cross entropy; without it published
+    recipes collapse to background. none: all pixels weigh equally."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay of an exponential moving average of the weights, which then becomes the model; null:
+    the last weights do."""
+
+
 class Train(Section):
     """The trainings."""
 
     seed: NonNegativeInt = 0
     classifier: Classifier = Classifier()
     ritc: Ritc = Ritc()
+    irn: Irn = Irn()
+    segmenter: Segmenter = Segmenter()

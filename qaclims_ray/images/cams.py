@@ -7,12 +7,23 @@ from jaxtyping import Float
 
 from qaclims_ray.types import CamRow
 
+CamArray = Float[np.ndarray, "N _ _"]
+"""CAMs of one image in [0, 1], one per class."""
+
+
+def unpack_cams(row: CamRow) -> CamArray:
+    """Return the CAMs of a row as float32, at the size that they have there."""
+    shape = (len(row["classes"]), row["cam_height"], row["cam_width"])
+    return np.frombuffer(row["cam"], np.float16).reshape(shape).astype(np.float32)
+
+
+def resized_cams(cams: CamArray, size: tuple[int, int]) -> Float[np.ndarray, "N H W"]:
+    """Resize CAMs bilinearly to (height, width), as the published strided maps are."""
+    if cams.shape[1:] == size or not len(cams):
+        return np.resize(cams, (len(cams), *size))
+    return F.interpolate(torch.from_numpy(cams)[None], size, mode="bilinear")[0].numpy()
+
 
 def full_size(row: CamRow) -> Float[np.ndarray, "N H W"]:
-    """An image's CAMs at the size of the image (bilinear, as the published strided maps are)."""
-    shape = (len(row["classes"]), row["cam_height"], row["cam_width"])
-    cams = np.frombuffer(row["cam"], np.float16).reshape(shape).astype(np.float32)
-    size = (row["height"], row["width"])
-    if shape[1:] == size or not row["classes"]:
-        return np.resize(cams, (shape[0], *size))
-    return F.interpolate(torch.from_numpy(cams)[None], size, mode="bilinear")[0].numpy()
+    """Return an image's CAMs at the size of the image."""
+    return resized_cams(unpack_cams(row), (row["height"], row["width"]))

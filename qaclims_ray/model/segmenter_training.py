@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float, Integer
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
-from qaclims_ray.model.resnet import fix_batch_norm
+from qaclims_ray.model import resnet
 from qaclims_ray.model.segmenter import Segmenter
 from qaclims_ray.types import BACKGROUND, IGNORE
 
@@ -102,7 +102,7 @@ def freeze_batch_norm(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.requires_grad_(False)
-    fix_batch_norm(net)
+    resnet.freeze_batch_norm(net)
 
 
 def averaged_weights(net: nn.Module, decay: float) -> ModelEmaV3:

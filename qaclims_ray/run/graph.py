@@ -5,7 +5,7 @@ must be complete before, what preflight looks for, how far `run_all --until` goe
 the report follow from the table.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -14,13 +14,14 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
 from qaclims_ray.types import SCHEMAS
 
-Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "scores"]
+Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_maps", "scores"]
 """What an artifact holds: a network's files, or a table with the schema of that name."""
 
 _WORKERS = "compute.train.num_workers"
 """The one key of `compute` that changes a result: it makes the global batch."""
 # Not `evaluate.stream`, which changes how scores are made and not what they are.
 _SCORES = ("evaluate.thresholds", "evaluate.threshold", "evaluate.names")
+_LABEL_MAP_SCORES = ("evaluate.unsure", "evaluate.names")
 _CHOICE = ("cams", "evaluate.thresholds", "evaluate.names")
 """Keys of the scores by which the best weights of a training are chosen."""
 
@@ -46,8 +47,10 @@ class Spec(NamedTuple):
     """Network that CAMs are of, or artifact that scores are of."""
     fit: str | None = None
     """Section of the configuration that says how a network is trained."""
-    needless: Mapping[str, Callable[[Experiment], bool]] = {}
-    """Inputs that some configurations do without, and which."""
+    supervision: str | None = None
+    """What was used to make label maps of an image, beside the networks; None: nothing."""
+    needless: Callable[[Experiment], bool] | None = None
+    """Whether a configuration does without it; None: none does."""
 
 
 _ROWS = (
@@ -145,6 +148,92 @@ _ROWS = (
         pool="evaluate",
         of="cams",
     ),
+    Spec(
+        "seeds",
+        "label_maps",
+        "refine.stage",
+        "make_seeds.py",
+        ("images", "cams"),
+        ("refine.seeds",),
+        "Seeds",
+        pool="refine",
+        supervision="image labels",
+    ),
+    Spec(
+        "seed_scores",
+        "scores",
+        "evaluate.stream",
+        "evaluate.py --of seeds",
+        ("images", "seeds"),
+        _LABEL_MAP_SCORES,
+        "Seeds",
+        pool="evaluate",
+        of="seeds",
+    ),
+    Spec(
+        "irn",
+        "network",
+        "train.stage",
+        "train_irn.py",
+        ("images", "seeds"),
+        ("model.backbone", "model.backbone_weights", "train.seed", "train.irn", _WORKERS),
+        "Boundary network",
+        fit="train.irn",
+        needless=lambda experiment: experiment.refine.masks.kind != "irn",
+    ),
+    Spec(
+        "masks",
+        "label_maps",
+        "refine.stage",
+        "make_masks.py",
+        ("images", "cams", "irn"),
+        ("refine.masks",),
+        "Pseudo masks",
+        pool="refine",
+        supervision="image labels",
+    ),
+    Spec(
+        "mask_scores",
+        "scores",
+        "evaluate.stream",
+        "evaluate.py --of masks",
+        ("images", "masks"),
+        _LABEL_MAP_SCORES,
+        "Pseudo masks",
+        pool="evaluate",
+        of="masks",
+    ),
+    Spec(
+        "segmenter",
+        "network",
+        "train.stage",
+        "train_segmenter.py",
+        ("images", "masks"),
+        ("train.seed", "train.segmenter", _WORKERS),
+        "Segmenter",
+        fit="train.segmenter",
+    ),
+    Spec(
+        "predictions",
+        "label_maps",
+        "segment.stage",
+        "predict.py",
+        ("images", "segmenter"),
+        ("segment",),
+        "Predictions",
+        pool="segment",
+    ),
+    Spec(
+        "prediction_scores",
+        "scores",
+        "evaluate.stream",
+        "evaluate.py --of predictions",
+        ("images", "predictions"),
+        _LABEL_MAP_SCORES,
+        "Predictions",
+        pool="evaluate",
+        of="predictions",
+    ),
 )
 
 ARTIFACTS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
@@ -174,12 +263,15 @@ def schema_of(name: str) -> pa.Schema:
     return SCHEMAS[ARTIFACTS[name].kind]
 
 
+def is_needed(experiment: Experiment, name: str) -> bool:
+    """Return whether the configuration makes any use of an artifact."""
+    needless = ARTIFACTS[name].needless
+    return needless is None or not needless(experiment)
+
+
 def inputs_of(experiment: Experiment, name: str) -> tuple[str, ...]:
     """Return the artifacts that an artifact is made from in this experiment."""
-    spec = ARTIFACTS[name]
-    return tuple(
-        one for one in spec.inputs if one not in spec.needless or not spec.needless[one](experiment)
-    )
+    return tuple(one for one in ARTIFACTS[name].inputs if is_needed(experiment, one))
 
 
 def sections_of(experiment: Experiment, name: str) -> set[str]:

@@ -1,0 +1,89 @@
+"""Label maps of images by the trained segmenter, which needs no labels of them.
+
+Reads `images` and `segmenter`; writes `predictions`.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import pyarrow as pa
+import torch
+
+from qaclims_ray.cluster.maps import map_actor, publish_all
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.images.label_maps import label_map_row
+from qaclims_ray.images.transforms import decode
+from qaclims_ray.model.predictor import equal_sizes
+from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.blocks import reopen
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.images import check_class_names
+from qaclims_ray.segment.predict import SegmenterPredictor, load_trained
+from qaclims_ray.types import ImageRow, LabelMapRow
+
+_COLUMNS = ("name", "image", "height", "width")
+
+
+class Segmenting:
+    """Ray Data actor: one segmenter on one device; image rows in, rows with label maps out."""
+
+    def __init__(self, experiment: Experiment, segmenter: Artifact, target: Artifact) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        net = load_trained(experiment, segmenter).to(device)
+        self._predictor = SegmenterPredictor(net, experiment.segment)
+        self._max_pixels = experiment.data.max_pixels
+        self._max_images = experiment.compute.segment.batch_size
+        self._attempt = Attempt(target, experiment.data.max_errors)
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        """Segment a batch of images."""
+        return self._attempt(images.to_pylist(), self._compute)
+
+    def _compute(self, rows: Sequence[ImageRow]) -> list[LabelMapRow]:
+        """Segment images of equal size together, decoding one batch at a time."""
+        made: dict[int, LabelMapRow] = {}
+        for batch in equal_sizes([(row["height"], row["width"]) for row in rows], self._max_images):
+            images = [decode(rows[i]["image"], max_pixels=self._max_pixels) for i in batch]
+            for i, label_map in zip(batch, self._predictor.predict(images), strict=True):
+                made[i] = label_map_row(rows[i]["name"], label_map)
+        return [made[i] for i in range(len(rows))]
+
+
+def run(
+    experiment: Experiment,
+    name: str = "predictions",
+    *,
+    overwrite: bool = False,
+    retry_errors: bool = False,
+) -> str:
+    """Write `predictions` of the run's images and return the summary line.
+
+    Args:
+        experiment: The run.
+        name: `predictions`.
+        overwrite: Make them anew.
+        retry_errors: Where they are complete, try again the images that failed.
+    """
+    again = reopen if retry_errors else None
+    return make(experiment, name, partial(build, experiment), overwrite, again)
+
+
+def build(experiment: Experiment, target: Artifact) -> Built:
+    """Map the segmenter over all images, labelled or not."""
+    images, segmenter = artifact(experiment, "images"), artifact(experiment, "segmenter")
+    num_images = images.require()["rows"]
+    check_class_names(images, segmenter)
+    start(experiment.compute)
+    map_actor(
+        experiment,
+        target,
+        Segmenting,
+        {"experiment": experiment.anchored(), "segmenter": segmenter, "target": target},
+        shards=images.shards(),
+        columns=_COLUMNS,
+        expected=num_images,
+        whole_blocks=True,
+    )
+    rows, errors = publish_all(experiment, target, num_images)
+    return Built(rows, errors, {})

@@ -1,0 +1,85 @@
+"""The boundary network (IRN), which learns from seeds where the objects of an image part."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from qaclims_ray.config.experiment import Experiment, resolve
+from qaclims_ray.images.transforms import decode, normalise
+from qaclims_ray.model.irn import Irn, Relations, build_irn, mean_displacement, reduce_labels
+from qaclims_ray.model.irn_losses import irn_losses
+from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
+from qaclims_ray.train.label_maps import label_map_rows
+from qaclims_ray.train.optim import ParameterGroup
+from qaclims_ray.train.rows import Rows, TrainingSet
+from qaclims_ray.train.task import Task
+from qaclims_ray.train.validation import Scorer
+from qaclims_ray.types import Images
+
+_WINDOW = 512
+"""Side of the windows of training images that the mean displacement is measured on (published)."""
+
+
+def rows(experiment: Experiment) -> Rows:
+    """Find the images that have seeds."""
+    return label_map_rows(experiment, "seeds")
+
+
+class IrnTask(Task[Irn]):
+    """Trains the boundary and displacement branches upon a fixed backbone."""
+
+    def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
+        self._experiment = experiment
+        self._settings = experiment.train.irn
+        self._data = data
+        self._device = device
+
+    def network(self) -> Irn:
+        """Build the network upon its pretrained backbone."""
+        model, own = self._experiment.model, self._settings
+        net = build_irn(own.backbone or model.backbone)
+        same = own.backbone in (None, model.backbone)
+        weights = own.backbone_weights or (model.backbone_weights if same else None)
+        if weights is not None:
+            net.backbone.load(resolve(weights))
+        return net
+
+    def parts(self, net: Irn) -> Sequence[nn.Module]:
+        """Return no modules: the backbone keeps no activations, and the branches are small."""
+        return []
+
+    def parameter_groups(self, net: Irn) -> Sequence[ParameterGroup]:
+        """Group the boundary branch and, at a multiple of the rate, the displacement branch."""
+        edge, displacement = net.parameter_groups()
+        multiplier = self._settings.optimiser.head_lr_multiplier
+        return [ParameterGroup(edge), ParameterGroup(displacement, multiplier)]
+
+    def dataset(self) -> TrainingImages:
+        """Return the images with their seeds."""
+        return TrainingImages(
+            self._data.table,
+            LabelMapTargets(self._data.table),
+            self._settings.augment,
+            seed=self._experiment.train.seed,
+            max_pixels=self._experiment.data.max_pixels,
+        )
+
+    def loss(self, output: Relations, batch: Batch) -> Mapping[str, Tensor]:
+        """Compute the terms of the loss."""
+        seeds = reduce_labels(batch.targets)
+        return irn_losses(output, seeds, self._settings.radius)._asdict()
+
+    def scorer(self) -> Scorer[Irn]:
+        """Refuse: a boundary network has no score of its own."""
+        raise ValueError("train.irn.validate_every: a boundary network has no score of its own")
+
+    def finish(self, net: Irn) -> None:
+        """Measure the mean displacement, which the network subtracts from then on."""
+        net.mean_shift.running_mean.copy_(mean_displacement(net, self._windows()))
+
+    def _windows(self) -> Iterator[Images]:
+        for image in self._data.table["image"]:
+            pixels = decode(image.as_py(), max_pixels=self._experiment.data.max_pixels)
+            window = torch.from_numpy(normalise(pixels[:_WINDOW, :_WINDOW]))
+            yield window[None].to(self._device)
