@@ -1,7 +1,7 @@
 """Rows of the artifact `scores`: what each image adds to the scores."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 
@@ -11,9 +11,9 @@ from qaclims_ray.metrics.confusion import Overlap, levels
 from qaclims_ray.metrics.counts import Tally, tally
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, ScoreRow
 
+Unsure = Literal["background", "ignore"]
 _BATCH = 256
 
 
@@ -57,26 +57,27 @@ def score_cams(
     return made
 
 
-def score_label_map(folder: str, name: str, mask: bytes, num_classes: int) -> ScoreRow:
-    """Counts of a label map; a predicted 255 counts as background.
+def score_label_map(
+    name: str, label_map: bytes, mask: bytes, num_classes: int, unsure: Unsure
+) -> ScoreRow:
+    """Count the pixels of a label map against the ground truth.
 
     Args:
-        folder: Folder or URL of label maps, files `<name>.png` that `decode_mask` reads.
-        name: Of the image.
+        name: Name of the image.
+        label_map: Encoded, as `decode_mask` reads it.
         mask: Encoded ground truth.
         num_classes: Background excluded.
+        unsure: What a predicted 255 counts as: the background, or nothing at all.
 
     Raises:
-        ValueError: no label map, of another size than the ground truth, or values out of range.
+        ValueError: the label map is of another size than the ground truth, or a value is no class.
     """
-    uri = f"{folder}/{name}.png"
-    try:
-        predicted = decode_mask(read_bytes(uri)).astype(np.int64)
-        predicted[predicted == IGNORE] = BACKGROUND
-        level = (predicted != BACKGROUND).astype(np.int64)
-        return pack(name, tally(predicted, level, decode_mask(mask), 1, num_classes))
-    except ValueError as error:
-        raise ValueError(f"{uri}: {error}") from error
+    predicted, truth = decode_mask(label_map).astype(np.int64), decode_mask(mask)
+    if unsure == "ignore" and predicted.shape == truth.shape:
+        truth = np.where(predicted == IGNORE, np.uint8(IGNORE), truth)
+    predicted[predicted == IGNORE] = BACKGROUND
+    level = (predicted != BACKGROUND).astype(np.int64)
+    return pack(name, tally(predicted, level, truth, 1, num_classes))
 
 
 def unscored(name: str) -> ScoreRow:

@@ -23,7 +23,9 @@ from qaclims_ray.metrics.confusion import (
     recall,
 )
 from qaclims_ray.metrics.counts import Tally, dense
-from qaclims_ray.run.images import num_unreadable
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.images import decided_share, num_unreadable
 
 SCORES = "scores.json"
 
@@ -110,13 +112,13 @@ def report_scores(
 
 
 def report_label_maps(
-    tallies: Sequence[Tally], experiment: Experiment, class_names: Sequence[str], *, scored: str
+    tallies: Iterable[Tally], experiment: Experiment, class_names: Sequence[str], *, scored: str
 ) -> Scores:
-    """What is reported of label maps: as `report_scores`, without thresholds."""
+    """Report the scores of label maps: those of `report_scores`, without thresholds."""
     (figures,) = _figures(tallies, len(class_names), [0])
     return Scores(
-        num_images=len(tallies),
-        settings=_settings(experiment, scored),
+        num_images=sum(1 for _ in tallies),
+        settings=_settings(experiment, scored) | _label_map_settings(experiment, scored),
         class_names=["background", *class_names],
         thresholds=[],
         miou=[],
@@ -144,7 +146,30 @@ def _cam_settings(experiment: Experiment) -> dict[str, Any]:
         "stride": _STRIDES[experiment.cams.resolution],
         "refinement": "none",
         "crf": False,
+        "image labels": "used",
     }
+
+
+def _label_map_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
+    """State how label maps were made, and what was used for it; little is known of others'."""
+    settings: dict[str, Any] = {"unsure": experiment.evaluate.unsure}
+    if scored not in ARTIFACTS:
+        return settings
+    settings["image labels"] = "used" if ARTIFACTS[scored].supervision else "not used"
+    settings["decided"] = round(decided_share(artifact(experiment, scored)), 6)
+    if scored == "seeds":
+        settings["refinement"] = experiment.refine.seeds.kind
+    elif scored == "masks":
+        settings["refinement"] = experiment.refine.masks.kind
+    else:
+        segment, trained = experiment.segment, experiment.train.segmenter
+        settings |= {
+            "scales": list(segment.scales),
+            "flips": segment.flip,
+            "refinement": segment.refine,
+            "pixel-supervised weights": "allowed" if trained.pixel_supervised_weights else "no",
+        }
+    return settings
 
 
 def _sum(

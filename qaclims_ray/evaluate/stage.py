@@ -3,25 +3,24 @@
 Reads `images` and `cams` or `baseline_cams`; writes `scores` or `baseline_scores`.
 """
 
-import hashlib
 from collections.abc import Collection, Sequence
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import pyarrow as pa
 
-from qaclims_ray.cluster.maps import actor_pool, map_actor, publish_all, read_rows
+from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.rows import Tallies, score_cams, score_label_map, unpack
+from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import Attempt
 from qaclims_ray.run.graph import ARTIFACTS, of_kind
-from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
+from qaclims_ray.run.images import check_there, class_names, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
-from qaclims_ray.storage.files import absolute, read_json, write_json
+from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
 _NAMES_SHOWN = 5
@@ -56,24 +55,6 @@ class Scorer:
         return self._attempt(cams.to_pylist(), score)
 
 
-class LabelMapScorer:
-    """Ray Data actor: names with ground truth in, counts of the label maps of these names out."""
-
-    def __init__(self, folder: str, names: Collection[str], num_classes: int) -> None:
-        self._folder = folder
-        self._names = frozenset(names)
-        self._num_classes = num_classes
-
-    def __call__(self, images: pa.Table) -> pa.Table:
-        """Counts of a batch; images that are not to be scored are left out."""
-        rows = [
-            score_label_map(self._folder, row["name"], row["mask"], self._num_classes)
-            for row in images.to_pylist()
-            if row["name"] in self._names
-        ]
-        return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
-
-
 def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False) -> str:
     """Write the scores of CAMs that are complete; return the summary line.
 
@@ -87,37 +68,6 @@ def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False
     """
     line = make(experiment, name, partial(build, experiment), overwrite)
     return summary(experiment, name, line)
-
-
-def run_label_maps(experiment: Experiment, folder: str) -> str:
-    """Score the label maps `<name>.png` in a folder or at a URL; return the table and where it is.
-
-    They may be pseudo masks or predictions of any method. What is found goes to
-    `mask_scores/` in the run; it is no artifact, as nobody knows when the files change.
-
-    Raises:
-        ValueError: a label map is missing, or no fit for its ground truth.
-    """
-    images = artifact(experiment, "images")
-    folder, names, classes = (
-        absolute(folder),
-        names_to_score(experiment, of_cams=False),
-        class_names(images),
-    )
-    check_there(names, names_in(folder), f"{folder} lacks label maps (NAME.png)", "make them")
-    start(experiment.compute)
-    rows = read_rows(images.shards()).select_columns(["name", "mask"])
-    arguments = {"folder": folder, "names": names, "num_classes": len(classes)}
-    pool = actor_pool(experiment.compute, "evaluate")
-    rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
-    found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
-    tallies = [one for row in found if (one := unpack(row)) is not None]
-    scores = report_label_maps(tallies, experiment, classes, scored=folder)
-    digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
-    label = folder.rsplit("/", 1)[-1]
-    uri = f"{absolute(experiment.run)}/mask_scores/{label}-{digest}.json"
-    write_json(uri, scores)
-    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {uri}"
 
 
 def has_truth(experiment: Experiment) -> bool:
@@ -145,7 +95,11 @@ def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: 
             f"{num_errors} images could not be scored, see {target.uri}/_errors: mend them and run "
             "the same command, or list the images to score in evaluate.names"
         )
-    result = report_scores(tallies, experiment, names, scored=scored_by(target))
+    scored = ARTIFACTS[scored_by(target)]
+    if scored.kind == "label_maps":
+        result = report_label_maps(tallies, experiment, names, scored=scored.name)
+    else:
+        result = report_scores(tallies, experiment, names, scored=scored.name)
     if result["num_images"] != num_scored:
         raise ValueError(
             f"{target.uri}: {result['num_images']} images were scored, {num_scored} are wanted: "

@@ -13,7 +13,7 @@ import pyarrow as pa
 from qaclims_ray.cluster.maps import map_actor
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate import stage
+from qaclims_ray.evaluate import label_maps, stage
 from qaclims_ray.evaluate.rows import score_cams, unscored
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
@@ -68,9 +68,13 @@ def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False
         name: `scores` of QA-CLIMS, or `baseline_scores`.
         overwrite: Make them anew.
     """
-    if not experiment.evaluate.stream:
-        return stage.run(experiment, name, overwrite=overwrite)
-    line = make(experiment, name, partial(build, experiment), overwrite)
+    scored = ARTIFACTS[name].of
+    assert scored is not None
+    if ARTIFACTS[scored].kind == "label_maps":
+        make_scores = label_maps.build
+    else:
+        make_scores = build if experiment.evaluate.stream else stage.build
+    line = make(experiment, name, partial(make_scores, experiment), overwrite)
     return stage.summary(experiment, name, line)
 
 

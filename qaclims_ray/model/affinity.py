@@ -10,6 +10,7 @@ in the same row. Their affinity is 1 - the strongest boundary on the straight pa
 import warnings
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import groupby
 
 import torch
 from jaxtyping import Float, Int, Shaped
@@ -51,46 +52,78 @@ def _path(destination: Offset) -> Path:
 def shifted(
     grid: Shaped[Tensor, "*B H W"], offsets: Sequence[Offset], radius: int
 ) -> Shaped[Tensor, "*B n h w"]:
-    """What each source pixel finds at each offset.
+    """What each source pixel finds at each offset closer than `radius`.
 
     Sources are the cells that have all offsets of the radius inside the grid: the columns but for
     the first and last `radius - 1`, the rows but for the last `radius - 1`.
+
+    Raises:
+        ValueError: the grid is so small that it has no sources.
     """
-    margin = radius - 1
-    height, width = grid.shape[-2] - margin, grid.shape[-1] - 2 * margin
-    views = [grid[..., y : y + height, margin + x : margin + x + width] for y, x in offsets]
-    return torch.stack(views, dim=-3)
+    return _at(_windows(grid, radius), offsets, radius)
+
+
+def _windows(grid: Shaped[Tensor, "*B H W"], radius: int) -> Shaped[Tensor, "*B m h w"]:
+    """What each source pixel finds in the `radius` rows and 2 * `radius` - 1 columns around it."""
+    (height, width), span = grid.shape[-2:], 2 * radius - 1
+    if height < radius or width < span:
+        raise ValueError(
+            f"{height} x {width} cells hold no pairs within a radius of {radius} cells, which "
+            f"takes {radius} x {span}: take larger images or a smaller radius"
+        )
+    windows = grid.unfold(-2, radius, 1).unfold(-2, span, 1)
+    return windows.movedim((-2, -1), (-4, -3)).flatten(-4, -3)
+
+
+def _at(
+    windows: Shaped[Tensor, "*B m h w"], offsets: Sequence[Offset], radius: int
+) -> Shaped[Tensor, "*B n h w"]:
+    places = [y * (2 * radius - 1) + radius - 1 + x for y, x in offsets]
+    return windows.index_select(-3, torch.tensor(places, device=windows.device, dtype=torch.int64))
+
+
+def strongest(grid: Float[Tensor, "*B H W"], radius: int) -> Float[Tensor, "*B n h w"]:
+    """The largest value on the path from each source pixel to each end of `search_paths`.
+
+    Paths of one length are read at once from windows that are cut out once. That makes the gradient
+    of a cell, which lies on thousands of paths, a sum of short sums, exact in float32. For sources
+    see `shifted`.
+    """
+    windows = _windows(grid, radius)
+    found = [windows[..., :0, :, :]]  # within a radius of 1 there are no paths
+    for length, paths in groupby(search_paths(radius), key=len):
+        cells = _at(windows, [cell for path in paths for cell in path], radius)
+        found.append(cells.unflatten(-3, (-1, length)).max(dim=-3).values)
+    return torch.cat(found, dim=-3)
 
 
 def affinities(edge: Float[Tensor, "*B H W"], radius: int) -> Float[Tensor, "*B n h w"]:
-    """Affinity in [0, 1] of each source pixel with the destination of each of `search_paths`.
+    """Affinity in [0, 1] of each source pixel with the end of each of `search_paths`.
 
     `edge` holds boundary probabilities in [0, 1]. For sources see `shifted`.
     """
-    strongest = [shifted(edge, path, radius).max(dim=-3).values for path in search_paths(radius)]
-    return 1 - torch.stack(strongest, dim=-3)
+    return 1 - strongest(edge, radius)
 
 
-def weights(edge: Float[Tensor, "h w"], *, radius: int, beta: float) -> Tensor:
+def weights(edge: Float[Tensor, "*B h w"], *, radius: int, beta: float) -> Tensor:
     """Symmetric matrix of the affinities of all pairs of cells, to the power of `beta`.
 
-    1 with oneself, 0 from `radius` on. Sparse (CSR): memory is linear in cells.
+    1 with oneself, 0 from `radius` on and between images of a batch, whose cells are numbered one
+    image after another. Sparse (CSR): memory is linear in cells.
     """
     cells = torch.arange(edge.numel(), device=edge.device).view(edge.shape)
-    own, with_itself = cells.flatten(), torch.ones_like(edge).flatten()
-    if radius == 1:  # no two cells are closer
-        return _csr(own, own, with_itself, edge.numel())
     margin = (radius - 1, radius - 1, 0, radius - 1)
     ends = [path[0] for path in search_paths(radius)]
     targets = shifted(F.pad(cells, margin, value=-1), ends, radius)
     # Paths out of the image are cut off by a boundary of strength 1 around it.
     values = affinities(F.pad(edge, margin, value=1.0), radius) ** beta
     inside = targets >= 0
-    source, target, value = cells.expand_as(targets)[inside], targets[inside], values[inside]
+    source = cells.unsqueeze(-3).expand_as(targets)[inside]
+    target, value, own = targets[inside], values[inside], cells.flatten()
     return _csr(
         torch.cat([source, target, own]),
         torch.cat([target, source, own]),
-        torch.cat([value, value, with_itself]),
+        torch.cat([value, value, torch.ones_like(edge).flatten()]),
         edge.numel(),
     )
 
@@ -109,23 +142,26 @@ def _csr(
 
 
 def random_walk(
-    cams: Float[Tensor, "N h w"],
-    edge: Float[Tensor, "h w"],
+    cams: Float[Tensor, "*B N h w"],
+    edge: Float[Tensor, "*B h w"],
     *,
     radius: int = 5,
     beta: float = 10.0,
     exp_times: int = 8,
-) -> Float[Tensor, "N h w"]:
+) -> Float[Tensor, "*B N h w"]:
     """Let the CAMs spread inside of boundaries: 2 ** exp_times steps of all maps at once.
 
     `edge` holds boundary probabilities in [0, 1]; where they are high, CAMs don't start. A step
     goes from cell to cell with the probability weight / sum of the weights into the target, which
     the published code writes as a dense column-normalised matrix, squared `exp_times` times.
+
+    Images of one size may walk together. Each map walks by itself, so a map of zeros fills up an
+    image with fewer classes than others of its batch.
     """
     # Rounding adds up over the steps, and float64 takes no longer: indices and latency dominate.
     matrix = weights(edge.double(), radius=radius, beta=beta)
-    state = (cams * (1 - edge)).double().flatten(1).T.contiguous()
-    incoming = matrix @ torch.ones_like(state[:, :1])
+    state = (cams * (1 - edge.unsqueeze(-3))).double().movedim(-3, -1).flatten(0, -2).contiguous()
+    incoming = matrix @ state.new_ones(len(state), 1)
     for _ in range(2**exp_times):
         state = (matrix @ state) / incoming
-    return state.T.reshape(cams.shape).to(cams.dtype)
+    return state.view(*edge.shape, cams.shape[-3]).movedim(-1, -3).to(cams.dtype)

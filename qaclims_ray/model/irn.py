@@ -4,17 +4,16 @@ Source: Ahn et al., "Weakly Supervised Learning of Instance Segmentation with In
 Relations" (CVPR 2019); published code `net/resnet50_irn.py`, `step/train_irn.py`.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Integer
+from jaxtyping import Float, Integer
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from qaclims_ray.model.affinity import affinities, search_paths, shifted
 from qaclims_ray.model.resnet import Backbone, backbone
-from qaclims_ray.types import IGNORE, Images
-
-_EPSILON = 1e-5
+from qaclims_ray.types import Images
 
 
 class Relations(NamedTuple):
@@ -40,6 +39,13 @@ class MeanShift(nn.Module):
         return field if self.training else field - self.running_mean[:, None, None]
 
 
+class _GroupNorm(nn.GroupNorm):
+    """Takes contiguous maps: of channels-last ones torch's CPU kernel loses three digits."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002
+        return super().forward(input.contiguous())
+
+
 class Irn(nn.Module):
     """Boundary and displacement branches upon the five feature maps of a fixed backbone.
 
@@ -47,15 +53,19 @@ class Irn(nn.Module):
     in published checkpoints.
     """
 
+    stride: int
+    """Pixels per cell of the output, 4 for all our backbones."""
+
     def __init__(self, backbone: Backbone) -> None:
         super().__init__()
         self.backbone = backbone.requires_grad_(False).eval()
         widths, strides = _shapes(backbone)
+        self.stride = strides[0]
         self.edge_layers = _edge_layers(widths, strides)
         self.dp_layers = _displacement_layers(widths, strides)
 
     def forward(self, images: Images) -> Relations:
-        """Boundary logits and displacements at the stem's stride: (size - 1) // 4 + 1 cells."""
+        """Boundary logits and displacements at the stem's stride: (side - 1) // 4 + 1 cells."""
         with torch.no_grad():
             maps = self.backbone.stages(images)
         *edge_branches, edge_head = self.edge_layers
@@ -74,6 +84,11 @@ class Irn(nn.Module):
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Parameters of the boundary branch, and of the displacement branch (10 times the rate)."""
         return list(self.edge_layers.parameters()), list(self.dp_layers.parameters())
+
+    @property
+    def mean_shift(self) -> MeanShift:
+        """What subtracts the mean displacement, see `mean_displacement`."""
+        return next(module for module in self.dp_layers.modules() if isinstance(module, MeanShift))
 
 
 def _shapes(backbone: Backbone) -> tuple[list[int], list[int]]:
@@ -114,7 +129,7 @@ def _branch(num_in: int, num_out: int, num_groups: int, scale: int = 1) -> nn.Se
     upsample = [nn.Upsample(scale_factor=scale, mode="bilinear")] if scale > 1 else []
     return nn.Sequential(
         nn.Conv2d(num_in, num_out, kernel_size=1, bias=False),
-        nn.GroupNorm(num_groups, num_out),
+        _GroupNorm(num_groups, num_out),
         *upsample,
         nn.ReLU(inplace=True),
     )
@@ -131,97 +146,78 @@ def build_irn(backbone_name: str) -> Irn:
     return Irn(backbone(backbone_name))
 
 
-class PairLabels(NamedTuple):
-    """What the seeds say of each pair of nearby cells (for pairs see `affinity.shifted`)."""
+@torch.no_grad()
+def mean_displacement(net: Irn, batches: Iterable[Images]) -> Float[Tensor, "2"]:
+    """Average the displacements (y, x) over all cells of all images, in cells.
 
-    background: Bool[Tensor, "B n h w"]
-    """Both are background."""
-    foreground: Bool[Tensor, "B n h w"]
-    """Both are of the same class."""
-    different: Bool[Tensor, "B n h w"]
-    """Labels differ. A pair with an ignored cell is none of the three."""
+    Training leaves them an arbitrary constant, since its losses compare displacements only. The
+    published code measures it after the last epoch, on top left windows of 512 x 512 of the
+    training images, and subtracts it from then on:
+    `net.mean_shift.running_mean.copy_(mean_displacement(net, batches))`. A mean that is set already
+    does not count.
 
-
-def pair_labels(seeds: Integer[Tensor, "B h w"], radius: int) -> PairLabels:
-    """Relations of all pairs of cells closer than `radius`, from label maps at the stride."""
-    source = shifted(seeds, [(0, 0)], radius)
-    target = shifted(seeds, [path[0] for path in search_paths(radius)], radius)
-    valid = (source != IGNORE) & (target != IGNORE)
-    same = source == target
-    return PairLabels(valid & same & (source == 0), valid & same & (source > 0), valid & ~same)
-
-
-def reduce_labels(labels: Integer[Tensor, "B H W"], stride: int = 4) -> Integer[Tensor, "B h w"]:
-    """Nearest label of each cell: the pixel at (stride // 2, stride // 2) of it."""
-    return labels[:, stride // 2 :: stride, stride // 2 :: stride]
-
-
-class IrnLosses(NamedTuple):
-    """The four terms, each a mean over its pairs."""
-
-    positive: Float[Tensor, ""]
-    """-log affinity of pairs of one label: half background pairs, half foreground pairs."""
-    negative: Float[Tensor, ""]
-    """-log(1 - affinity) of pairs of different labels."""
-    foreground: Float[Tensor, ""]
-    """Error of displacement differences of foreground pairs, in cells."""
-    background: Float[Tensor, ""]
-    """Displacement differences of background pairs, which should be 0, in cells."""
-
-    def total(self) -> Float[Tensor, ""]:
-        """What training minimises."""
-        return (self.positive + self.negative) / 2 + (self.foreground + self.background) / 2
-
-
-def irn_losses(
-    relations: Relations, seeds: Integer[Tensor, "B h w"], radius: int = 10
-) -> IrnLosses:
-    """The published losses; `seeds` are label maps at the stride of the network's output."""
-    labels = pair_labels(seeds, radius)
-    attract, repel, astray, moved = pair_losses(relations, radius)
-    return IrnLosses(
-        positive=(_mean(attract, labels.background) + _mean(attract, labels.foreground)) / 2,
-        negative=_mean(repel, labels.different),
-        foreground=_mean(astray, labels.foreground[:, None]),
-        background=_mean(moved, labels.background[:, None]),
-    )
-
-
-def pair_losses(
-    relations: Relations, radius: int
-) -> tuple[
-    Float[Tensor, "B n h w"],
-    Float[Tensor, "B n h w"],
-    Float[Tensor, "B 2 n h w"],
-    Float[Tensor, "B 2 n h w"],
-]:
-    """What each term of `IrnLosses` is a mean of, in their order, of all pairs of cells.
-
-    Computed in float32 at least: 1 + 1e-5 is 1 in bfloat16.
+    Raises:
+        ValueError: there are no images.
     """
-    edge, field = (x.to(torch.promote_types(x.dtype, torch.float32)) for x in relations)
-    affinity = affinities(edge.squeeze(1).sigmoid(), radius)
-    attract = -torch.log(affinity + _EPSILON)
-    repel = -torch.log(1 + _EPSILON - affinity)
-    ends = [path[0] for path in search_paths(radius)]
-    moved = shifted(field, [(0, 0)], radius) - shifted(field, ends, radius)
-    target = moved.new_tensor(ends).T[:, :, None, None]
-    return attract, repel, (moved - target).abs(), moved.abs()
+    total, num_cells = torch.zeros(2, dtype=torch.float64), 0
+    for images in batches:
+        field = net(images).displacement
+        total += field.sum(dim=(0, 2, 3), dtype=torch.float64).cpu()
+        num_cells += field[:, 0].numel()
+    if not num_cells:
+        raise ValueError("the mean displacement of no images is undefined: hand over some")
+    mean = net.mean_shift.running_mean
+    shifted = 0 if net.training else mean
+    return (total / num_cells).to(mean) + shifted
 
 
-def _mean(values: Float[Tensor, "..."], where: Bool[Tensor, "..."]) -> Float[Tensor, ""]:
-    """Mean over the pairs; 0 without any."""
-    count = where.sum() * (values.numel() // where.numel())
-    return (values * where).sum() / (count + _EPSILON)
+class Boundaries(NamedTuple):
+    """What the network predicts for images of one size: (side - 1) // 4 + 1 cells."""
+
+    edge: Float[Tensor, "B h w"]
+    """Boundary probabilities in [0, 1]."""
+    displacement: Float[Tensor, "B 2 h w"]
+    """Offset (y, x) to the centre of the cell's object, in cells."""
 
 
 @torch.no_grad()
-def predict_relations(net: Irn, images: Images) -> Relations:
-    """Boundary probabilities, averaged over each image and its flip, and displacements.
+def predict_boundaries(net: Irn, images: Images, min_side: int = 0) -> Boundaries:
+    """Predict boundaries from images and their mirror images, displacements from the images alone.
 
-    `net` must be in eval mode. Logits are averaged, then squashed (published `EdgeDisplacement`).
+    As published (`EdgeDisplacement`), logits are averaged, then squashed, and cell j from the left
+    of an image meets cell j from the right of its mirror image, which are up to 3 pixels apart
+    where the width is not 1 more than a multiple of 4.
+
+    Args:
+        net: In eval mode.
+        images: Of one size.
+        min_side: Pad shorter sides up to it, right and below, with the mean colour: 0 in QA-CLIMS,
+            512 in the original IRN. All of a padded map counts in group norms, so every cell's
+            prediction changes, not only those at the border.
     """
-    both = net(torch.cat([images, images.flip(-1)]))
-    straight, flipped = both.edge.chunk(2)
-    edge = (straight / 2 + flipped.flip(-1) / 2).sigmoid()
-    return Relations(edge, both.displacement[: len(images)])
+    height, width = ((side - 1) // net.stride + 1 for side in images.shape[-2:])
+    below, right = (max(0, min_side - side) for side in images.shape[-2:])
+    pairs = F.pad(torch.cat([images, images.flip(-1)]), (0, right, 0, below))
+    edge, displacement = (at_least_float32(x)[..., :height, :width] for x in net(pairs))
+    plain, mirrored = edge.squeeze(1).chunk(2)
+    return Boundaries((plain / 2 + mirrored.flip(-1) / 2).sigmoid(), displacement[: len(images)])
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """The tensor in float32, or in float64 if it is: a boundary of 1e-5 counts, and 1 + 1e-5."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def reduce_labels(labels: Integer[Tensor, "B H W"], stride: int = 4) -> Integer[Tensor, "B h w"]:
+    """Pick a label for each cell of the network's output: that of the pixel in its middle.
+
+    Cells begin at multiples of the stride; the middle is `stride // 2` further (published: Pillow's
+    nearest neighbour). Where the last cell is cut off before that, its last pixel counts.
+    """
+    rows, columns = (
+        torch.arange(stride // 2, side + stride // 2, stride, device=labels.device).clamp(
+            max=side - 1
+        )
+        for side in labels.shape[-2:]
+    )
+    return labels[:, rows[:, None], columns]

@@ -24,7 +24,7 @@ from qaclims_ray.preflight.checks import (
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
 from qaclims_ray.preflight.models import model_problems
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed, of_kind
 from qaclims_ray.storage.files import is_local
 
 
@@ -36,7 +36,8 @@ def artifacts_until(last: str, experiment: Experiment) -> list[str]:
     names = list(ARTIFACTS)
     until = names[: names.index(last) + 1] if last else names
     streams = experiment.evaluate.stream
-    return [name for name in until if not (streams and ARTIFACTS[name].kind == "cams")]
+    kept = [name for name in until if is_needed(experiment, name)]
+    return [name for name in kept if not (streams and ARTIFACTS[name].kind == "cams")]
 
 
 def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[str]:

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from qaclims_ray.config.refine import Masks, Seeds
 from qaclims_ray.images.cams import resized_cams
 from qaclims_ray.images.transforms import normalise
+from qaclims_ray.model.crf import dense_crf
 from qaclims_ray.model.irn import Irn, predict_boundaries
-from qaclims_ray.refine.crf import dense_crf
 from qaclims_ray.refine.par import par_label_maps, par_seeds
 from qaclims_ray.refine.seeds import label_cams, make_seeds
 from qaclims_ray.refine.walk import walk_to_masks
@@ -43,12 +43,19 @@ def seed_labeller(seeds: Seeds, device: str) -> Label:
         ImportError: the CRF is wanted, and not installed.
         ValueError: the installed CRF computes wrong results.
     """
-    thresholds = {"foreground": seeds.foreground, "background": seeds.background}
     if seeds.kind == "par":
-        return partial(_par_seeds, thresholds=thresholds, num_steps=seeds.steps, device=device)
+        return partial(_par_seeds, seeds=seeds, device=device)
     crf = partial(dense_crf, steps=seeds.steps) if seeds.kind == "crf" else None
     return lambda pictured: [
-        make_seeds(one.image, _full(one), one.classes, **thresholds, refine=crf) for one in pictured
+        make_seeds(
+            one.image,
+            _full(one),
+            one.classes,
+            foreground=seeds.foreground,
+            background=seeds.background,
+            refine=crf,
+        )
+        for one in pictured
     ]
 
 
@@ -68,11 +75,17 @@ def mask_labeller(masks: Masks, net: Irn | None, device: str) -> Label:
     return lambda pictured: [_argmax(one, masks.background) for one in pictured]
 
 
-def _par_seeds(
-    pictured: Sequence[Pictured], thresholds: dict[str, float], num_steps: int, device: str
-) -> list[LabelMap]:
+def _par_seeds(pictured: Sequence[Pictured], seeds: Seeds, device: str) -> list[LabelMap]:
     images, cams, classes = zip(*pictured, strict=True)
-    return par_seeds(images, cams, classes, **thresholds, num_steps=num_steps, device=device)
+    return par_seeds(
+        images,
+        cams,
+        classes,
+        foreground=seeds.foreground,
+        background=seeds.background,
+        num_steps=seeds.steps,
+        device=device,
+    )
 
 
 def _par_masks(pictured: Sequence[Pictured], masks: Masks, device: str) -> list[LabelMap]:

@@ -17,9 +17,9 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.cams import unpack_cams
 from qaclims_ray.images.label_maps import check_num_classes, label_map_row, unlabelled_row
 from qaclims_ray.images.transforms import decode
+from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.model.irn import Irn, build_irn
 from qaclims_ray.model.predictor import equal_sizes
-from qaclims_ray.refine.crf import check_crf_build
 from qaclims_ray.refine.labelling import Pictured, mask_labeller, seed_labeller
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen
@@ -55,13 +55,13 @@ class Labeller:
         images = {row["name"]: row for row in found}
         return self._attempt(cams.to_pylist(), partial(self._compute, images=images))
 
-    def _compute(
-        self, rows: Sequence[CamRow], images: dict[str, ImageRow]
-    ) -> list[LabelMapRow]:
+    def _compute(self, rows: Sequence[CamRow], images: dict[str, ImageRow]) -> list[LabelMapRow]:
         """Label images of equal size together, decoding one batch at a time."""
         known = [row for row in rows if images[row["name"]]["labels"] is not None]
         made: dict[str, LabelMapRow] = {}
-        for batch in equal_sizes([(row["height"], row["width"]) for row in known], self._max_images):
+        for batch in equal_sizes(
+            [(row["height"], row["width"]) for row in known], self._max_images
+        ):
             own = [known[i] for i in batch]
             pictured = [
                 Pictured(

@@ -35,6 +35,20 @@ def labelled(images: Artifact) -> pads.Dataset:
     return rows.filter(KNOWN)
 
 
+def check_class_names(images: Artifact, network: Artifact) -> None:
+    """Check that a network was trained for the classes of these images, in their order.
+
+    Raises:
+        ValueError: it was trained for others; both lists are shown.
+    """
+    here, there = class_names(images), tuple(network.require()["facts"]["class_names"])
+    if here != there:
+        raise ValueError(
+            f"{network.uri} was trained for the classes {', '.join(there)}, and {images.uri} has "
+            f"{', '.join(here)}: its numbers would mean other classes"
+        )
+
+
 def class_names(images: Artifact) -> tuple[str, ...]:
     """The class names of a complete artifact `images`, in the order of their indices."""
     return tuple(images.require()["facts"]["class_names"])
@@ -113,3 +127,13 @@ def _listed(uri: str) -> set[str]:
     except FileNotFoundError:
         raise ValueError(f"evaluate.names: there is no file {uri!r}") from None
     return {name for line in lines if (name := line.strip())}
+
+
+def decided_share(label_maps: Artifact) -> float:
+    """Return the share of the pixels that the label maps of an artifact decide, in [0, 1]."""
+    columns = read_table(label_maps, ["height", "width", "decided"]).to_pydict()
+    sizes = [h * w for h, w in zip(columns["height"], columns["width"], strict=True)]
+    known = [
+        (size, own) for size, own in zip(sizes, columns["decided"], strict=True) if own is not None
+    ]
+    return sum(size * own for size, own in known) / max(1, sum(size for size, _ in known))

@@ -19,7 +19,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.transforms import decode, decode_mask, normalise
 from qaclims_ray.metrics.confusion import mean_iou, sweep
 from qaclims_ray.model.affinity import random_walk
-from qaclims_ray.model.irn import Irn, build_irn, predict_relations
+from qaclims_ray.model.irn import Irn, build_irn, predict_boundaries
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up
@@ -79,7 +79,7 @@ def network_boundaries(net: Irn, image: Image, size: tuple[int, int]) -> Float[T
     device = next(net.parameters()).device
     pixels = torch.from_numpy(normalise(image))[None].to(device)
     height, width = size
-    return predict_relations(net, pixels).edge[0, 0, :height, :width]
+    return predict_boundaries(net, pixels).edge[0, :height, :width]
 
 
 def boundaries(file: str | None, backbone: str) -> Boundaries:

@@ -11,10 +11,10 @@ from torch import Tensor
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.segment import Segment
 from qaclims_ray.images.transforms import normalise
+from qaclims_ray.model.crf import CRF_SETTINGS, crf_probabilities
 from qaclims_ray.model.par import refine_scores
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
-from qaclims_ray.refine_crf import CRF_SETTINGS, crf_probabilities
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import Image, LabelMap

@@ -44,8 +44,9 @@ def count_pixels(label_maps: pads.Dataset, num_classes: int) -> Int[np.ndarray, 
     illegal = np.flatnonzero(total[num_classes + 1 : IGNORE])
     if len(illegal):
         raise ValueError(
-            f"label maps hold the value {illegal[0] + num_classes + 1}, and there are {num_classes} "
-            "classes: they were made with another class list; make them anew (--overwrite)"
+            f"label maps hold the value {illegal[0] + num_classes + 1}, and there are "
+            f"{num_classes} classes: they were made with another class list; make them anew "
+            "(--overwrite)"
         )
     return np.append(total[: num_classes + 1], total[IGNORE])
 
@@ -64,7 +65,9 @@ def check_pixels(counts: Int[np.ndarray, "values"], name: str) -> None:
     job = ARTIFACTS[name].job
     look = f"Look at them (jobs/show.py --of {name}), and at the thresholds of jobs/{job}."
     if not counts[:-1].any():
-        raise ValueError(f"{name}: no pixel is decided, all are 255, so nothing can be learnt. {look}")
+        raise ValueError(
+            f"{name}: no pixel is decided, all are 255, so nothing can be learnt. {look}"
+        )
     if not counts[1:-1].any():
         raise ValueError(
             f"{name}: {shares[BACKGROUND]:.0%} of the pixels are background and none is an object, "

@@ -138,7 +138,7 @@ class Trainer:
         self._net = unwrapped(joined)
         optimizer = build_optimizer(task.parameter_groups(self._net), fit.optimiser)
         steps = num_steps(experiment, network, len(dataset))
-        self._step = Step(joined, task.loss, optimizer, fit, steps, task.maxima)
+        self._step = Step(joined, task.loss, optimizer, fit, steps, task.maxima, task.ema_decay)
         self._done, scores = self._restore()
         self._log = self._validation = None
         if worker.rank == 0:
@@ -208,7 +208,7 @@ class Trainer:
     def _score(self, epoch: int) -> Mapping[str, float]:
         if self._validation is None or not self._validation.is_due(epoch, self._fit.epochs):
             return {}
-        scores = self._validation(epoch, self._done, self._net)
+        scores = self._validation(epoch, self._done, self._step.trained())
         self._step.prepare()
         if self._log is not None:
             self._log.scored(self._done, scores)
@@ -221,11 +221,12 @@ class Trainer:
         self._checkpointer.save(state, {**means, **scores})
 
     def _write_model(self) -> None:
+        net = self._step.trained()
         if self._fit.keep == "best":
-            self._net.load_state_dict(load(read_bytes(f"{self._target.uri}/{BEST}")))
-        with evaluating(self._net):
-            self._task.finish(self._net)
-        write_bytes(f"{self._target.uri}/{MODEL}", weights(self._net))
+            net.load_state_dict(load(read_bytes(f"{self._target.uri}/{BEST}")))
+        with evaluating(net):
+            self._task.finish(net)
+        write_bytes(f"{self._target.uri}/{MODEL}", weights(net))
 
 
 def _timed(items: Iterator[_T]) -> Iterator[tuple[float, _T]]:

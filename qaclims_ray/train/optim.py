@@ -17,6 +17,8 @@ class ParameterGroup(NamedTuple):
     """Frozen ones among them are left alone."""
     lr_multiplier: float = 1.0
     """Learning rate in units of the training's."""
+    weight_decay: float | None = None
+    """Weight decay of these parameters; None: the training's."""
 
 
 def build_optimizer(
@@ -32,7 +34,9 @@ def build_optimizer(
         {
             "params": list(group.parameters),
             "lr": group.lr_multiplier * rate,
-            "weight_decay": optimiser.weight_decay,
+            "weight_decay": optimiser.weight_decay
+            if group.weight_decay is None
+            else group.weight_decay,
         }
         for group in groups
     ]

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def check_supervision(settings: Settings) -> str:
     Raises:
         ValueError: they were trained with pixel masks, and `pixel_supervised_weights` is false.
     """
-    found = pixel_supervision(_located(settings.net), _located(settings.weights))
+    found = pixel_supervision(located(settings.net), _weights(settings))
     if found.pixels and not settings.pixel_supervised_weights:
         raise ValueError(
             f"train.segmenter.weights: {settings.weights!r} were trained with pixel masks "
@@ -51,15 +52,15 @@ def check_supervision(settings: Settings) -> str:
             "ImageNet weights, or set train.segmenter.pixel_supervised_weights=true"
         )
     if found.pixels is None:
-        log.warning("train.segmenter: whether pixel masks trained the weights is unknown: %s", found.reason)
+        log.warning(
+            "train.segmenter: whether pixel masks trained the weights is unknown: %s", found.reason
+        )
     return found.reason
 
 
 def build(settings: Settings, num_classes: int) -> Segmenter:
     """Build the network of a configuration for so many classes, with the weights it starts from."""
-    return build_segmenter(
-        _located(settings.net), num_classes + 1, weights=_located(settings.weights)
-    )
+    return build_segmenter(located(settings.net), num_classes + 1, weights=_weights(settings))
 
 
 class SegmenterTask(Task[Segmenter]):
@@ -107,7 +108,7 @@ class SegmenterTask(Task[Segmenter]):
 
     def scorer(self) -> Scorer[Segmenter]:
         """Score predictions of images that have ground truth: their mIoU."""
-        rows = rows_to_score(self._experiment, self._settings)
+        rows = rows_to_score(self._experiment, self._settings, of_cams=False)
         num_classes = len(self._data.class_names)
         max_pixels = self._experiment.data.max_pixels
 
@@ -126,5 +127,10 @@ class SegmenterTask(Task[Segmenter]):
         return score
 
 
-def _located(location: str | dict[str, object] | None) -> object:
-    return resolve(location) if isinstance(location, str) else location
+def located(net: str | dict[str, Any]) -> str | dict[str, Any]:
+    """Return the name, folder or configuration of a network; `package:` becomes a path."""
+    return resolve(net) if isinstance(net, str) else net
+
+
+def _weights(settings: Settings) -> str | None:
+    return None if settings.weights is None else resolve(settings.weights)

@@ -7,9 +7,11 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from typing_extensions import NotRequired
 
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.resnet import freeze_batch_norm
+from qaclims_ray.model.segmenter_training import averaged_weights
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.optim import poly_decay
 
@@ -21,6 +23,8 @@ class StepState(TypedDict):
     """State of the network, its optimiser and its schedule, as torch has them."""
 
     model: dict[str, Tensor]
+    average: NotRequired[dict[str, Tensor]]
+    """Moving average of the weights, where there is one."""
     optimizer: dict[str, Any]
     schedule: dict[str, Any]
 
@@ -36,6 +40,7 @@ class Step:
         fit: Fit,
         num_steps: int,
         maxima: Collection[str] = (),
+        ema_decay: float | None = None,
     ) -> None:
         """Begin a training of `num_steps` steps, over which the learning rates decay.
 
@@ -47,6 +52,7 @@ class Step:
             num_steps: Steps of the whole training.
             maxima: Scalars whose largest value over the batches of a step is reported; the others
                 are means.
+            ema_decay: Decay of a moving average of the weights; None: there is none.
         """
         self.net = net
         self._loss = loss
@@ -54,6 +60,7 @@ class Step:
         self._schedule = poly_decay(optimizer, num_steps, fit.optimiser.power)
         self._fit = fit
         self._maxima = maxima
+        self._average = None if ema_decay is None else averaged_weights(unwrapped(net), ema_decay)
         self._device = next(net.parameters()).device
         self.prepare()
 
@@ -85,6 +92,8 @@ class Step:
         rate = float(self._schedule.get_last_lr()[0])
         self._optimizer.step()
         self._schedule.step()
+        if self._average is not None:
+            self._average.update(unwrapped(self.net), self._schedule.last_epoch)
         used = [part for part, batch in zip(parts, batches, strict=True) if batch.weight > 0]
         return {**self._reduce(used), "learning_rate": rate, "grad_norm": norm}
 
@@ -121,17 +130,27 @@ class Step:
 
     def state(self) -> StepState:
         """Return what a checkpoint holds: tensors and plain data only."""
-        return {
-            "model": unwrapped(self.net).state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-        }
+        state = StepState(
+            model=unwrapped(self.net).state_dict(),
+            optimizer=self._optimizer.state_dict(),
+            schedule=self._schedule.state_dict(),
+        )
+        if self._average is not None:
+            state["average"] = self._average.module.state_dict()
+        return state
 
     def load_state(self, state: StepState) -> None:
         """Go on from `state()`."""
         unwrapped(self.net).load_state_dict(state["model"])
         self._optimizer.load_state_dict(state["optimizer"])
         self._schedule.load_state_dict(state["schedule"])
+        average = state.get("average")
+        if self._average is not None and average is not None:
+            self._average.module.load_state_dict(average)
+
+    def trained(self) -> nn.Module:
+        """Return the network that the training makes: the moving average, where there is one."""
+        return unwrapped(self.net) if self._average is None else self._average.module
 
 
 def unwrapped(net: nn.Module) -> nn.Module:

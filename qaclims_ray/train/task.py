@@ -26,6 +26,9 @@ class Task(Protocol[Net]):
 
     maxima: frozenset[str] = frozenset()
     """Scalars of `loss` whose largest value over a step is logged; of all others it is the mean."""
+    ema_decay: float | None = None
+    """Decay of an exponential moving average of the weights, which becomes the model; None: the
+    last weights do."""
 
     def network(self) -> Net:
         """Build the network, fresh or from the weights that it starts from, on the CPU."""

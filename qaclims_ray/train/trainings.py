@@ -7,7 +7,7 @@ import torch
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.train import Fit
-from qaclims_ray.train import classifier, ritc
+from qaclims_ray.train import classifier, irn, ritc, segmenter
 from qaclims_ray.train.rows import Rows, TrainingSet
 from qaclims_ray.train.task import Task
 
@@ -26,6 +26,8 @@ class Training(NamedTuple):
 TRAININGS: dict[str, Training] = {
     "classifier": Training("classifier", classifier.rows, classifier.ClassifierTask),
     "cam_net": Training("ritc", ritc.rows, ritc.RitcTask),
+    "irn": Training("irn", irn.rows, irn.IrnTask),
+    "segmenter": Training("segmenter", segmenter.rows, segmenter.SegmenterTask),
 }
 """Each training by the name of the network that it makes."""
 

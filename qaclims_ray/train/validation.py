@@ -46,12 +46,9 @@ def make_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
     Raises:
         ValueError: there is no ground truth.
     """
-    names = names_to_score(experiment)
-    order = np.random.default_rng(experiment.train.seed).permutation(len(names))
-    chosen = [names[position] for position in order[: fit.validate_images]]
-    images = artifact(experiment, "images")
-    rows: list[ImageRow] = look_up(images, chosen, _COLUMNS).to_pylist()
-    num_classes, thresholds = len(class_names(images)), experiment.evaluate.thresholds
+    rows = rows_to_score(experiment, fit)
+    num_classes = len(class_names(artifact(experiment, "images")))
+    thresholds = experiment.evaluate.thresholds
     size = experiment.compute.cams.batch_size
 
     def score(net: CamNet) -> Mapping[str, float]:
@@ -68,6 +65,23 @@ def make_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
         return {SCORE: miou, "threshold": threshold}
 
     return score
+
+
+def rows_to_score(experiment: Experiment, fit: Fit, *, of_cams: bool = True) -> list[ImageRow]:
+    """Read the images that a network is scored on while it trains.
+
+    Args:
+        experiment: The run.
+        fit: Says how many: always the same, drawn by the run's seed.
+        of_cams: Leave out images whose labels nobody knows, of which there are no CAMs.
+
+    Raises:
+        ValueError: there is no ground truth.
+    """
+    names = names_to_score(experiment, of_cams=of_cams)
+    order = np.random.default_rng(experiment.train.seed).permutation(len(names))
+    chosen = [names[position] for position in order[: fit.validate_images]]
+    return look_up(artifact(experiment, "images"), chosen, _COLUMNS).to_pylist()
 
 
 @contextmanager

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 
-from qaclims_ray.refine.crf import dense_crf
+from qaclims_ray.model.crf import dense_crf
 
 
 def _two_halves():

@@ -1,0 +1,142 @@
+"""Scores of label maps: seeds, pseudo masks and predictions, and those of any method."""
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from functools import partial
+from typing import cast
+
+import pyarrow as pa
+
+from qaclims_ray.cluster.maps import actor_pool, map_actor, read_rows
+from qaclims_ray.cluster.session import start
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.evaluate.rows import Unsure, score_label_map, unpack, unscored
+from qaclims_ray.evaluate.score import report_label_maps
+from qaclims_ray.evaluate.stage import finish, scored_by
+from qaclims_ray.evaluate.text import text_table
+from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
+from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.storage.files import absolute, write_json
+from qaclims_ray.storage.inputs import read_bytes
+from qaclims_ray.types import SCHEMAS, LabelMapRow, ScoreRow
+
+
+class LabelMapScorer:
+    """Ray Data actor: names with ground truth in, counts of the label maps of these names out."""
+
+    def __init__(
+        self, folder: str, names: Collection[str], num_classes: int, unsure: Unsure
+    ) -> None:
+        self._folder = folder
+        self._unsure: Unsure = unsure
+        self._names = frozenset(names)
+        self._num_classes = num_classes
+
+    def __call__(self, images: pa.Table) -> pa.Table:
+        """Counts of a batch; images that are not to be scored are left out."""
+        rows = [
+            self._score(row["name"], row["mask"])
+            for row in images.to_pylist()
+            if row["name"] in self._names
+        ]
+        return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
+
+    def _score(self, name: str, mask: bytes) -> ScoreRow:
+        uri = f"{self._folder}/{name}.png"
+        try:
+            return score_label_map(name, read_bytes(uri), mask, self._num_classes, self._unsure)
+        except ValueError as error:
+            raise ValueError(f"{uri}: {error}") from error
+
+
+class RowScorer:
+    """Ray Data actor: rows with label maps in, their counts out."""
+
+    def __init__(
+        self, experiment: Experiment, names: Collection[str], num_classes: int, target: Artifact
+    ) -> None:
+        self._images = artifact(experiment, "images")
+        self._names = frozenset(names)
+        self._num_classes = num_classes
+        self._unsure: Unsure = experiment.evaluate.unsure
+        self._attempt = Attempt(target, experiment.data.max_errors)
+
+    def __call__(self, label_maps: pa.Table) -> pa.Table:
+        """Count the pixels of a batch of label maps."""
+        wanted = self._names.intersection(label_maps["name"].to_pylist())
+        found = look_up(self._images, sorted(wanted), ["name", "mask"]).to_pylist()
+        masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
+        return self._attempt(label_maps.to_pylist(), partial(self._score, masks=masks))
+
+    def _score(self, rows: Sequence[LabelMapRow], masks: Mapping[str, bytes]) -> list[ScoreRow]:
+        made: list[ScoreRow] = []
+        for row in rows:
+            name, label_map, mask = row["name"], row["label_map"], masks.get(row["name"])
+            if label_map is None or mask is None:
+                made.append(unscored(name))
+            else:
+                made.append(score_label_map(name, label_map, mask, self._num_classes, self._unsure))
+        return made
+
+
+def build(experiment: Experiment, target: Artifact) -> Built:
+    """Map the scorer over the label maps of an artifact."""
+    scored = ARTIFACTS[scored_by(target)]
+    images, label_maps = artifact(experiment, "images"), artifact(experiment, scored.name)
+    num_rows = label_maps.require()["rows"]
+    names = names_to_score(experiment, of_cams=scored.supervision is not None)
+    there = read_table(label_maps, ["name"])["name"].to_pylist()
+    remedy = f"make them (jobs/{scored.job}), or list the images to score in evaluate.names"
+    check_there(names, there, f"{label_maps.uri} lacks images with ground truth", remedy)
+    start(experiment.compute)
+    arguments = {
+        "experiment": experiment.anchored(),
+        "names": names,
+        "num_classes": len(class_names(images)),
+        "target": target,
+    }
+    map_actor(
+        experiment,
+        target,
+        RowScorer,
+        arguments,
+        shards=label_maps.shards(),
+        columns=SCHEMAS["label_maps"].names,
+        expected=num_rows,
+    )
+    return finish(experiment, target, num_rows, len(names))
+
+
+def run_label_maps(experiment: Experiment, folder: str) -> str:
+    """Score the label maps `<name>.png` in a folder or at a URL; return the table and where it is.
+
+    They may be pseudo masks or predictions of any method. What is found goes to
+    `label_map_scores/` in the run; it is no artifact, as nobody knows when the files change.
+
+    Raises:
+        ValueError: a label map is missing, or no fit for its ground truth.
+    """
+    images = artifact(experiment, "images")
+    folder, names, classes = (
+        absolute(folder),
+        names_to_score(experiment, of_cams=False),
+        class_names(images),
+    )
+    check_there(names, names_in(folder), f"{folder} lacks label maps (NAME.png)", "make them")
+    start(experiment.compute)
+    rows = read_rows(images.shards()).select_columns(["name", "mask"])
+    arguments = {"folder": folder, "names": names, "num_classes": len(classes)}
+    arguments["unsure"] = experiment.evaluate.unsure
+    pool = actor_pool(experiment.compute, "evaluate")
+    rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
+    found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
+    tallies = [one for row in found if (one := unpack(row)) is not None]
+    scores = report_label_maps(tallies, experiment, classes, scored=folder)
+    digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
+    label = folder.rsplit("/", 1)[-1]
+    uri = f"{absolute(experiment.run)}/label_map_scores/{label}-{digest}.json"
+    write_json(uri, scores)
+    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {uri}"
