@@ -2,26 +2,23 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.train import Fit, Optimiser
-from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.transforms import decode_mask
-from qaclims_ray.metrics.confusion import best_threshold, mean, mean_iou, precision, recall, sweep
+from qaclims_ray.metrics.confusion import best_threshold, mean, mean_iou, precision, recall
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.model.predictor import CamPredictor, load_cam_net
+from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up
 from qaclims_ray.search.holdout import CHOOSING, read_names
 from qaclims_ray.storage.files import find, read_bytes, write_json
 from qaclims_ray.train.checkpoint import State
-from qaclims_ray.train.validation import MODEL, Scorer
-from qaclims_ray.types import ImageRow
+from qaclims_ray.train.validation import MODEL, SCORED_COLUMNS, Scorer, count_confusions
 
 
 class Candidate(NamedTuple):
@@ -36,7 +33,6 @@ class Candidate(NamedTuple):
 
 CURVE = "curve.json"
 OVERRIDES = "overrides.json"
-_COLUMNS = ("name", "image", "height", "width", "labels", "mask")
 _BATCH = 64
 
 
@@ -140,19 +136,12 @@ def confusions(
         names: Images with ground truth; a few are in memory at a time.
     """
     images = artifact(experiment, "images")
-    num_classes, thresholds = len(class_names(images)), experiment.evaluate.thresholds
-    max_images = experiment.compute.cams.batch_size
-    predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
-    total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
-    for start in range(0, len(names), _BATCH):
-        found = look_up(images, names[start : start + _BATCH], _COLUMNS)
-        rows = cast(list[ImageRow], found.to_pylist())
-        made = predictor.predict_rows(rows, experiment.data.max_pixels)
-        for row, cam in zip(rows, made, strict=True):
-            assert row["mask"] is not None
-            truth = decode_mask(row["mask"])
-            total += sweep(full_size(cam), cam["classes"], truth, thresholds, num_classes)
-    return total
+    num_classes = len(class_names(images))
+    found = (
+        look_up(images, names[start : start + _BATCH], SCORED_COLUMNS).to_pylist()
+        for start in range(0, len(names), _BATCH)
+    )
+    return np.sum([count_confusions(experiment, net, rows, num_classes) for rows in found], axis=0)
 
 
 def scored_in(cam_net: str) -> list[dict[str, Any]]:

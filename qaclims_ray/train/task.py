@@ -4,6 +4,7 @@ A new training is one file: a `Task`, a function that says which rows it learns 
 in `trainings.py`.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
@@ -30,37 +31,43 @@ class Task(Protocol[Net]):
     """Decay of an exponential moving average of the weights, which becomes the model; None: the
     last weights do."""
 
+    @abstractmethod
     def network(self) -> Net:
-        """Build the network, fresh or from the weights that it starts from, on the CPU."""
-        ...
+        """Build the network on the CPU, fresh or from the weights that it starts from."""
 
+    @abstractmethod
     def parts(self, net: Net) -> Sequence[nn.Module]:
         """Return the modules, one after another, whose activations take the memory.
 
         With `compute.train.activation_checkpointing` the backward pass computes them again.
         """
-        ...
 
+    @abstractmethod
     def parameter_groups(self, net: Net) -> Sequence[ParameterGroup]:
         """Group all parameters by their learning rate; the rate of the first group is logged."""
-        ...
 
+    @abstractmethod
     def dataset(self) -> TrainingImages:
         """Return the training images with the targets that the loss wants."""
-        ...
 
+    @abstractmethod
     def loss(self, output: Any, batch: Batch) -> Mapping[str, Tensor]:
         """Compute the scalars of a batch; `total` among them is minimised, the others are logged.
 
         Args:
-            output: What the network makes of the batch's images.
+            output: Output of the network for the batch's images.
             batch: On the network's device.
         """
-        ...
 
     def scorer(self) -> Scorer[Net]:
-        """Make the function that scores the network between epochs (`validate_every`)."""
-        ...
+        """Make the function that scores the network between epochs.
+
+        Raises:
+            ValueError: nothing scores this network before it is used.
+        """
+        raise ValueError(
+            "validate_every: this network is not scored while it trains: set it to null"
+        )
 
     def finish(self, net: Net) -> None:
         """Set what is computed once, after the last epoch, before the model is written.

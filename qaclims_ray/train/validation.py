@@ -1,12 +1,13 @@
 """Scores of a network while it trains, and its best weights so far."""
 
 import json
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Int
 from safetensors.torch import save
 from torch import nn
 
@@ -33,7 +34,8 @@ MakeScorer = Callable[[Experiment, Fit], Scorer[Any]]
 SCORE = "miou"
 """Score by which networks are compared; the higher the better."""
 MODEL, BEST = "model.safetensors", "best.safetensors"
-_COLUMNS = ("name", "image", "height", "width", "labels", "mask")
+SCORED_COLUMNS = ("name", "image", "height", "width", "labels", "mask")
+"""Columns of `images` that a score needs."""
 
 
 def make_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
@@ -48,20 +50,12 @@ def make_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
     """
     rows = rows_to_score(experiment, fit)
     num_classes = len(class_names(artifact(experiment, "images")))
-    thresholds = experiment.evaluate.thresholds
     size = experiment.compute.cams.batch_size
+    batches = [rows[start : start + size] for start in range(0, len(rows), size)]
 
     def score(net: CamNet) -> Mapping[str, float]:
-        total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
-        predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=size)
-        for start in range(0, len(rows), size):
-            batch = rows[start : start + size]
-            made = predictor.predict_rows(batch, experiment.data.max_pixels)
-            for row, cams in zip(batch, made, strict=True):
-                assert row["mask"] is not None
-                truth = decode_mask(row["mask"])
-                total += sweep(full_size(cams), cams["classes"], truth, thresholds, num_classes)
-        threshold, miou = best_threshold(total, thresholds)
+        counts = [count_confusions(experiment, net, batch, num_classes) for batch in batches]
+        threshold, miou = best_threshold(np.sum(counts, axis=0), experiment.evaluate.thresholds)
         return {SCORE: miou, "threshold": threshold}
 
     return score
@@ -81,7 +75,33 @@ def rows_to_score(experiment: Experiment, fit: Fit, *, of_cams: bool = True) -> 
     names = names_to_score(experiment, of_cams=of_cams)
     order = np.random.default_rng(experiment.train.seed).permutation(len(names))
     chosen = [names[position] for position in order[: fit.validate_images]]
-    return look_up(artifact(experiment, "images"), chosen, _COLUMNS).to_pylist()
+    return look_up(artifact(experiment, "images"), chosen, SCORED_COLUMNS).to_pylist()
+
+
+def count_confusions(
+    experiment: Experiment, net: CamNet, rows: Sequence[ImageRow], num_classes: int
+) -> Int[np.ndarray, "T K K"]:
+    """Count the pixels of each true and predicted class in the CAMs of some images.
+
+    Args:
+        experiment: The run, for scales and thresholds.
+        net: In evaluation mode.
+        rows: Images with ground truth, all of them in memory.
+        num_classes: Classes, background excluded.
+
+    Returns:
+        Confusion matrices at each of `evaluate.thresholds`, summed over the images.
+    """
+    thresholds = experiment.evaluate.thresholds
+    max_images = experiment.compute.cams.batch_size
+    predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
+    total = np.zeros((len(thresholds), num_classes + 1, num_classes + 1), np.int64)
+    cams = predictor.predict_rows(rows, experiment.data.max_pixels)
+    for row, cam in zip(rows, cams, strict=True):
+        assert row["mask"] is not None
+        truth = decode_mask(row["mask"])
+        total += sweep(full_size(cam), cam["classes"], truth, thresholds, num_classes)
+    return total
 
 
 @contextmanager

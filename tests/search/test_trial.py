@@ -19,10 +19,10 @@ from qaclims_ray.search.trial import (
     with_own_rates,
 )
 from qaclims_ray.storage.files import read_json
+from qaclims_ray.train.classifier import ClassifierTask
 from qaclims_ray.train.optim import build_optimizer
 from qaclims_ray.train.rows import TrainingSet
 from qaclims_ray.train.step import Step
-from qaclims_ray.train.task import CamTask
 
 AREA = "train.ritc.loss.area"
 
@@ -86,7 +86,9 @@ def test_a_finalist_uses_its_trials_network_for_the_trials_seed_alone(search):
 
 def _step(experiment, fit):
     net = build_cam_net("small_resnet", 3)
-    groups = CamTask(experiment, fit, TrainingSet(pa.table({}), ())).parameter_groups(net)
+    same = experiment.with_overrides({"train.classifier.optimiser": fit.optimiser.model_dump()})
+    task = ClassifierTask(same, TrainingSet(pa.table({}), ()), torch.device("cpu"))
+    groups = task.parameter_groups(net)
     return Step(net, lambda logits, batch: {}, build_optimizer(groups, fit.optimiser), fit, 10)
 
 

@@ -16,6 +16,7 @@ from qaclims_ray.train.classifier import ClassifierTask
 from qaclims_ray.train.faults import DivergedError
 from qaclims_ray.train.loop import Trainer, Worker, train
 from qaclims_ray.train.rows import TrainingSet
+from qaclims_ray.train.task import Task
 from qaclims_ray.train.trainings import num_steps
 
 CLASSES = ("cat", "dog", "boat")
@@ -419,3 +420,20 @@ def test_a_base_run_is_left_alone(make_experiment, table, tmp_path):
     train(own, "classifier", TrainingSet(table, CLASSES), Worker(), NoCheckpoints())
     assert [path.name for path in Path(shared.uri).iterdir()] == ["_COMPLETE.json"]
     assert (tmp_path / "own" / "classifier" / "model.safetensors").is_file()
+
+
+def test_a_training_that_has_no_scores_says_so(run):
+    class Unscored(ClassifierTask):
+        scorer = Task.scorer
+
+    with pytest.raises(ValueError, match="validate_every: this network is not scored"):
+        run("one", task=Unscored, **VALIDATED)
+
+
+def test_a_task_that_lacks_a_part_is_noticed_at_once():
+    class Half(Task):
+        def network(self):
+            return torch.nn.Conv2d(3, 1, 1)
+
+    with pytest.raises(TypeError, match="dataset"):
+        Half()
