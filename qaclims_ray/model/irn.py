@@ -147,7 +147,7 @@ def build_irn(backbone_name: str) -> Irn:
 
 
 @torch.no_grad()
-def mean_displacement(net: Irn, batches: Iterable[Images]) -> Float[Tensor, "2"]:
+def mean_displacement(net: Irn, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> Float[Tensor, "2"]:
     """Average the displacements (y, x) over all cells of all images, in cells.
 
     Training leaves them an arbitrary constant, since its losses compare displacements only. The

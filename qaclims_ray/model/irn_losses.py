@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
+from torch.nn import functional as F
 
 from qaclims_ray.model.affinity import search_paths, shifted, strongest
 from qaclims_ray.model.irn import Relations, at_least_float32
@@ -60,19 +61,20 @@ class PairLosses(NamedTuple):
 
 
 def pair_losses(relations: Relations, radius: int) -> PairLosses:
-    """Compute all losses of all pairs of cells, in float32 at least.
+    """Compute the losses of all pairs of cells, in float32 at least.
 
-    The published form 1 - sigmoid loses all digits, and its gradient, where a boundary is certain;
-    sigmoid(-x) is the same number without that.
+    The published -log(1 - boundary + 1e-5) loses its gradient where a boundary is certain; the
+    logarithms of sums here are the same numbers with all their digits.
     """
     edge, field = (at_least_float32(x) for x in relations)
     barrier = strongest(edge.squeeze(1), radius)
     source, target = _ends(field, radius)
     moved = source - target
     offsets = moved.new_tensor([path[0] for path in search_paths(radius)]).T[:, :, None, None]
+    floor = barrier.new_tensor(_EPSILON).log()
     return PairLosses(
-        attract=-torch.log(torch.sigmoid(-barrier) + _EPSILON),
-        repel=-torch.log(torch.sigmoid(barrier) + _EPSILON),
+        attract=-torch.logaddexp(F.logsigmoid(-barrier), floor),
+        repel=-torch.logaddexp(F.logsigmoid(barrier), floor),
         astray=(moved - offsets).abs(),
         moved=moved.abs(),
     )

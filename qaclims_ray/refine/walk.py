@@ -34,7 +34,9 @@ def walk_to_masks(
         classes: Class indices per image, in the order of its maps; those of an image may be empty.
         sizes: (height, width) per image, in pixels.
         background: See `scores_to_mask`; 0.2 in CLIMS and QA-CLIMS, 0.25 in the original IRN.
-        radius: See `random_walk`, as for `beta` and `exp_times`.
+        radius: See `random_walk`.
+        beta: See `random_walk`.
+        exp_times: See `random_walk`.
     """
     scores = random_walk(
         pad_sequence(list(cams), batch_first=True),  # by maps of zeros

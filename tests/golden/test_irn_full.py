@@ -12,7 +12,7 @@ from qaclims_ray.data.images import crop, flip, normalise, rescale
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import build_irn, predict_boundaries, reduce_labels
 from qaclims_ray.model.irn_losses import pair_labels
-from qaclims_ray.refine.walk import scores_to_mask, walk_to_mask
+from qaclims_ray.refine.walk import walk_to_mask
 from qaclims_ray.types import IGNORE
 
 MIN_SIDE = {"qa": 0, "irn": 512}
