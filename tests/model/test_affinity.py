@@ -1,3 +1,6 @@
+import resource
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -195,6 +198,14 @@ def test_memory_is_linear_in_cells():
     assert large.values().numel() < 4.5 * small.values().numel()
     batch = weights(torch.rand(4, 20, 20), radius=5, beta=10.0)
     assert batch.values().numel() == 4 * small.values().numel()
+
+
+def test_an_image_of_640_by_480_pixels_walks_within_half_a_gibibyte():
+    unit = 1 if sys.platform == "darwin" else 1024
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    random_walk(torch.rand(3, 120, 160), torch.rand(120, 160), exp_times=1)
+    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    assert grown * unit < 2**29
 
 
 @pytest.mark.gpu

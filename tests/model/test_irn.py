@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from qaclims_ray.model import irn
 from qaclims_ray.model.irn_losses import irn_losses
-from qaclims_ray.model.resnet import Backbone
+from qaclims_ray.model.resnet import BACKBONES, Backbone
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,18 @@ def test_reduced_labels_are_pillows(size):
     reduced = irn.reduce_labels(torch.from_numpy(labels)[None])
     assert reduced.dtype == torch.uint8
     np.testing.assert_array_equal(reduced[0], np.array(small))
+
+
+def test_weights_of_the_backbone_are_loaded(tmp_path):
+    weights = BACKBONES["small_resnet"]().state_dict()
+    torch.save(weights, tmp_path / "backbone.pth")
+    net = irn.build_irn("small_resnet", tmp_path / "backbone.pth")
+    torch.testing.assert_close(net.backbone.state_dict(), weights)
+
+
+def test_a_backbone_without_five_maps_is_refused():
+    with pytest.raises(ValueError, match=r"no backbone 'timm:resnet50': it takes \['resnet50', "):
+        irn.build_irn("timm:resnet50")
 
 
 def test_mean_displacement_is_that_of_all_cells(net):
