@@ -83,7 +83,7 @@ class Irn(nn.Module):
         return self
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Split what trains: the boundary branch, and the displacement branch (10 times the rate)."""
+        """Split what trains: boundary branch, and displacement branch (at 10 times the rate)."""
         return list(self.edge_layers.parameters()), list(self.dp_layers.parameters())
 
     @property
