@@ -139,7 +139,7 @@ def test_mean_displacement_of_no_images_is_refused(net):
         irn.mean_displacement(net, [])
 
 
-@pytest.mark.parametrize("min_side", [0, 128])
+@pytest.mark.parametrize("min_side", [0, 256])
 def test_channels_last_maps_are_as_good_as_contiguous_ones(net, min_side):
     net = copy.deepcopy(net).double().eval()
     images = _images(2, 3, 40, 52)
@@ -147,7 +147,7 @@ def test_channels_last_maps_are_as_good_as_contiguous_ones(net, min_side):
     net = net.float().to(memory_format=torch.channels_last)
     images = images.contiguous(memory_format=torch.channels_last)
     for found, expected in zip(irn.predict_boundaries(net, images, min_side), exact, strict=True):
-        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-5)
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5)
 
 
 def test_padding_lies_right_and_below_of_image_and_mirror_image(net):
