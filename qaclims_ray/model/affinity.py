@@ -25,7 +25,7 @@ Path = tuple[Offset, ...]
 
 @lru_cache
 def search_paths(radius: int) -> tuple[Path, ...]:
-    """One path per destination closer than `radius` cells, ordered by their numbers of cells.
+    """List one path per destination closer than `radius` cells, by their numbers of cells.
 
     A path consists of the cells of its bounding box less than one cell off the straight line.
     """
@@ -52,7 +52,7 @@ def _path(destination: Offset) -> Path:
 def shifted(
     grid: Shaped[Tensor, "*B H W"], offsets: Sequence[Offset], radius: int
 ) -> Shaped[Tensor, "*B n h w"]:
-    """What each source pixel finds at each offset closer than `radius`.
+    """Gather the values at some offsets closer than `radius` from each source pixel.
 
     Sources are the cells that have all offsets of the radius inside the grid: the columns but for
     the first and last `radius - 1`, the rows but for the last `radius - 1`.
@@ -64,7 +64,7 @@ def shifted(
 
 
 def _windows(grid: Shaped[Tensor, "*B H W"], radius: int) -> Shaped[Tensor, "*B m h w"]:
-    """What each source pixel finds in the `radius` rows and 2 * `radius` - 1 columns around it."""
+    """Values in the `radius` rows and 2 * `radius` - 1 columns around each source pixel."""
     (height, width), span = grid.shape[-2:], 2 * radius - 1
     if height < radius or width < span:
         raise ValueError(
@@ -83,11 +83,11 @@ def _at(
 
 
 def strongest(grid: Float[Tensor, "*B H W"], radius: int) -> Float[Tensor, "*B n h w"]:
-    """The largest value on the path from each source pixel to each end of `search_paths`.
+    """Find the largest value on the path from each source pixel to each end of `search_paths`.
 
-    Paths of one length are read at once from windows that are cut out once. That makes the gradient
-    of a cell, which lies on thousands of paths, a sum of short sums, exact in float32. For sources
-    see `shifted`.
+    Paths of one length are read at once, from windows that are cut out once. The gradient of a
+    cell, which lies on thousands of paths, is then a sum of short sums, which float32 gets right.
+    For sources see `shifted`.
     """
     windows = _windows(grid, radius)
     found = [windows[..., :0, :, :]]  # within a radius of 1 there are no paths
@@ -98,7 +98,7 @@ def strongest(grid: Float[Tensor, "*B H W"], radius: int) -> Float[Tensor, "*B n
 
 
 def affinities(edge: Float[Tensor, "*B H W"], radius: int) -> Float[Tensor, "*B n h w"]:
-    """Affinity in [0, 1] of each source pixel with the end of each of `search_paths`.
+    """Compute the affinity of each source pixel with each end of `search_paths`, in [0, 1].
 
     `edge` holds boundary probabilities in [0, 1]. For sources see `shifted`.
     """
@@ -106,7 +106,7 @@ def affinities(edge: Float[Tensor, "*B H W"], radius: int) -> Float[Tensor, "*B 
 
 
 def weights(edge: Float[Tensor, "*B h w"], *, radius: int, beta: float) -> Tensor:
-    """Symmetric matrix of the affinities of all pairs of cells, to the power of `beta`.
+    """Build the symmetric matrix of the affinities of all pairs of cells, to the power of `beta`.
 
     1 with oneself, 0 from `radius` on and between images of a batch, whose cells are numbered one
     image after another. Sparse (CSR): memory is linear in cells.

@@ -1,10 +1,11 @@
-"""The boundary and displacement network (IRN), what it is trained with and how it predicts.
+"""The boundary and displacement network (IRN), and how it predicts.
 
 Source: Ahn et al., "Weakly Supervised Learning of Instance Segmentation with Inter-pixel
 Relations" (CVPR 2019); published code `net/resnet50_irn.py`, `step/train_irn.py`.
 """
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -12,12 +13,12 @@ from jaxtyping import Float, Integer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from qaclims_ray.model.resnet import Backbone, backbone
+from qaclims_ray.model.resnet import BACKBONES, Backbone
 from qaclims_ray.types import Images
 
 
 class Relations(NamedTuple):
-    """What the network says of each cell, at the stride of the backbone's stem."""
+    """The network's output for each cell, at the stride of the backbone's stem."""
 
     edge: Float[Tensor, "B 1 h w"]
     """Boundary logits."""
@@ -35,12 +36,12 @@ class MeanShift(nn.Module):
         self.register_buffer("running_mean", torch.zeros(num_features))
 
     def forward(self, field: Float[Tensor, "B F h w"]) -> Float[Tensor, "B F h w"]:
-        """The field in train mode, the field without its mean in eval mode."""
+        """Return the field in train mode, the field without its mean in eval mode."""
         return field if self.training else field - self.running_mean[:, None, None]
 
 
 class _GroupNorm(nn.GroupNorm):
-    """Takes contiguous maps: of channels-last ones torch's CPU kernel loses three digits."""
+    """Group norm of contiguous maps; of channels-last ones torch's CPU kernel loses 3 digits."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002
         return super().forward(input.contiguous())
@@ -65,7 +66,7 @@ class Irn(nn.Module):
         self.dp_layers = _displacement_layers(widths, strides)
 
     def forward(self, images: Images) -> Relations:
-        """Boundary logits and displacements at the stem's stride: (side - 1) // 4 + 1 cells."""
+        """Predict boundary logits and displacements of (side - 1) // 4 + 1 cells a side."""
         with torch.no_grad():
             maps = self.backbone.stages(images)
         *edge_branches, edge_head = self.edge_layers
@@ -76,18 +77,18 @@ class Irn(nn.Module):
         return Relations(edge_head(_joined(edges)), dp_head(_joined([*fields[:2], coarse])))
 
     def train(self, mode: bool = True) -> "Irn":
-        """Train mode, but for the backbone."""
+        """Set the mode of all but the backbone."""
         super().train(mode)
         self.backbone.eval()
         return self
 
     def parameter_groups(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Parameters of the boundary branch, and of the displacement branch (10 times the rate)."""
+        """Split what trains: boundary branch, and displacement branch (at 10 times the rate)."""
         return list(self.edge_layers.parameters()), list(self.dp_layers.parameters())
 
     @property
     def mean_shift(self) -> MeanShift:
-        """What subtracts the mean displacement, see `mean_displacement`."""
+        """The layer that holds and subtracts the mean displacement, see `mean_displacement`."""
         return next(module for module in self.dp_layers.modules() if isinstance(module, MeanShift))
 
 
@@ -141,20 +142,35 @@ def _joined(maps: list[Tensor]) -> Float[Tensor, "B F h w"]:
     return torch.cat([x[..., :height, :width] for x in maps], dim=1)
 
 
-def build_irn(backbone_name: str) -> Irn:
-    """A boundary and displacement network upon the named backbone, both randomly initialised."""
-    return Irn(backbone(backbone_name))
+def build_irn(backbone_name: str, backbone_weights: str | Path | None = None) -> Irn:
+    """Build a boundary and displacement network with fresh branches.
+
+    Args:
+        backbone_name: A name of `resnet.BACKBONES`.
+        backbone_weights: See `cam_net.build_cam_net`; None: random.
+
+    Raises:
+        ValueError: no such backbone; weights that aren't there or don't fit.
+    """
+    if backbone_name not in BACKBONES:
+        raise ValueError(
+            f"the boundary network has no backbone {backbone_name!r}: it takes {sorted(BACKBONES)}"
+        )
+    net = BACKBONES[backbone_name]()
+    if backbone_weights is not None:
+        net.load(backbone_weights)
+    return Irn(net)
 
 
 @torch.no_grad()
-def mean_displacement(net: Irn, batches: Iterable[Images]) -> Float[Tensor, "2"]:
+def mean_displacement(net: Irn, batches: Iterable[Float[Tensor, "_ 3 _ _"]]) -> Float[Tensor, "2"]:
     """Average the displacements (y, x) over all cells of all images, in cells.
 
-    Training leaves them an arbitrary constant, since its losses compare displacements only. The
-    published code measures it after the last epoch, on top left windows of 512 x 512 of the
-    training images, and subtracts it from then on:
-    `net.mean_shift.running_mean.copy_(mean_displacement(net, batches))`. A mean that is set already
-    does not count.
+    The losses compare displacements with each other, so that all of them may be off by a constant.
+    The published code measures it after the last epoch, on the top left 512 x 512 pixels of the
+    training images (`step/train_irn.py`), and subtracts it from then on:
+    `net.mean_shift.running_mean.copy_(mean_displacement(net, batches))`. A mean that the network
+    subtracts already is added again.
 
     Raises:
         ValueError: there are no images.
@@ -165,14 +181,13 @@ def mean_displacement(net: Irn, batches: Iterable[Images]) -> Float[Tensor, "2"]
         total += field.sum(dim=(0, 2, 3), dtype=torch.float64).cpu()
         num_cells += field[:, 0].numel()
     if not num_cells:
-        raise ValueError("the mean displacement of no images is undefined: hand over some")
-    mean = net.mean_shift.running_mean
-    shifted = 0 if net.training else mean
-    return (total / num_cells).to(mean) + shifted
+        raise ValueError("there are no images to take the mean displacement of")
+    subtracted = net.mean_shift.running_mean * (not net.training)
+    return total.to(subtracted) / num_cells + subtracted
 
 
 class Boundaries(NamedTuple):
-    """What the network predicts for images of one size: (side - 1) // 4 + 1 cells."""
+    """The prediction for images of one size, in (side - 1) // 4 + 1 cells."""
 
     edge: Float[Tensor, "B h w"]
     """Boundary probabilities in [0, 1]."""
@@ -184,17 +199,17 @@ class Boundaries(NamedTuple):
 def predict_boundaries(net: Irn, images: Images, min_side: int = 0) -> Boundaries:
     """Predict boundaries from images and their mirror images, displacements from the images alone.
 
-    As published (`EdgeDisplacement`), logits are averaged, then squashed, and cell j from the left
-    of an image meets cell j from the right of its mirror image, which are up to 3 pixels apart
-    where the width is not 1 more than a multiple of 4.
+    The logits of both are averaged, then squashed (published `EdgeDisplacement`). As there, the
+    cells of a mirror image lie (width - 1) % 4 pixels right of those that they are averaged with.
 
     Args:
         net: In eval mode.
         images: Of one size.
         min_side: Pad shorter sides up to it, right and below, with the mean colour: 0 in QA-CLIMS,
-            512 in the original IRN. All of a padded map counts in group norms, so every cell's
-            prediction changes, not only those at the border.
+            512 in the original IRN. It changes the boundaries of all cells, not only at the border,
+            since group norms take the mean over the padded map.
     """
+    assert not net.training
     height, width = ((side - 1) // net.stride + 1 for side in images.shape[-2:])
     below, right = (max(0, min_side - side) for side in images.shape[-2:])
     pairs = F.pad(torch.cat([images, images.flip(-1)]), (0, right, 0, below))
@@ -204,7 +219,7 @@ def predict_boundaries(net: Irn, images: Images, min_side: int = 0) -> Boundarie
 
 
 def at_least_float32(x: Tensor) -> Tensor:
-    """The tensor in float32, or in float64 if it is: a boundary of 1e-5 counts, and 1 + 1e-5."""
+    """Convert bfloat16 and float16, which cannot tell a boundary of 1 - 1e-5 from 1, to float32."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -215,9 +230,7 @@ def reduce_labels(labels: Integer[Tensor, "B H W"], stride: int = 4) -> Integer[
     nearest neighbour). Where the last cell is cut off before that, its last pixel counts.
     """
     rows, columns = (
-        torch.arange(stride // 2, side + stride // 2, stride, device=labels.device).clamp(
-            max=side - 1
-        )
+        (torch.arange(0, side, stride, device=labels.device) + stride // 2).clamp(max=side - 1)
         for side in labels.shape[-2:]
     )
     return labels[:, rows[:, None], columns]

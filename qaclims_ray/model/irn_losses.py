@@ -1,4 +1,4 @@
-"""What the boundary network (IRN) learns from: labels of pairs of cells, and the losses upon them.
+"""The losses of the boundary network (IRN), and the labels of pairs of cells that they compare.
 
 Source: Ahn et al., "Weakly Supervised Learning of Instance Segmentation with Inter-pixel
 Relations" (CVPR 2019), section 4; published code `net/resnet50_irn.py`
@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from jaxtyping import Bool, Float, Integer
 from torch import Tensor
+from torch.nn import functional as F
 
 from qaclims_ray.model.affinity import search_paths, shifted, strongest
 from qaclims_ray.model.irn import Relations, at_least_float32
@@ -20,7 +21,7 @@ _EPSILON = 1e-5
 
 
 class PairLabels(NamedTuple):
-    """What the seeds say of each pair of nearby cells (for pairs see `affinity.shifted`)."""
+    """The kind of each pair of nearby cells by their seeds (for pairs see `affinity.shifted`)."""
 
     background: Bool[Tensor, "B n h w"]
     """Both are background."""
@@ -30,12 +31,12 @@ class PairLabels(NamedTuple):
     """Labels differ. A pair with an ignored cell is none of the three."""
 
     def counts(self) -> Float[Tensor, "3"]:
-        """Numbers of pairs, in the order of the fields."""
+        """Count the pairs of each kind, in the order of the fields."""
         return torch.stack([pairs.sum() for pairs in self]).float()
 
 
 def pair_labels(seeds: Integer[Tensor, "B h w"], radius: int) -> PairLabels:
-    """Relations of all pairs of cells closer than `radius`, from label maps at the stride."""
+    """Tell the kind of all pairs of cells closer than `radius` by label maps at the stride."""
     source, target = _ends(seeds, radius)
     valid = (source != IGNORE) & (target != IGNORE)
     same = source == target
@@ -47,7 +48,7 @@ def pair_labels(seeds: Integer[Tensor, "B h w"], radius: int) -> PairLabels:
 
 
 class PairLosses(NamedTuple):
-    """What the terms of `IrnLosses` are means of, for every pair of cells."""
+    """The losses of each pair of cells, of which `IrnLosses` holds the means."""
 
     attract: Float[Tensor, "B n h w"]
     """-log of the affinity."""
@@ -60,26 +61,27 @@ class PairLosses(NamedTuple):
 
 
 def pair_losses(relations: Relations, radius: int) -> PairLosses:
-    """Compute all losses of all pairs of cells, in float32 at least.
+    """Compute the losses of all pairs of cells, in float32 at least.
 
-    The published form 1 - sigmoid loses all digits, and its gradient, where a boundary is certain;
-    sigmoid(-x) is the same number without that.
+    The published -log(1 - boundary + 1e-5) loses its gradient where a boundary is certain; the
+    logarithms of sums here are the same numbers with all their digits.
     """
     edge, field = (at_least_float32(x) for x in relations)
     barrier = strongest(edge.squeeze(1), radius)
     source, target = _ends(field, radius)
     moved = source - target
     offsets = moved.new_tensor([path[0] for path in search_paths(radius)]).T[:, :, None, None]
+    floor = barrier.new_tensor(_EPSILON).log()
     return PairLosses(
-        attract=-torch.log(torch.sigmoid(-barrier) + _EPSILON),
-        repel=-torch.log(torch.sigmoid(barrier) + _EPSILON),
+        attract=-torch.logaddexp(F.logsigmoid(-barrier), floor),
+        repel=-torch.logaddexp(F.logsigmoid(barrier), floor),
         astray=(moved - offsets).abs(),
         moved=moved.abs(),
     )
 
 
 def _ends(grid: Tensor, radius: int) -> tuple[Tensor, Tensor]:
-    """What each pair finds at its source and at its target."""
+    """Values at the source and at the end of each pair."""
     offsets = [(0, 0), *(path[0] for path in search_paths(radius))]
     found = shifted(grid, offsets, radius)
     return found[..., :1, :, :], found[..., 1:, :, :]
@@ -115,7 +117,7 @@ def irn_losses(
     """Compute the published losses of a batch.
 
     Args:
-        relations: What the network in train mode says of the images.
+        relations: Output of the network in train mode.
         seeds: Label maps at the stride of its output, see `irn.reduce_labels`.
         radius: In cells; two cells are a pair if they are closer.
         num_pairs: Divisors of the sums over background, foreground and different pairs; None: the

@@ -74,7 +74,7 @@ def scores_to_mask(
     background: float,
     stride: int = 4,
 ) -> LabelMap:
-    """Class index + 1 of the largest score; 0 where none exceeds `background`.
+    """Give each pixel class index + 1 of its largest score, 0 where none exceeds `background`.
 
     Scores, at `stride` pixels per cell, are resized to `size`, then divided by the largest of the
     image, all classes together. Without any class, or any score above 0, all is background (the

@@ -1,9 +1,15 @@
+import copy
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image as pil
+from torch import nn
+from torch.nn import functional as F
 
 from qaclims_ray.model import irn
-
-RADIUS = 3
+from qaclims_ray.model.irn_losses import irn_losses
+from qaclims_ray.model.resnet import BACKBONES, Backbone
 
 
 @pytest.fixture(scope="module")
@@ -43,64 +49,9 @@ def test_losses_train_every_parameter(net):
     net.train().zero_grad()
     relations = net(_images(2, 3, 48, 48))
     seeds = torch.arange(2 * 12 * 12).view(2, 12, 12) // 6 % 3
-    irn.irn_losses(relations, seeds, RADIUS).total().backward()
+    irn_losses(relations, seeds, radius=3).total.backward()
     for group in net.parameter_groups():
         assert all(parameter.grad.abs().sum() > 0 for parameter in group)
-
-
-def _relations(edge, displacement):
-    return irn.Relations(edge[None, None].logit(), displacement[None])
-
-
-def test_losses_of_a_perfect_answer_are_almost_nothing():
-    seeds = torch.tensor([[1, 1, 1, 0, 0, 0]] * 6)
-    edge = torch.full((6, 6), 1e-6)
-    edge[:, 2:4] = 1 - 1e-6
-    # All of the object points to its centre (row 2, column 1); the background points nowhere.
-    rows, columns = torch.meshgrid(torch.arange(6), torch.arange(6), indexing="ij")
-    field = torch.stack([2.0 - rows, 1.0 - columns]) * (seeds == 1)
-    losses = irn.irn_losses(_relations(edge, field), seeds[None], radius=2)
-    assert losses.negative < 1e-4
-    assert losses.foreground == 0
-    assert losses.background == 0
-
-
-def test_displacement_errors_are_means_over_both_axes():
-    seeds = torch.ones(1, 5, 5, dtype=torch.int64)
-    losses = irn.irn_losses(_relations(torch.full((5, 5), 0.5), torch.zeros(2, 5, 5)), seeds, 2)
-    # Mean of |y| and |x| over the ends (0, 1), (1, 0), (1, -1), (1, 1).
-    torch.testing.assert_close(losses.foreground, torch.tensor(6 / 8))
-    torch.testing.assert_close(
-        losses.positive, torch.tensor(0.5).log().neg() / 2, atol=1e-4, rtol=0
-    )
-
-
-def test_seeds_without_certainty_give_zero_loss_and_zero_gradient():
-    edge = torch.zeros(1, 1, 6, 6, requires_grad=True)
-    seeds = torch.full((1, 6, 6), 255)
-    total = irn.irn_losses(irn.Relations(edge, torch.zeros(1, 2, 6, 6)), seeds, RADIUS).total()
-    total.backward()
-    assert total == 0
-    assert (edge.grad == 0).all()
-
-
-def test_losses_in_bfloat16_are_finite():
-    edge = torch.full((1, 1, 6, 6), -40, dtype=torch.bfloat16, requires_grad=True)
-    seeds = torch.tensor([[[0, 0, 0, 1, 1, 1]] * 6])
-    field = torch.zeros(1, 2, 6, 6, dtype=torch.bfloat16)
-    total = irn.irn_losses(irn.Relations(edge, field), seeds, RADIUS).total()
-    total.backward()
-    assert torch.isfinite(total)
-    assert torch.isfinite(edge.grad).all()
-
-
-def test_ignored_cells_are_in_no_pair():
-    seeds = torch.tensor([[[0, 255, 1, 1, 0, 0]] * 3])
-    background, foreground, different = irn.pair_labels(seeds, radius=2)
-    pairs = background.int() + foreground.int() + different.int()
-    # Sources are columns 1 to 4; ends lie right, below, below left, below right.
-    expected = torch.tensor([[0, 1, 1, 1], [0, 1, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1]])
-    assert torch.equal(pairs[0, :, 0], expected)
 
 
 def test_mean_displacement_counts_in_eval_mode_only():
@@ -111,11 +62,115 @@ def test_mean_displacement_counts_in_eval_mode_only():
     assert shift.eval()(field).flatten().tolist() == [-0.5, 1.0]
 
 
+def _tiny_net():
+    """Random, with the strides of ResNet-50 at output stride 16."""
+    layers = [
+        nn.Identity(),
+        *(nn.Conv2d(8, 8, 3, stride=2, padding=1) for _ in "23"),
+        nn.Identity(),
+    ]
+    conv1 = nn.Conv2d(3, 8, 7, stride=2, padding=3)
+    return irn.Irn(Backbone(conv1, layers, num_features=8, stride=16)).eval()
+
+
+@pytest.mark.parametrize("make", [_tiny_net, lambda: irn.build_irn("small_resnet").eval()])
+def test_labels_are_reduced_to_the_cells_of_the_network_for_all_sides(make):
+    net = make()
+    for height in range(1, 65):
+        width = 65 - height
+        with torch.no_grad():
+            edge, displacement = net(torch.zeros(1, 3, height, width))
+        cells = irn.reduce_labels(torch.zeros(1, height, width, dtype=torch.uint8)).shape[1:]
+        assert edge.shape[2:] == displacement.shape[2:] == cells
+        assert irn.predict_boundaries(net, torch.zeros(1, 3, height, width)).edge.shape[1:] == cells
+
+
+def test_reduced_labels_are_those_of_the_middle_pixel():
+    labels = torch.arange(45)[None, None].expand(1, 3, 45)
+    assert irn.reduce_labels(labels)[0, 0].tolist() == [*range(2, 45, 4), 44]
+    assert irn.reduce_labels(labels.mT)[0, :, 0].tolist() == [*range(2, 45, 4), 44]
+    assert irn.reduce_labels(labels[..., :1])[0].tolist() == [[0]]
+
+
+@pytest.mark.parametrize("size", [(64, 64), (48, 512), (4, 8)])
+def test_reduced_labels_are_pillows(size):
+    labels = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    small = pil.fromarray(labels).resize((size[1] // 4, size[0] // 4), pil.Resampling.NEAREST)
+    reduced = irn.reduce_labels(torch.from_numpy(labels)[None])
+    assert reduced.dtype == torch.uint8
+    np.testing.assert_array_equal(reduced[0], np.array(small))
+
+
+def test_weights_of_the_backbone_are_loaded(tmp_path):
+    weights = BACKBONES["small_resnet"]().state_dict()
+    torch.save(weights, tmp_path / "backbone.pth")
+    net = irn.build_irn("small_resnet", tmp_path / "backbone.pth")
+    torch.testing.assert_close(net.backbone.state_dict(), weights)
+
+
+def test_a_backbone_without_five_maps_is_refused():
+    with pytest.raises(ValueError, match=r"no backbone 'timm:resnet50': it takes \['resnet50', "):
+        irn.build_irn("timm:resnet50")
+
+
+def test_mean_displacement_is_that_of_all_cells(net):
+    batches = [_images(2, 3, 32, 40), 3 * _images(1, 3, 64, 33), _images(3, 3, 17, 16)]
+    with torch.no_grad():
+        fields = [net.train()(images).displacement for images in batches]
+    expected = torch.cat([field.movedim(1, -1).flatten(0, 2) for field in fields]).mean(0)
+    torch.testing.assert_close(irn.mean_displacement(net, batches), expected)
+
+
+def test_mean_displacement_is_subtracted_once(net):
+    net = copy.deepcopy(net).eval()
+    batches = [_images(2, 3, 32, 40), _images(2, 3, 24, 24)]
+    first = irn.mean_displacement(net, iter(batches))
+    assert not net.mean_shift.running_mean.any()
+    net.mean_shift.running_mean.copy_(first)
+    torch.testing.assert_close(irn.mean_displacement(net, batches), first)
+    torch.testing.assert_close(irn.mean_displacement(net.train(), batches), first)
+    shifted = irn.predict_boundaries(net.eval(), batches[0]).displacement
+    plain = net.train()(batches[0]).displacement
+    torch.testing.assert_close(shifted, (plain - first[:, None, None]).detach())
+
+
+def test_mean_displacement_of_no_images_is_refused(net):
+    with pytest.raises(ValueError, match="no images"):
+        irn.mean_displacement(net, [])
+
+
+@pytest.mark.parametrize("min_side", [0, 256])
+def test_channels_last_maps_are_as_good_as_contiguous_ones(net, min_side):
+    net = copy.deepcopy(net).double().eval()
+    images = _images(2, 3, 40, 52)
+    exact = irn.predict_boundaries(net, images.double(), min_side)
+    net = net.float().to(memory_format=torch.channels_last)
+    images = images.contiguous(memory_format=torch.channels_last)
+    for found, expected in zip(irn.predict_boundaries(net, images, min_side), exact, strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=2e-5)
+
+
+def test_padding_lies_right_and_below_of_image_and_mirror_image(net):
+    net.eval()
+    images = _images(2, 3, 30, 45)
+    edge, displacement = irn.predict_boundaries(net, images, min_side=40)
+    with torch.no_grad():
+        plain = net(F.pad(images, (0, 0, 0, 10)))
+        mirrored = net(F.pad(images.flip(-1), (0, 0, 0, 10)))
+    assert edge.shape == (2, 8, 12)
+    logits = plain.edge[:, 0, :8] + mirrored.edge[:, 0, :8].flip(-1)
+    torch.testing.assert_close(edge, (logits / 2).sigmoid())
+    torch.testing.assert_close(displacement, plain.displacement[:, :, :8])
+    unpadded = irn.predict_boundaries(net, images)
+    assert not torch.allclose(unpadded.edge, edge, atol=1e-3)
+    torch.testing.assert_close(irn.predict_boundaries(net, images, min_side=30), unpadded)
+
+
 def test_prediction_of_a_mirror_image_is_mirrored(net):
     net.eval()
     images = _images(1, 3, 64, 64)
-    edge = irn.predict_relations(net, images).edge
-    mirrored = irn.predict_relations(net, images.flip(-1)).edge
+    edge = irn.predict_boundaries(net, images).edge
+    mirrored = irn.predict_boundaries(net, images.flip(-1)).edge
     torch.testing.assert_close(mirrored.flip(-1), edge)
     assert ((edge >= 0) & (edge <= 1)).all()
 
@@ -123,8 +178,8 @@ def test_prediction_of_a_mirror_image_is_mirrored(net):
 def test_prediction_of_a_batch_is_that_of_each_image(net):
     net.eval()
     images = _images(3, 3, 40, 52)
-    together = irn.predict_relations(net, images)
+    together = irn.predict_boundaries(net, images)
     for index in range(3):
-        alone = irn.predict_relations(net, images[index : index + 1])
+        alone = irn.predict_boundaries(net, images[index : index + 1])
         torch.testing.assert_close(together.edge[index], alone.edge[0])
         torch.testing.assert_close(together.displacement[index], alone.displacement[0])
