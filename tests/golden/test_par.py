@@ -92,8 +92,7 @@ def test_two_dilations(data):
     _check(refined, data["dil_1_3_par_it2"])
 
 
-@pytest.mark.parametrize("shape", [(2, 5, 12, 15)])
-def test_pamr_at_the_size_of_the_scores(data, shape):
+def test_pamr_at_the_size_of_the_scores(data):
     """1-stage-wseg, up to the thresholds of its own that follow."""
     scores = data["stage_logits"].softmax(1)
     refined = refine_scores(
@@ -103,7 +102,7 @@ def test_pamr_at_the_size_of_the_scores(data, shape):
 
 
 def _pipe(data, case):
-    """Images as PAR sees them (with the rounding of the published way back to uint8), CAMs, labels."""
+    """Images as PAR sees them, which the published way back to uint8 darkens; CAMs; labels."""
     seen = data[f"pipe_{case}_img_u8"] - data[f"pipe_{case}_denorm_delta"]
     cams = data[f"pipe_{case}_cams_u8"].float() / 255
     return seen, cams, data[f"pipe_{case}_cls_label"] > 0
@@ -160,10 +159,8 @@ def test_seeds(data, case, name):
 
 def test_labels_of_weclip(data):
     """Background is what no CAM claims; no threshold, no softmax, at the size of the image."""
-    images, cams = data["pipe_b_img_u8"], data["pipe_b_cams_u8"].float() / 255
-    own = cams[:1, [1, 3]]
-    images = seen[:1].permute(0, 3, 1, 2).float() / 255
-    scores = torch.cat([1 - own.amax(1, keepdim=True), own], dim=1)
+    images, cams = _images(data, "pipe_b_img_u8")[:1], data["pipe_b_cams_u8"][:1, [1, 3]] / 255
+    scores = torch.cat([1 - cams.amax(1, keepdim=True), cams], dim=1)
     refined = refine_scores(images, scores, num_steps=20, size="scores")[0]
     _check(refined[:, ::2, ::2], data["weclip_par_out"])
     _check_labels(torch.tensor([0, 2, 4])[refined.argmax(0)], data["weclip_label"])
