@@ -31,7 +31,7 @@ EPSILON = 1e-8
 """Added to standard deviations, which divide."""
 
 Affinity = Callable[[Float[Tensor, "B 3 H W"], Sequence[int]], Float[Tensor, "B n H W"]]
-"""Images and dilations to the weight of each neighbour."""
+"""Images, float32 or wider, and dilations to the weight of each neighbour."""
 
 
 def par_affinity(
