@@ -44,10 +44,10 @@ def par_affinity(
     For the order of neighbours see `offsets`.
     """
     around = neighbours(images, dilations)
-    width = COLOUR_WIDTH * (_deviation(around) + EPSILON)
-    distances = [((each - images) / width).square_().mean(dim=1) for each in around]
+    scale = 1 / (COLOUR_WIDTH * (_deviation(around) + EPSILON))
+    distances = [(each - images).mul_(scale).square_().mean(dim=1) for each in around]
     colour = torch.stack(distances, dim=1).neg_().softmax(dim=1)
-    return colour.add_(position_weights(dilations).to(colour)[:, None, None])
+    return colour + position_weights(dilations).to(colour)[:, None, None]
 
 
 def pamr_affinity(
@@ -59,8 +59,8 @@ def pamr_affinity(
     channels. The deviation counts the centre as well, once per dilation.
     """
     around = neighbours(images, dilations)
-    width = PAMR_WIDTH * _deviation([*around, *[images] * len(dilations)]) + EPSILON
-    distances = [((each - images) / width).abs_().mean(dim=1) for each in around]
+    scale = 1 / (PAMR_WIDTH * _deviation([*around, *[images] * len(dilations)]) + EPSILON)
+    distances = [(each - images).mul_(scale).abs_().mean(dim=1) for each in around]
     return torch.stack(distances, dim=1).neg_().softmax(dim=1)
 
 
