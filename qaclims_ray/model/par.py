@@ -1,8 +1,8 @@
 """Pixel-adaptive refinement: scores spread to neighbours of like colour.
 
-PAR: Ru et al., "Learning Affinity from Attention" (AFA, CVPR 2022), section 3.4; ToCo and WeCLIP
-use the same. PAMR, its forerunner: Araslanov and Roth, "Single-Stage Semantic Segmentation from
-Image Labels" (CVPR 2020), section 3.3.
+PAR: Ru et al., "Learning Affinity from Attention" (AFA, CVPR 2022); ToCo and WeCLIP use the same.
+PAMR, its forerunner: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels"
+(CVPR 2020).
 
 Each pixel has 8 neighbours per dilation d: those d rows, d columns, or both away. Beyond its edges
 the image goes on with its border pixels. Neighbours are shifted views of the padded image, and are
@@ -47,7 +47,7 @@ def par_affinity(
     scale = 1 / (COLOUR_WIDTH * (_deviation(around) + EPSILON))
     distances = [(each - images).mul_(scale).square_().mean(dim=1) for each in around]
     colour = torch.stack(distances, dim=1).neg_().softmax(dim=1)
-    return colour + position_weights(dilations).to(colour)[:, None, None]
+    return colour.add_(position_weights(dilations).to(colour)[:, None, None])
 
 
 def pamr_affinity(
