@@ -110,6 +110,27 @@ def crf_probabilities(
     return _mean_field(image, energies, settings)
 
 
+def check_crf_build() -> None:
+    """Raise ValueError where the installed pydensecrf computes other numbers than it should.
+
+    Bad builds have changed published scores by 20 points without a word (CLIP-ES, issue 9). The
+    field must find the three regions of a scene of 32 x 32 pixels, of which a sixth begins with a
+    wrong label, with the probabilities that pydensecrf2 1.1 gives. An update too few or a weight
+    off by 1 % is noticed.
+    """
+    image, probabilities, regions = _scene()
+    refined = crf_probabilities(image, probabilities, CrfSettings(3, 1, 3, 2, 20, 10))
+    num_wrong = int((refined.argmax(0) != regions).sum())
+    error = float(np.abs(refined.reshape(3, 4, 8, 4, 8).mean((2, 4)) - _SCENE_MEANS).max())
+    if num_wrong or not error <= _TOLERANCE:  # nan is an error too
+        raise ValueError(
+            f"the installed pydensecrf computes wrong numbers: on a test image {num_wrong} of "
+            f"{regions.size} labels are wrong (legal: 0) and probabilities are off by {error:.2g} "
+            f"(legal: {_TOLERANCE}); build it anew by `pip install --force-reinstall "
+            "--no-cache-dir pydensecrf2`, if need be with another compiler, or refine by PAR"
+        )
+
+
 def _mean_field(
     image: Image, energies: Float[np.ndarray, "K H W"], settings: CrfSettings
 ) -> Probabilities:
@@ -134,28 +155,6 @@ def _pydensecrf() -> Any:
             "the dense CRF needs pydensecrf2: install it by `pip install 'qaclims_ray[crf]'` "
             "(it compiles for a minute), or switch the CRF off in the config"
         ) from error
-
-
-def check_crf_build() -> None:
-    """Raise ValueError where the installed pydensecrf computes other numbers than it should.
-
-    Bad builds have changed published scores by 20 points without a word (CLIP-ES, issue 9). The
-    field must find the three regions of a scene of 32 x 32 pixels, of which a sixth begins with a
-    wrong label, with the probabilities that pydensecrf2 1.1 gives (pydensecrf 2723c7f gives the
-    same to the bit). An update too few or a weight off by 1 % is noticed.
-    """
-    image, probabilities, regions = _scene()
-    refined = crf_probabilities(image, probabilities, CrfSettings(3, 1, 3, 2, 20, 10))
-    num_wrong = int((refined.argmax(0) != regions).sum())
-    error = float(np.abs(refined.reshape(3, 4, 8, 4, 8).mean((2, 4)) - _SCENE_MEANS).max())
-    if num_wrong or not error <= _TOLERANCE:  # nan is an error too
-        raise ValueError(
-            f"the installed pydensecrf computes wrong numbers: on a test image {num_wrong} of "
-            f"{regions.size} labels are wrong (legal: 0) and probabilities are off by {error:.2g} "
-            f"(legal: {_TOLERANCE}); build it anew by `pip install --force-reinstall "
-            "--no-cache-dir pydensecrf2`, with another compiler if that does not help, or refine "
-            "by PAR"
-        )
 
 
 def _scene() -> tuple[Image, Probabilities, LabelMap]:

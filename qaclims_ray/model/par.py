@@ -1,8 +1,8 @@
 """Pixel-adaptive refinement: scores spread to neighbours of like colour.
 
-PAR: Ru et al., "Learning Affinity from Attention" (AFA, CVPR 2022), section 3.4; ToCo and WeCLIP
-use the same. PAMR, its forerunner: Araslanov and Roth, "Single-Stage Semantic Segmentation from
-Image Labels" (CVPR 2020), section 3.3.
+PAR: Ru et al., "Learning Affinity from Attention" (AFA, CVPR 2022); ToCo and WeCLIP use the same.
+PAMR, its forerunner: Araslanov and Roth, "Single-Stage Semantic Segmentation from Image Labels"
+(CVPR 2020).
 
 Each pixel has 8 neighbours per dilation d: those d rows, d columns, or both away. Beyond its edges
 the image goes on with its border pixels. Neighbours are shifted views of the padded image, and are
@@ -31,7 +31,7 @@ EPSILON = 1e-8
 """Added to standard deviations, which divide."""
 
 Affinity = Callable[[Float[Tensor, "B 3 H W"], Sequence[int]], Float[Tensor, "B n H W"]]
-"""Images and dilations to the weight of each neighbour."""
+"""Images, float32 or wider, and dilations to the weight of each neighbour."""
 
 
 def par_affinity(
@@ -44,8 +44,8 @@ def par_affinity(
     For the order of neighbours see `offsets`.
     """
     around = neighbours(images, dilations)
-    width = COLOUR_WIDTH * (_deviation(around) + EPSILON)
-    distances = [((each - images) / width).square_().mean(dim=1) for each in around]
+    scale = 1 / (COLOUR_WIDTH * (_deviation(around) + EPSILON))
+    distances = [(each - images).mul_(scale).square_().mean(dim=1) for each in around]
     colour = torch.stack(distances, dim=1).neg_().softmax(dim=1)
     return colour.add_(position_weights(dilations).to(colour)[:, None, None])
 
@@ -59,8 +59,8 @@ def pamr_affinity(
     channels. The deviation counts the centre as well, once per dilation.
     """
     around = neighbours(images, dilations)
-    width = PAMR_WIDTH * _deviation([*around, *[images] * len(dilations)]) + EPSILON
-    distances = [((each - images) / width).abs_().mean(dim=1) for each in around]
+    scale = 1 / (PAMR_WIDTH * _deviation([*around, *[images] * len(dilations)]) + EPSILON)
+    distances = [(each - images).mul_(scale).abs_().mean(dim=1) for each in around]
     return torch.stack(distances, dim=1).neg_().softmax(dim=1)
 
 

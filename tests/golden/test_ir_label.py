@@ -6,7 +6,7 @@ import torch
 
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import reduce_labels
-from qaclims_ray.refine import crf, seeds, walk
+from qaclims_ray.model import crf, seeds, walk
 
 
 @pytest.fixture(scope="module")
