@@ -20,10 +20,6 @@ from qaclims_ray.run.graph import sections_of
 SHARED = ("images", "corpus", "pairs", "texts", "classifier")
 """Artifacts that all trials read and none makes."""
 _RANGES = ("uniform", "log_uniform", "int")
-_MOVABLE = tuple(f"train.ritc.{key}" for key in ("loss.", "optimiser.", "temperature", "alpha"))
-_DRAWN_ANEW = 0.25
-_STEPS = (0.8, 1.2)
-_KIND = "train.ritc.optimiser.kind"
 _BETWEEN = 0.381966
 """Where a range is tried between its ends: an unlikely place for a whole number."""
 
@@ -80,33 +76,10 @@ def draw(domain: Domain, rng: np.random.Generator) -> Any:
     return min(high, math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def perturbed(space: Space, overrides: Mapping[str, Any], rng: np.random.Generator) -> Tree:
-    """Values near those of a better trial, for population-based training.
-
-    One in four is drawn anew. Else a number moves by a fifth up or down, within its range, and a
-    choice stays.
-    """
-    return {
-        key: draw(domain, rng)
-        if rng.random() < _DRAWN_ANEW
-        else _moved(domain, overrides[key], rng)
-        for key, domain in space.items()
-    }
-
-
 def most_epochs(experiment: Experiment) -> int:
     """Epochs of the longest trial that there may be."""
     domain = experiment.tune.space.get("train.ritc.epochs", {})
     return max((experiment.train.ritc.epochs, *(max(values) for values in domain.values())))
-
-
-def _moved(domain: Domain, value: Any, rng: np.random.Generator) -> Any:
-    ((kind, values),) = domain.items()
-    if kind not in _RANGES:
-        return value
-    low, high = values
-    moved = min(high, max(low, value * rng.choice(_STEPS)))
-    return round(moved) if kind == "int" else float(moved)
 
 
 def _grid(space: Space) -> Iterator[Tree]:
@@ -206,16 +179,3 @@ def _contradictions(experiment: Experiment) -> Iterator[str]:
                 f"tune.num_trials: the grid has {len(grid)} combinations, {tune.num_trials} is no "
                 "multiple of that"
             )
-    if tune.scheduler != "pbt":
-        return
-    if experiment.compute.train.num_workers:
-        yield (
-            "tune.scheduler: pbt copies weights between trials, which must train in their own "
-            f"process: set compute.train.num_workers: 0 "
-            f"(got {experiment.compute.train.num_workers})"
-        )
-    if tune.searcher == "optuna":
-        yield "tune.scheduler: pbt changes values by itself, and takes no searcher but random"
-    fixed = [key for key in tune.space if not key.startswith(_MOVABLE) or key == _KIND]
-    if fixed:
-        yield f"tune.space: pbt changes values while it trains, which {fixed} do not admit"

@@ -129,9 +129,9 @@ def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     names = write_names(experiment, f"{absolute(experiment.run)}/search")
     lines = [search_seeds(experiment, names, wanted)]
     if wanted.walk:
-        choosing, held_out = (_masks(experiment, part, each) for part in names)
+        selection, report = (_masks(experiment, part, each) for part in names)
         thresholds = experiment.evaluate.thresholds
-        found = choose_background(choosing, held_out, thresholds, wanted.irn)
+        found = choose_background(selection, report, thresholds, wanted.irn)
         lines.append(write_walk(experiment, found))
     return lines
 

@@ -1,13 +1,10 @@
 import time
-from types import SimpleNamespace
 from typing import ClassVar
 
 import pytest
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.stopper import TimeoutStopper
 
 from qaclims_ray.run.lease import OWNER
-from qaclims_ray.search import schedulers as limits
 from qaclims_ray.search import tuner as stage
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact
@@ -91,14 +88,3 @@ def test_a_search_that_is_taken_up_obeys_what_is_said_today(
     rows = run_trials(search, target, {"CPU": 2.0, "GPU": 0.0})
     assert [row["status"] for row in rows] == ["complete"] * 4
     assert (Watch.peak, Watch.failures, Watch.cpus) == (1, {3}, {2.0})
-
-
-def test_a_time_budget_that_has_changed_holds():
-    controller = SimpleNamespace(_stopper=TimeoutStopper(60.0))
-    spent = controller._stopper
-    limits._renew_budget(controller, 60.0)
-    assert controller._stopper is spent
-    limits._renew_budget(controller, 90.0)
-    assert controller._stopper._budget == 90
-    limits._renew_budget(controller, None)
-    assert not controller._stopper.stop_all()
