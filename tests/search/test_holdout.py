@@ -14,7 +14,9 @@ def test_no_image_is_both_selected_by_and_reported():
 
 def test_a_names_side_depends_on_nothing_but_name_and_seed():
     selection, _ = split_names(NAMES, 0.5, 0)
-    assert split_names(NAMES[:500], 0.5, 0)[0] == [name for name in selection if name in NAMES[:500]]
+    assert split_names(NAMES[:500], 0.5, 0)[0] == [
+        name for name in selection if name in NAMES[:500]
+    ]
     assert split_names(NAMES, 0.5, 1)[0] != selection
 
 
