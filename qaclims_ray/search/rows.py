@@ -39,7 +39,7 @@ class TrialRow(TypedDict):
     come to its end."""
     overrides: Tree
     scores: list[float]
-    """After each epoch."""
+    """`tune.metric` after each epoch."""
     curve: list[float]
     """mIoU at each threshold after the last epoch."""
     error: str | None
@@ -109,7 +109,7 @@ def read_trials(folder: str, space: Space) -> list[TrialRow]:
 
 
 def _column(values: Sequence[Any]) -> list[Any]:
-    """Values as they are where a column can hold them, else each as JSON."""
+    """Return values as they are if a column can hold them, else each as JSON."""
     kinds = {type(value) for value in values if value is not None}
     if len(kinds) <= 1 and kinds <= {bool, int, float, str}:
         return list(values)

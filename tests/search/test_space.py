@@ -87,6 +87,11 @@ def test_settings_that_contradict_each_other_are_refused(search, overrides, mess
         check(search(FOREGROUND, overrides))
 
 
+def test_population_based_training_is_refused_with_what_to_choose(search):
+    with pytest.raises(ValueError, match=r"tune\.scheduler: .*set scheduler: asha"):
+        search(FOREGROUND, {"tune.scheduler": "pbt"})
+
+
 def test_a_grid_needs_as_many_trials_as_it_has_combinations(search):
     grid = {
         "train.ritc.alpha": {"grid": [0.1, 0.2, 0.3]},
