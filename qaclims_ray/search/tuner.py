@@ -9,7 +9,7 @@ BOHB is left out: hpbandster, which it needs, had its last release in 2018.
 """
 
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -90,7 +90,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
             time_budget_s=limits.max_seconds,
             # Saves the start of a process and all its imports for each trial but the first ones.
             reuse_actors=experiment.compute.train.num_workers == 0,
-            trial_dirname_creator=_namer(list(begun), tune.num_trials),
+            trial_dirname_creator=partial(_name, _names(begun, tune.num_trials), {}),
         ),
         run_config=ray.tune.RunConfig(
             name=f"session_{len(find(f'{target.work}/tune/*')):03d}",
@@ -109,18 +109,17 @@ def _begun(folder: str) -> dict[str, Tree]:
     return {uri.split("/")[-2]: read_json(uri) for uri in find(f"{folder}/*/{OVERRIDES}")}
 
 
-def _namer(begun: Sequence[str], num_trials: int) -> Callable[[Trial], str]:
-    """Names for Tune's trials in the order that it makes them: those begun earlier, then others."""
+def _names(begun: Collection[str], num_trials: int) -> list[str]:
+    """Name the trials in the order that Tune makes them: those begun earlier, then the others."""
     numbered = [f"trial_{number:05d}" for number in range(num_trials)]
-    names = [*begun, *(name for name in numbered if name not in begun)]
-    given: dict[str, str] = {}
+    return [*begun, *(name for name in numbered if name not in begun)]
 
-    def name(trial: Trial) -> str:
-        if trial.trial_id not in given:
-            given[trial.trial_id] = names[len(given)]
-        return given[trial.trial_id]
 
-    return name
+def _name(names: Sequence[str], given: dict[str, str], trial: Trial) -> str:
+    """Give a trial of Tune the next name; `given` holds those that are taken, by Tune's ids."""
+    if trial.trial_id not in given:
+        given[trial.trial_id] = names[len(given)]
+    return given[trial.trial_id]
 
 
 def _param_space(tune: Tune) -> dict[str, Any]:
