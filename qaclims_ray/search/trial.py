@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Fit
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.transforms import decode_mask
@@ -31,7 +32,7 @@ class Candidate(NamedTuple):
 
     name: str
     """Name of its trial, or `default`."""
-    overrides: dict[str, Any]
+    overrides: Tree
     base: tuple[str, ...] = ()
     """Run of its trial, whose network is used for the seed that it was trained with."""
 

@@ -2,6 +2,7 @@ import time
 from typing import ClassVar
 
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.logger import JsonLoggerCallback
 
 from qaclims_ray.run.lease import OWNER
@@ -34,6 +35,14 @@ def test_a_trial_whose_node_was_lost_goes_on_at_once(search):
     write_names(search, target.uri)
     (row,) = run_trials(search, target, EACH)
     assert (row["status"], row["error"]) == ("complete", None)
+
+
+def test_trials_begun_earlier_keep_their_names():
+    names = stage._names(["trial_00000", "trial_00002"], 4)
+    assert names == ["trial_00000", "trial_00002", "trial_00001", "trial_00003"]
+    given = {}
+    trials = [Trial("trial", trial_id=one, stub=True) for one in ("a", "b", "a", "c")]
+    assert [stage._name(names, given, one) for one in trials] == [*names[:2], names[0], names[2]]
 
 
 class Watch(JsonLoggerCallback):
