@@ -90,7 +90,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
             time_budget_s=limits.max_seconds,
             # Saves the start of a process and all its imports for each trial but the first ones.
             reuse_actors=experiment.compute.train.num_workers == 0,
-            trial_dirname_creator=partial(_name, _names(begun, tune.num_trials), {}),
+            trial_dirname_creator=Names(begun, tune.num_trials),
         ),
         run_config=ray.tune.RunConfig(
             name=f"session_{len(find(f'{target.work}/tune/*')):03d}",
@@ -109,17 +109,24 @@ def _begun(folder: str) -> dict[str, Tree]:
     return {uri.split("/")[-2]: read_json(uri) for uri in find(f"{folder}/*/{OVERRIDES}")}
 
 
-def _names(begun: Collection[str], num_trials: int) -> list[str]:
-    """Name the trials in the order that Tune makes them: those begun earlier, then the others."""
-    numbered = [f"trial_{number:05d}" for number in range(num_trials)]
-    return [*begun, *(name for name in numbered if name not in begun)]
+class Names:
+    """Names Tune's trials in the order that it makes them: those begun earlier, then the others."""
 
+    def __init__(self, begun: Collection[str], num_trials: int) -> None:
+        """Give away the names of the trials begun earlier, then those of `num_trials` others."""
+        numbered = [f"trial_{number:05d}" for number in range(num_trials)]
+        self._names = [*begun, *(name for name in numbered if name not in begun)]
+        self._given: dict[str, str] = {}
 
-def _name(names: Sequence[str], given: dict[str, str], trial: Trial) -> str:
-    """Give a trial of Tune the next name; `given` holds those that are taken, by Tune's ids."""
-    if trial.trial_id not in given:
-        given[trial.trial_id] = names[len(given)]
-    return given[trial.trial_id]
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Names":
+        # Tune copies its settings for each trial, which must not get the first name again.
+        return self
+
+    def __call__(self, trial: Trial) -> str:
+        """Return the name of a trial, the next one if it has none yet."""
+        if trial.trial_id not in self._given:
+            self._given[trial.trial_id] = self._names[len(self._given)]
+        return self._given[trial.trial_id]
 
 
 def _param_space(tune: Tune) -> dict[str, Any]:

@@ -1,4 +1,5 @@
 import time
+from copy import deepcopy
 from typing import ClassVar
 
 import pytest
@@ -9,7 +10,7 @@ from qaclims_ray.run.lease import OWNER
 from qaclims_ray.search import tuner as stage
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact
-from qaclims_ray.search.tuner import run_trials
+from qaclims_ray.search.tuner import Names, run_trials
 from qaclims_ray.storage.files import write_json
 
 EACH = {"CPU": 1.0, "GPU": 0.0}
@@ -38,11 +39,10 @@ def test_a_trial_whose_node_was_lost_goes_on_at_once(search):
 
 
 def test_trials_begun_earlier_keep_their_names():
-    names = stage._names(["trial_00000", "trial_00002"], 4)
-    assert names == ["trial_00000", "trial_00002", "trial_00001", "trial_00003"]
-    given = {}
+    names = Names(["trial_00000", "trial_00002"], 4)
     trials = [Trial("trial", trial_id=one, stub=True) for one in ("a", "b", "a", "c")]
-    assert [stage._name(names, given, one) for one in trials] == [*names[:2], names[0], names[2]]
+    found = [deepcopy(names)(one) for one in trials]
+    assert found == ["trial_00000", "trial_00002", "trial_00000", "trial_00001"]
 
 
 class Watch(JsonLoggerCallback):
