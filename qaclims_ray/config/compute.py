@@ -85,7 +85,7 @@ class Trials(Section):
     """Where the trials of a search run.
 
     Each trains by the workers of `compute.train`; with `num_workers: 0`, the cheap way for small
-    trials, in its own process.
+    trials, in its own process. A search that is taken up obeys the values of today.
     """
 
     max_concurrent: PositiveInt = 2
@@ -95,9 +95,11 @@ class Trials(Section):
     num_gpus: NonNegativeFloat = 0.0
     """GPUs of a trial that trains in its own process; 0.25 packs four on one."""
     max_seconds: PositiveFloat | None = None
-    """Time budget of the trials; what is done by then is compared. null: none."""
+    """Time budget of the trials; what is done by then is compared. null: none. It begins anew when
+    a search is taken up."""
     max_failures: NonNegativeInt = 1
-    """Times that a trial goes on from its last checkpoint before it is recorded as failed."""
+    """Times that a trial goes on from its last checkpoint before it is recorded as failed. A search
+    that is taken up tries failed trials again."""
 
 
 class Compute(Section):

@@ -20,6 +20,7 @@ RENAMED = {
         for training in ("classifier", "ritc")
         for old, new in _OF_TRAININGS.items()
     },
+    "tune.metrics": "tune.metric",
     "compute.train.checkpoint_activations": "compute.train.activation_checkpointing",
     "compute.train.loader_processes": "compute.train.num_loader_workers",
 }

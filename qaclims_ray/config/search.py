@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt, field_validator
 
 from qaclims_ray.config.base import Fraction, Section
 
@@ -41,29 +41,35 @@ class Tune(Section):
     """optuna: a tree-structured Parzen estimator learns from the trials before
     (`pip install 'qaclims_ray[tune]'`). BOHB is left out: hpbandster, which it needs, had its last
     release in 2018."""
-    scheduler: Literal["none", "asha", "pbt"] = "none"
-    """asha: trials that lag behind at epochs 1, 2, 4, … times `grace_epochs` are stopped. pbt: they
-    go on from the weights of better ones with other values, every `grace_epochs` epochs; needs
-    trials in their own process (`compute.train.num_workers: 0`)."""
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = ("miou",)
-    """What is maximised on the choosing images: mIoU at the threshold that is best for the trial,
-    or at `evaluate.threshold` (`fixed_miou`); mean precision or recall of the objects at that best
-    threshold. Of several, optuna looks for the trials that no other beats in all (their Pareto
-    front), from which the finalists are taken; the first metric orders them, and decides what a
-    scheduler stops."""
+    scheduler: Literal["none", "asha"] = "none"
+    """asha: trials that lag behind at epochs 1, 2, 4, … times `grace_epochs` are stopped."""
+    metric: Metric = "miou"
+    """Score of a trial on the selection images, which is maximised: mIoU at the threshold that is
+    best for the trial, or at `evaluate.threshold` (`fixed_miou`); mean precision or recall of the
+    objects at that best threshold."""
     grace_epochs: PositiveInt = 1
     """Epochs that every trial gets."""
     reduction_factor: Annotated[int, Field(ge=2)] = 2
-    """Of asha: one in so many trials goes on at each halt."""
+    """asha lets one in so many trials go on at each halt."""
     holdout: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the images with ground truth whose masks the search never looks at; they are
-    reported."""
+    """Share of the images with ground truth that are held out: the search never looks at their
+    masks, and reports their scores. The others are the selection images, by which it selects."""
     seed: NonNegativeInt = 0
-    """Of what is drawn, and of which images are held out."""
+    """Seed of the values that are drawn, and of the images that are held out."""
     num_finalists: PositiveInt = 3
     """The best trials, which are compared with the configuration's own values over `seeds`; the
-    winner has the highest mIoU on the choosing images, averaged over seeds."""
+    winner has the highest mIoU on the selection images, averaged over seeds."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 1, 2)
-    """`train.seed` of the comparison."""
+    """Values of `train.seed` that the comparison trains with."""
     refine: Refine | None = None
     """Also choose the thresholds of seeds and masks; null: don't."""
+
+    @field_validator("scheduler", mode="before")
+    @classmethod
+    def _check_scheduler(cls, scheduler: Any) -> Any:
+        if scheduler == "pbt":
+            raise ValueError(
+                "population based training is no longer offered: set scheduler: asha, which stops "
+                "the trials that lag behind"
+            )
+        return scheduler

@@ -48,7 +48,7 @@ def _trials(folder: str, found: Mapping[str, Any]) -> str:
         key: {kind: tuple(values) for kind, values in domain.items()}
         for key, domain in found["space"].items()
     }
-    rows = read_trials(folder, space, found["metrics"][1:])
+    rows = read_trials(folder, space)
     scored = sorted(
         (row for row in rows if row["score"] is not None),
         key=lambda row: (row["trial"] == found["winner"], score_of(row)),

@@ -1,4 +1,15 @@
-"""A study: variants of one experiment, compared over seeds (`configs/demo_ablation.yaml`)."""
+"""A study: variants of one experiment, compared over seeds (`configs/demo_ablation.yaml`).
+
+Each variant's threshold is selected on one split and its scores are reported on another. In a
+study's file and folders the splits keep the names `tuning` and `reporting`. Complete trials are
+kept: the same study goes on.
+
+    <run>/table.md, table.json              the table
+    <run>/<split>/shared/                   artifacts that all trials have in common
+    <run>/<split>/classifiers/seed-0/       classifier of a seed
+    <run>/<split>/<variant>/                texts of a variant
+    <run>/<split>/<variant>/seed-0/         one trial: its network and its scores
+"""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,7 +22,7 @@ from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import worker_resources
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import Experiment, load, read_yaml
-from qaclims_ray.config.overrides import validate, with_overrides
+from qaclims_ray.config.overrides import Tree, validate, with_overrides
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.evaluate import stream as stream_stage
 from qaclims_ray.evaluate.score import SCORES, Scores
@@ -21,34 +32,37 @@ from qaclims_ray.run.lease import acting_for, owning
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from qaclims_ray.train import stage as train_stage
 
+Split = Literal["tuning", "reporting"]
+Network = Literal["classifier", "cam_net"]
+
 
 class Variant(Section):
     """One row of the table."""
 
     title: str
-    network: Literal["classifier", "cam_net"] = "cam_net"
-    """Whose CAMs are scored."""
-    overrides: dict[str, Any] = {}
-    """Dotted keys that part it from the base experiment."""
+    network: Network = "cam_net"
+    """Network whose CAMs are scored."""
+    overrides: Tree = {}
+    """Dotted keys in which it differs from the base experiment."""
 
 
 class Study(Section):
-    """Variants, tuned on one split and reported on another."""
+    """Variants of one experiment, and the splits and seeds to compare them on."""
 
     config: str
     """File of the base experiment, relative to the study's own."""
     run: str
     """Folder or URL of all runs of the study."""
-    overrides: dict[str, Any] = {}
+    overrides: Tree = {}
     """Dotted keys for all variants."""
-    tuning: dict[str, Any]
-    """Dotted keys of the split whose ground truth chooses each variant's threshold."""
+    tuning: Tree
+    """Dotted keys of the selection split, on which each variant's threshold is selected."""
     tuning_seeds: tuple[int, ...] = (0,)
-    reporting: dict[str, Any]
-    """Dotted keys of the split that is reported."""
+    reporting: Tree
+    """Dotted keys of the report split, whose scores the table shows."""
     reporting_seeds: tuple[int, ...] = (0, 1, 2)
     variants: dict[str, Variant]
-    """By the name of their folder."""
+    """Variants by the name of their folder."""
 
 
 class Trial(NamedTuple):
@@ -56,40 +70,40 @@ class Trial(NamedTuple):
 
     variant: str
     seed: int
-    network: Literal["classifier", "cam_net"]
+    network: Network
     experiment: Experiment
 
 
 class Row(NamedTuple):
-    """What the table says of a variant; shares in [0, 1]."""
+    """Scores of a variant on the report split, one for each seed, in [0, 1]."""
 
     title: str
     threshold: float
-    """Chosen on the tuning split."""
+    """Threshold of the highest mean mIoU on the selection split."""
     miou: list[float]
-    """At that threshold on the reporting split, one for each seed."""
+    """mIoU at that threshold."""
     best: list[float]
-    """At the threshold that is best on the reporting split itself: an upper bound."""
+    """mIoU at the threshold that is best on the report split itself: an upper bound."""
 
 
 def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
-    """Read a study; overrides are of the study's own keys, such as `run`.
+    """Read a study and override keys of its own, such as `run`.
 
     Raises:
-        ValueError: as `config.load`.
+        ValueError: the file is absent or no mapping, or keys or values are wrong; all are listed.
     """
     study = validate(Study, with_overrides(read_yaml(path), overrides or {}), str(path))
     return study.model_copy(update={"config": str(Path(path).parent / study.config)})
 
 
-def split_experiment(study: Study, split: Literal["tuning", "reporting"]) -> Experiment:
-    """The base experiment on one split; its run holds what all variants share."""
+def split_experiment(study: Study, split: Split) -> Experiment:
+    """Load the base experiment on one split; its run holds what all variants share."""
     shared = {"run": f"{study.run}/{split}/shared", "compute.train.num_workers": 0}
     return load(study.config, {**study.overrides, **getattr(study, split), **shared})
 
 
-def trials(study: Study, split: Literal["tuning", "reporting"]) -> Iterator[Trial]:
-    """All trials on one split. A variant's texts are shared by its seeds."""
+def trials(study: Study, split: Split) -> Iterator[Trial]:
+    """Yield all trials on one split; those of one variant share its texts."""
     base = split_experiment(study, split)
     for name, variant in study.variants.items():
         for seed in getattr(study, f"{split}_seeds"):
@@ -105,12 +119,12 @@ def trials(study: Study, split: Literal["tuning", "reporting"]) -> Iterator[Tria
 
 
 def choose_threshold(thresholds: Sequence[float], curves: Sequence[Sequence[float]]) -> float:
-    """The threshold whose mIoU, averaged over seeds, is highest; the first of equal ones."""
+    """Choose the threshold whose mIoU, averaged over seeds, is highest; the first of equal ones."""
     return thresholds[int(np.argmax(np.mean(curves, axis=0)))]
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The table: mean and standard deviation over seeds, in percent."""
+    """Format the table: mean and standard deviation over seeds, in percent."""
     lines = [
         "| variant | mIoU | spread | threshold | best-threshold mIoU |",
         "|---|---|---|---|---|",
@@ -124,41 +138,30 @@ def markdown(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-Split = Literal["tuning", "reporting"]
-
-
-Network = Literal["classifier", "cam_net"]
-
-
-Training = tuple[Experiment, Network]
-
-
 def run_study(study: Study) -> str:
     """Run all trials that are not complete yet, write `table.md` and return it.
 
-    Each variant's threshold is chosen on the tuning split and reported on the other.
-
     Raises:
-        ValueError: the cluster has no room for a trial; another job is at the study.
+        ValueError: the cluster has no room for a trial; another job works at the study.
     """
     with owning(study.run):
-        tuning, reporting = _run_split(study, "tuning"), _run_split(study, "reporting")
-    rows = [_row(one.title, tuning[name], reporting[name]) for name, one in study.variants.items()]
+        selection, report = _run_split(study, "tuning"), _run_split(study, "reporting")
+    rows = [_row(one.title, selection[name], report[name]) for name, one in study.variants.items()]
     table = markdown(rows)
     write_bytes(f"{study.run}/table.md", f"{table}\n".encode())
     write_json(f"{study.run}/table.json", [row._asdict() for row in rows])
     return f"{table}\n\n{len(rows)} variants · {study.run}/table.md"
 
 
-def _row(title: str, tuning: Sequence[Scores], reporting: Sequence[Scores]) -> Row:
-    thresholds = tuning[0]["thresholds"]
-    threshold = choose_threshold(thresholds, [scores["miou"] for scores in tuning])
+def _row(title: str, selection: Sequence[Scores], report: Sequence[Scores]) -> Row:
+    thresholds = selection[0]["thresholds"]
+    threshold = choose_threshold(thresholds, [scores["miou"] for scores in selection])
     index = thresholds.index(threshold)
     return Row(
         title,
         threshold,
-        [scores["miou"][index] for scores in reporting],
-        [max(scores["miou"]) for scores in reporting],
+        [scores["miou"][index] for scores in report],
+        [max(scores["miou"]) for scores in report],
     )
 
 
@@ -169,21 +172,8 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     each = worker_resources(base.compute.train)
     capacity(base.compute).require(1, each, "compute.train.num_cpus, .num_gpus or .use_gpu")
     _prepare(study, split, base, wanted)
-    seeds = sorted({trial.seed for trial in wanted})
-    classifiers = [
-        base.with_overrides(
-            {
-                "run": f"{study.run}/{split}/classifiers/seed-{seed}",
-                "base": [base.run],
-                "train.seed": seed,
-            }
-        )
-        for seed in seeds
-    ]
-    baselines: list[Training] = [(one, "classifier") for one in classifiers]
-    _train_all(study, f"{split}: classifiers", baselines, each)
-    trained: list[Training] = [(trial.experiment, trial.network) for trial in wanted]
-    _train_all(study, f"{split}: trials", trained, each)
+    _train_all(study, f"{split}: classifiers", _classifiers(study, split, base), each)
+    _train_all(study, f"{split}: trials", wanted, each)
     found: dict[str, list[Scores]] = {}
     for trial in wanted:
         scored = artifact(trial.experiment, _scores_name(trial.network))
@@ -191,8 +181,16 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     return found
 
 
+def _classifiers(study: Study, split: Split, base: Experiment) -> Iterator[Trial]:
+    """Yield the classifiers that the trials of each seed share."""
+    for seed in getattr(study, f"{split}_seeds"):
+        run = f"{study.run}/{split}/classifiers/seed-{seed}"
+        own = {"run": run, "base": [base.run], "train.seed": seed}
+        yield Trial("classifiers", seed, "classifier", base.with_overrides(own))
+
+
 def _prepare(study: Study, split: Split, base: Experiment, wanted: Iterable[Trial]) -> None:
-    """Make what trials share: images, corpus, and the texts of each variant."""
+    """Make images, corpus, and the texts of each variant."""
     data_stage.run(base)
     corpus_stage.run(base)
     corpus_stage.run_texts(base)
@@ -205,21 +203,18 @@ def _prepare(study: Study, split: Split, base: Experiment, wanted: Iterable[Tria
 
 
 def _train_all(
-    study: Study,
-    label: str,
-    wanted: Iterable[Training],
-    each: Mapping[str, float],
+    study: Study, label: str, wanted: Iterable[Trial], each: Mapping[str, float]
 ) -> None:
-    """Run trainings that are not scored yet, as many at a time as the cluster has room for."""
+    """Train and score what is not scored yet, as many at a time as the cluster has room for."""
     calls = [
-        (study.run, experiment.anchored().plain(), network)
-        for experiment, network in wanted
-        if not artifact(experiment, _scores_name(network)).is_complete()
+        (study.run, trial.experiment.anchored().plain(), trial.network)
+        for trial in wanted
+        if not artifact(trial.experiment, _scores_name(trial.network)).is_complete()
     ]
     together(_train_and_score, calls, each, len(calls), label)
 
 
-def _train_and_score(job: str, plain: dict[str, Any], network: Network) -> None:
+def _train_and_score(job: str, plain: Tree, network: Network) -> None:
     """Train a network in this process and score its CAMs."""
     experiment = Experiment.model_validate(plain)
     with acting_for(job):

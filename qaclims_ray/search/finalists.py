@@ -1,16 +1,16 @@
-"""The best trials and the configuration's own values over seeds, as Ray tasks.
+"""The best trials and the configuration's own values, trained and scored over seeds as Ray tasks.
 
-All of them are trained as the trials were, then scored by tasks that take what a worker of the
-training takes: nothing that trains waits for what scores, or the other way round.
+All are trained as the trials were, then scored by tasks with the resources of a training worker, so
+that trainings and scores never wait for each other.
 """
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
 from qaclims_ray.run.lease import acting_for
 from qaclims_ray.search.holdout import Split
 from qaclims_ray.search.results import Finalist, SeedCurves, finalist, finalists
@@ -18,7 +18,7 @@ from qaclims_ray.search.rows import TrialRow
 from qaclims_ray.search.trial import (
     curve,
     finalist_experiment,
-    make_choosing_scorer,
+    make_selection_scorer,
     seed_experiment,
 )
 from qaclims_ray.search.tuner import NAME
@@ -38,19 +38,19 @@ def compare(
     names: Split,
     resources: TrialResources,
 ) -> list[Finalist]:
-    """The finalists over `tune.seeds`, on the held-out images too.
+    """Train the finalists with each of `tune.seeds`, and score them on both splits.
 
     A training that diverges counts as mIoU 0, as the settings are to blame.
 
     Args:
-        experiment: Of the search.
-        folder: Of the search.
+        experiment: Experiment of the search.
+        folder: Folder of the search.
         rows: All trials.
-        names: Images that choose, and images that are held out.
-        resources: Of the trials.
+        names: Names of the images of both splits.
+        resources: Resources of a trial.
 
     Raises:
-        ValueError: what else ends a training or its scores, when all others have ended.
+        ValueError: a training or its scores failed for another reason; all others have ended.
     """
     tune = experiment.tune
     candidates = finalists(rows, tune.num_finalists, f"{folder}/{NAME}")
@@ -73,7 +73,7 @@ def compare(
 
 
 Trainings = Mapping[tuple[str, int], Experiment]
-"""By the finalist's name and the seed."""
+"""Experiments by the finalist's name and the seed."""
 
 
 def _train_classifiers(experiment: Experiment, folder: str, resources: TrialResources) -> None:
@@ -84,7 +84,7 @@ def _train_classifiers(experiment: Experiment, folder: str, resources: TrialReso
     )
 
 
-def _train_classifier(job: str, plain: dict[str, Any]) -> None:
+def _train_classifier(job: str, plain: Tree) -> None:
     with acting_for(job):
         train_stage.run(Experiment.model_validate(plain), "classifier")
 
@@ -92,7 +92,7 @@ def _train_classifier(job: str, plain: dict[str, Any]) -> None:
 def _trained(
     experiment: Experiment, folder: str, trainings: Trainings, resources: TrialResources
 ) -> Trainings:
-    """The trainings, carried out, without those that diverged."""
+    """Train, and return the trainings that did not diverge."""
     calls = [(folder, one.plain()) for one in trainings.values()]
     at_a_time = experiment.compute.tune.max_concurrent
     ended = together(_train_finalist, calls, resources.own, at_a_time, "finalists")
@@ -102,12 +102,12 @@ def _trained(
     return good
 
 
-def _train_finalist(job: str, plain: dict[str, Any]) -> bool:
-    """Whether there is a network now; there never will be one of a training that diverged."""
+def _train_finalist(job: str, plain: Tree) -> bool:
+    """Train a network; return False if the training diverged, as it would again."""
     experiment = Experiment.model_validate(plain)
     try:
         with acting_for(job):
-            train_stage.run(experiment, "cam_net", make_scorer=make_choosing_scorer)
+            train_stage.run(experiment, "cam_net", make_scorer=make_selection_scorer)
     except DivergedError as error:
         write_bytes(f"{experiment.run}/error.txt", str(error).encode())
         return False
@@ -122,12 +122,12 @@ def _curves(
     return dict(zip(trainings, found, strict=True))
 
 
-def _score(plain: dict[str, Any], choosing: Sequence[str], held_out: Sequence[str]) -> SeedCurves:
-    """Curves of a trained network, kept beside it."""
+def _score(plain: Tree, selection: Sequence[str], report: Sequence[str]) -> SeedCurves:
+    """Score a trained network on both splits; its curves are kept beside it."""
     experiment = Experiment.model_validate(plain)
     kept = f"{experiment.run}/{_CURVES}"
     found = read_json(kept)
     if found is None:
-        found = {"choosing": curve(experiment, choosing), "held_out": curve(experiment, held_out)}
+        found = {"choosing": curve(experiment, selection), "held_out": curve(experiment, report)}
         write_json(kept, found)
-    return SeedCurves(**found)
+    return SeedCurves(found["choosing"], found["held_out"])

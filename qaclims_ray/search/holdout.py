@@ -1,35 +1,45 @@
-"""Which images choose and which are reported, so that nothing is tuned on what is reported."""
+"""Two splits of the images with ground truth: one to select by, one to report.
+
+Nothing is selected by the images whose scores are reported. In files the splits keep the names
+`choosing` and `held_out`.
+"""
 
 import hashlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.images import names_to_score
 from qaclims_ray.storage.files import read_bytes, write_bytes
 
-CHOOSING = "choosing.txt"
-HELD_OUT = "held_out.txt"
-Split = tuple[list[str], list[str]]
-"""Names of the images that choose, and of those held out."""
+SELECTION, REPORT = "choosing.txt", "held_out.txt"
+
+
+class Split(NamedTuple):
+    """Names of images with ground truth, sorted."""
+
+    selection: list[str]
+    """Images that trials, thresholds and the winner are selected by."""
+    report: list[str]
+    """Images that are held out, whose scores are reported."""
 
 
 def split_names(names: Sequence[str], share: float, seed: int) -> Split:
-    """Names of the images that choose, and of those held out, in their order.
+    """Split names of images; about `share` of them are held out.
 
-    A name's place depends on the name and `seed` alone: more images move no other. About `share`
-    of the names are held out.
+    On which side a name falls depends on the name and `seed` alone, whatever other names there are.
 
     Raises:
-        ValueError: one of both would be empty.
+        ValueError: one of both splits would be empty.
     """
-    held_out = [name for name in names if _fraction(name, seed) < share]
-    choosing = sorted(set(names).difference(held_out))
-    if not held_out or not choosing:
+    report = sorted(name for name in names if _fraction(name, seed) < share)
+    selection = sorted(set(names).difference(report))
+    if not report or not selection:
         raise ValueError(
             f"tune.holdout: {share} of {len(names)} images with ground truth leaves "
-            f"{len(choosing)} to choose by and {len(held_out)} to report: score more images"
+            f"{len(selection)} to select by and {len(report)} to report: score more images"
         )
-    return choosing, sorted(held_out)
+    return Split(selection, report)
 
 
 def write_names(experiment: Experiment, folder: str) -> Split:
@@ -40,17 +50,17 @@ def write_names(experiment: Experiment, folder: str) -> Split:
     """
     tune = experiment.tune
     split = split_names(names_to_score(experiment), tune.holdout, tune.seed)
-    for file, names in zip((CHOOSING, HELD_OUT), split, strict=True):
+    for file, names in zip((SELECTION, REPORT), split, strict=True):
         write_bytes(f"{folder}/{file}", "".join(f"{name}\n" for name in names).encode())
     return split
 
 
 def read_names(uri: str) -> list[str]:
-    """The names in a list that `write_names` wrote."""
+    """Read the names in a list that `write_names` wrote."""
     return read_bytes(uri).decode().splitlines()
 
 
 def _fraction(name: str, seed: int) -> float:
-    """A number in [0, 1) that looks drawn."""
+    """Hash a name to a number in [0, 1), as if it were drawn uniformly."""
     digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -4,7 +4,7 @@ trials.parquet, trials.csv     one row per trial: its values, how far it came, i
 finalists.json                 the best trials and the configuration's own values, over seeds
 best.yaml                      the winner as a complete configuration: jobs/run_all.py repeats it
 seeds.json, walk.json          thresholds of seeds and masks (`tune.refine`; seeds.py, walk.py)
-choosing.txt, held_out.txt     names of the images that chose, and of those that are reported
+choosing.txt, held_out.txt     names of the selection images, and of the report images
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.config.overrides import Tree, flatten
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import recipe
-from qaclims_ray.search.holdout import HELD_OUT
+from qaclims_ray.search.holdout import REPORT
 from qaclims_ray.search.importance import importance
 from qaclims_ray.search.rows import TrialRow, write_trials
 from qaclims_ray.search.trial import Candidate
@@ -35,24 +35,26 @@ class Finalist(TypedDict):
     overrides: Tree
     seeds: list[int]
     threshold: float
-    """The one whose mIoU on the choosing images, averaged over seeds, is highest."""
+    """Threshold with the highest mIoU on the selection images, averaged over seeds."""
     choosing: list[float]
-    """At that threshold on the images that chose."""
+    """mIoU at that threshold on the selection images."""
     held_out: list[float]
-    """At that threshold on the images that nothing was chosen by."""
+    """mIoU at that threshold on the report images."""
     diverged: list[int]
-    """Seeds whose training came to no network; their mIoU is 0."""
+    """Seeds whose training diverged; their mIoU is 0."""
 
 
 class SeedCurves(NamedTuple):
     """mIoU of one training at each threshold."""
 
-    choosing: list[float]
-    held_out: list[float]
+    selection: list[float]
+    """On the selection images."""
+    report: list[float]
+    """On the report images."""
 
 
 def search_artifact(experiment: Experiment) -> Artifact:
-    """The search of a run: what it depends on, and whether it is complete."""
+    """Make the artifact of a search, whose recipe is that of the scores and the section `tune`."""
     tune = experiment.plain()["tune"]
     del tune["refine"]  # a search of its own
     parts = {**recipe(experiment, "scores"), **dict(flatten({"tune": tune}))}
@@ -60,18 +62,15 @@ def search_artifact(experiment: Experiment) -> Artifact:
 
 
 def finalists(rows: Sequence[TrialRow], num_finalists: int, folder: str) -> list[Candidate]:
-    """The configuration's own values, and the best trials that were trained to the end.
-
-    Those on the front come first, then the others, each by falling score.
+    """Choose what is compared: the configuration's own values, then the best complete trials.
 
     Args:
         rows: All trials.
-        num_finalists: How many of them at most.
-        folder: Of the trials' runs.
+        num_finalists: Number of trials that are chosen at most.
+        folder: Folder of the trials' runs.
     """
     complete = [row for row in rows if row["status"] == "complete"]
-    order = sorted(complete, key=lambda row: (not row["front"], -(row["score"] or 0.0)))
-    best = order[:num_finalists]
+    best = sorted(complete, key=lambda row: -(row["score"] or 0.0))[:num_finalists]
     return [
         Candidate(DEFAULT, {}),
         *(Candidate(row["trial"], row["overrides"], (f"{folder}/{row['trial']}",)) for row in best),
@@ -84,30 +83,30 @@ def finalist(
     curves: Sequence[SeedCurves | None],
     thresholds: Sequence[float],
 ) -> Finalist:
-    """What is reported of a candidate.
+    """Choose the threshold of a candidate on the selection images, and read its scores off there.
 
     Args:
-        candidate: Which.
-        seeds: That it was trained with.
-        curves: Of the training with each seed; None where it diverged.
-        thresholds: Of the curves.
+        candidate: The candidate.
+        seeds: Seeds that it was trained with.
+        curves: Curves of the training with each seed; None where it diverged.
+        thresholds: Thresholds of the curves.
     """
     zeros = [0.0] * len(thresholds)
     scored = [one or SeedCurves(zeros, zeros) for one in curves]
-    index = int(np.mean([one.choosing for one in scored], axis=0).argmax())
+    index = int(np.mean([one.selection for one in scored], axis=0).argmax())
     return Finalist(
         name=candidate.name,
         overrides=candidate.overrides,
         seeds=list(seeds),
         threshold=thresholds[index],
-        choosing=[one.choosing[index] for one in scored],
-        held_out=[one.held_out[index] for one in scored],
+        choosing=[one.selection[index] for one in scored],
+        held_out=[one.report[index] for one in scored],
         diverged=[seed for seed, one in zip(seeds, curves, strict=True) if one is None],
     )
 
 
 def winner(found: Sequence[Finalist]) -> Finalist:
-    """The finalist that the choosing images like best, averaged over seeds; the first of equals."""
+    """Return the finalist of the highest mean mIoU on the selection images; the first of equals."""
     return max(found, key=lambda one: float(np.mean(one["choosing"])))
 
 
@@ -123,7 +122,7 @@ def write_results(
             "winner": best["name"],
             "finalists": found,
             "space": experiment.tune.space,
-            "metrics": list(experiment.tune.metrics),
+            "metrics": [experiment.tune.metric],  # several in files of before
             "thresholds": list(experiment.evaluate.thresholds),
             "importance": importance(rows, experiment.tune.space),
         },
@@ -132,14 +131,14 @@ def write_results(
 
 
 def best_config(experiment: Experiment, best: Finalist, folder: str) -> str:
-    """The winner as YAML, trained anew and scored on the held-out images by `jobs/run_all.py`."""
+    """Write the winner as YAML, for `jobs/run_all.py` to train and score on the report images."""
     own = {
         **best["overrides"],
         "name": f"{experiment.name}_best",
         "run": f"{folder}/best",
         "base": [absolute(run) for run in (experiment.run, *experiment.base)],
         "train.seed": best["seeds"][0],
-        "evaluate.names": f"{folder}/{HELD_OUT}",
+        "evaluate.names": f"{folder}/{REPORT}",
         "evaluate.threshold": best["threshold"],
         "tune": {},
     }

@@ -1,4 +1,4 @@
-"""What a search may vary, checked before anything runs, and values drawn from it, as plain data.
+"""The space of a search, checked before anything runs, and values drawn from it, as plain data.
 
 Trials share all artifacts before RITC, so a key that decides one of those cannot be varied here:
 every trial would have to make its own. Thresholds need no trials: each evaluation scores them all.
@@ -20,12 +20,9 @@ from qaclims_ray.run.graph import sections_of
 SHARED = ("images", "corpus", "pairs", "texts", "classifier")
 """Artifacts that all trials read and none makes."""
 _RANGES = ("uniform", "log_uniform", "int")
-_MOVABLE = tuple(f"train.ritc.{key}" for key in ("loss.", "optimiser.", "temperature", "alpha"))
-_DRAWN_ANEW = 0.25
-_STEPS = (0.8, 1.2)
-_KIND = "train.ritc.optimiser.kind"
 _BETWEEN = 0.381966
-"""Where a range is tried between its ends: an unlikely place for a whole number."""
+"""Relative place in a range of the value that is tried between its ends; hardly ever a whole
+number."""
 
 Space = Mapping[str, Domain]
 
@@ -51,7 +48,7 @@ def check(experiment: Experiment) -> None:
 
 
 def sample(tune: Tune) -> list[Tree]:
-    """The overrides of all trials; equal for equal `tune.seed`.
+    """Draw the overrides of all trials; equal for equal `tune.seed`.
 
     Trials go through the combinations of all grids in order, and again from the first; every other
     key is drawn independently for each.
@@ -68,7 +65,7 @@ def sample(tune: Tune) -> list[Tree]:
 
 
 def draw(domain: Domain, rng: np.random.Generator) -> Any:
-    """One value of a domain, a grid's included, as plain data."""
+    """Draw one value of a domain, as plain data."""
     ((kind, values),) = domain.items()
     if kind in ("choice", "grid"):
         return values[int(rng.integers(len(values)))]
@@ -80,37 +77,14 @@ def draw(domain: Domain, rng: np.random.Generator) -> Any:
     return min(high, math.exp(rng.uniform(math.log(low), math.log(high))))
 
 
-def perturbed(space: Space, overrides: Mapping[str, Any], rng: np.random.Generator) -> Tree:
-    """Values near those of a better trial, for population-based training.
-
-    One in four is drawn anew. Else a number moves by a fifth up or down, within its range, and a
-    choice stays.
-    """
-    return {
-        key: draw(domain, rng)
-        if rng.random() < _DRAWN_ANEW
-        else _moved(domain, overrides[key], rng)
-        for key, domain in space.items()
-    }
-
-
 def most_epochs(experiment: Experiment) -> int:
-    """Epochs of the longest trial that there may be."""
+    """Return the number of epochs of the longest trial that there may be."""
     domain = experiment.tune.space.get("train.ritc.epochs", {})
     return max((experiment.train.ritc.epochs, *(max(values) for values in domain.values())))
 
 
-def _moved(domain: Domain, value: Any, rng: np.random.Generator) -> Any:
-    ((kind, values),) = domain.items()
-    if kind not in _RANGES:
-        return value
-    low, high = values
-    moved = min(high, max(low, value * rng.choice(_STEPS)))
-    return round(moved) if kind == "int" else float(moved)
-
-
 def _grid(space: Space) -> Iterator[Tree]:
-    """All combinations of the keys that form a grid; without any, one empty combination."""
+    """Yield all combinations of the keys that form a grid; without any, one empty combination."""
     keys = [key for key, domain in space.items() if "grid" in domain]
     for values in product(*(space[key]["grid"] for key in keys)):
         yield dict(zip(keys, values, strict=True))
@@ -129,7 +103,7 @@ def _problems(experiment: Experiment, key: str, domain: Domain) -> Iterator[str]
 
 
 def _wrong_shape(domain: Domain) -> str | None:
-    """What is wrong with a domain whatever its key is."""
+    """Say what is wrong with a domain, whatever its key."""
     if len(domain) != 1:
         return f"give one kind of domain, not {sorted(domain)}"
     ((kind, values),) = domain.items()
@@ -146,7 +120,7 @@ def _wrong_shape(domain: Domain) -> str | None:
 
 
 def _illegal(experiment: Experiment, key: str, domain: Domain) -> Iterator[str]:
-    """What the configuration says against the values; each reason once."""
+    """Yield the reasons for which the configuration refuses values of a domain, each once."""
     reasons: set[str] = set()
     for value in _probes(domain):
         try:
@@ -159,7 +133,7 @@ def _illegal(experiment: Experiment, key: str, domain: Domain) -> Iterator[str]:
 
 
 def _probes(domain: Domain) -> Sequence[Any]:
-    """Both ends of a range and a value between, or every choice."""
+    """Choose values to try: both ends of a range and a value between, or every choice."""
     ((kind, values),) = domain.items()
     if kind in ("uniform", "log_uniform"):
         low, high = map(float, values)
@@ -168,9 +142,9 @@ def _probes(domain: Domain) -> Sequence[Any]:
 
 
 def _not_searchable(experiment: Experiment, key: str) -> str | None:
-    """Why a legal key cannot be varied among trials."""
+    """Say why a legal key cannot be varied among trials; None if it can."""
     if key == "train.seed":
-        return "a seed is luck, no choice: tune.seeds shows the spread over seeds"
+        return "seeds are not searched: tune.seeds shows the spread over seeds"
     if key.startswith("evaluate."):
         return "scores are made at all evaluate.thresholds at once, so none needs to be searched"
     for name in SHARED:
@@ -183,7 +157,7 @@ def _not_searchable(experiment: Experiment, key: str) -> str | None:
 
 
 def _decides(experiment: Experiment, key: str, name: str) -> bool:
-    """Whether an artifact depends on a key, or on part of the section that it names."""
+    """Tell whether an artifact depends on a key, or on part of the section that it names."""
     return any(
         key == part or key.startswith(f"{part}.") or part.startswith(f"{key}.")
         for part in sections_of(experiment, name)
@@ -191,12 +165,12 @@ def _decides(experiment: Experiment, key: str, name: str) -> bool:
 
 
 def _contradictions(experiment: Experiment) -> Iterator[str]:
-    """Settings of the search that do not go together."""
+    """Yield the settings of the search that do not go together."""
     tune, train = experiment.tune, experiment.train
     if tune.searcher == "optuna" and find_spec("optuna") is None:
         yield "tune.searcher: optuna is not installed: pip install 'qaclims_ray[tune]'"
     if "best" in (train.ritc.keep, train.classifier.keep):
-        yield "train: keep: best would choose by images that are held out: set keep: last"
+        yield "train: keep: best would select weights by images that are held out: set keep: last"
     grid = list(_grid(tune.space))
     if any("grid" in domain for domain in tune.space.values()):
         if tune.searcher == "optuna":
@@ -206,16 +180,3 @@ def _contradictions(experiment: Experiment) -> Iterator[str]:
                 f"tune.num_trials: the grid has {len(grid)} combinations, {tune.num_trials} is no "
                 "multiple of that"
             )
-    if tune.scheduler != "pbt":
-        return
-    if experiment.compute.train.num_workers:
-        yield (
-            "tune.scheduler: pbt copies weights between trials, which must train in their own "
-            f"process: set compute.train.num_workers: 0 "
-            f"(got {experiment.compute.train.num_workers})"
-        )
-    if tune.searcher == "optuna":
-        yield "tune.scheduler: pbt changes values by itself, and takes no searcher but random"
-    fixed = [key for key in tune.space if not key.startswith(_MOVABLE) or key == _KIND]
-    if fixed:
-        yield f"tune.space: pbt changes values while it trains, which {fixed} do not admit"

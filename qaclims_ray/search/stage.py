@@ -7,7 +7,6 @@ goes on. With `tune.refine` it reads `cams` and `scores` and chooses thresholds 
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -16,6 +15,7 @@ from qaclims_ray.cluster.session import capacity, start
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources, trial_resources
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Refine
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.ingest import stage as data_stage
@@ -33,21 +33,21 @@ from qaclims_ray.storage.files import absolute
 from qaclims_ray.train import stage as train_stage
 
 _CHUNK = 32
-"""Images whose masks are made by one task."""
+"""Number of images whose masks one task makes."""
 
 
 def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
-    """Look for what would keep a search from being carried out, before anything runs.
+    """Check that a search can be carried out, before anything runs.
 
     Args:
-        experiment: Of the search.
+        experiment: Experiment of the search.
         overwrite: A complete search will be made anew.
 
     Returns:
-        Lines for people: on what trials share and is yet to be made, and on one training.
+        Lines for people: on the shared artifacts that are yet to be made, and on one training.
 
     Raises:
-        ValueError: everything that is wrong, with the key to change.
+        ValueError: all problems, each with the key to change.
     """
     if experiment.tune.refine is not None and experiment.tune.refine.walk:
         _mask_resources(experiment)
@@ -62,11 +62,11 @@ def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
 
 
 def run(experiment: Experiment, *, overwrite: bool = False) -> str:
-    """Search what `tune` says; write `<run>/search/` and return the summary lines.
+    """Run the search of the section `tune`; write `<run>/search/` and return the summary lines.
 
     Raises:
-        ValueError: the space is no part of the configuration, or the cluster too small for the
-            trials that run at a time; there is nothing to search.
+        ValueError: the space is empty or does not fit the configuration, or the cluster is too
+            small for the trials that run at a time.
     """
     experiment, lines = experiment.anchored(), list[str]()
     if experiment.tune.space or experiment.tune.refine is None:
@@ -102,7 +102,7 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
 
 
 def _prepare(experiment: Experiment) -> None:
-    """Make what trials share, where it is not there."""
+    """Make the artifacts that trials share, where they are not there."""
     data_stage.run(experiment)
     corpus_stage.run(experiment)
     corpus_stage.run_texts(experiment)
@@ -129,15 +129,15 @@ def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     names = write_names(experiment, f"{absolute(experiment.run)}/search")
     lines = [search_seeds(experiment, names, wanted)]
     if wanted.walk:
-        choosing, held_out = (_masks(experiment, part, each) for part in names)
+        selection, report = (_masks(experiment, part, each) for part in names)
         thresholds = experiment.evaluate.thresholds
-        found = choose_background(choosing, held_out, thresholds, wanted.irn)
+        found = choose_background(selection, report, thresholds, wanted.irn)
         lines.append(write_walk(experiment, found))
     return lines
 
 
 def _mask_resources(experiment: Experiment) -> dict[str, float]:
-    """What a task takes that makes masks; starts Ray.
+    """Return the resources of a task that makes masks; starts Ray.
 
     Raises:
         ValueError: there are no CAMs to start from; the cluster has no room for such a task.
@@ -153,12 +153,12 @@ def _mask_resources(experiment: Experiment) -> dict[str, float]:
 def _masks(
     experiment: Experiment, names: Sequence[str], each: Mapping[str, float]
 ) -> Int[np.ndarray, "T K K"]:
-    """Counts of the walk's masks, made by the tasks of `compute.evaluate`."""
+    """Count confusions of the walk's masks by the tasks of `compute.evaluate`."""
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
     calls = [(experiment.plain(), chunk) for chunk in chunks]
     at_a_time = experiment.compute.evaluate.num_actors
     return np.sum(together(_count_masks, calls, each, at_a_time, "masks"), axis=0)
 
 
-def _count_masks(plain: dict[str, Any], names: Sequence[str]) -> Int[np.ndarray, "T K K"]:
+def _count_masks(plain: Tree, names: Sequence[str]) -> Int[np.ndarray, "T K K"]:
     return count_masks(Experiment.model_validate(plain), names)

@@ -1,22 +1,25 @@
-"""One trial, in plain torch: its experiment, its training, and how well its CAMs do."""
+"""One trial in plain torch: its experiment, its state, and the scores of its CAMs."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from io import BytesIO
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.train import Fit, Optimiser
+from qaclims_ray.config.overrides import Tree
+from qaclims_ray.config.train import Fit
 from qaclims_ray.metrics.confusion import best_threshold, mean, mean_iou, precision, recall
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.predictor import load_cam_net
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up
-from qaclims_ray.search.holdout import CHOOSING, read_names
-from qaclims_ray.storage.files import find, read_bytes, write_json
+from qaclims_ray.search.holdout import SELECTION, read_names
+from qaclims_ray.storage.files import atomic_open, find, read_bytes, write_json
 from qaclims_ray.train.checkpoint import State
 from qaclims_ray.train.validation import MODEL, SCORED_COLUMNS, Scorer, count_confusions
 
@@ -25,10 +28,10 @@ class Candidate(NamedTuple):
     """A configuration that is compared over seeds."""
 
     name: str
-    """Of its folder: that of its trial, or `default`."""
-    overrides: dict[str, Any]
+    """Name of its trial, or `default`."""
+    overrides: Tree
     base: tuple[str, ...] = ()
-    """Run of the trial, whose network is used for the seed that it was trained with."""
+    """Run of its trial, whose network is used for the seed that it was trained with."""
 
 
 CURVE = "curve.json"
@@ -39,33 +42,33 @@ _BATCH = 64
 def trial_experiment(
     experiment: Experiment, run: str, overrides: Mapping[str, Any], base: Sequence[str] = ()
 ) -> Experiment:
-    """The experiment of a trial: the search's own with overrides, in a run of its own.
+    """Make the experiment of a trial: that of the search with overrides, in a run of its own.
 
-    It is scored after each epoch on the images that choose, never on others.
+    It is scored after each epoch, on the selection images alone.
 
     Args:
-        experiment: Of the search, whose run holds what all trials share.
-        run: Of the trial.
-        overrides: Of the trial.
-        base: Runs besides the search's that may hold what the trial needs.
+        experiment: Experiment of the search, whose run holds the artifacts that all trials share.
+        run: Run of the trial.
+        overrides: Overrides of the trial.
+        base: Runs besides the search's that may hold artifacts of the trial.
     """
     own = {
         "run": run,
         "base": [*base, experiment.run, *experiment.base],
         "train.ritc.validate_every": 1,
-        "evaluate.names": f"{experiment.run}/search/{CHOOSING}",
+        "evaluate.names": f"{experiment.run}/search/{SELECTION}",
         "tune": {},
     }
     return experiment.with_overrides({**overrides, **own})
 
 
 def seed_experiment(experiment: Experiment, folder: str, seed: int) -> Experiment:
-    """The search's experiment with another `train.seed`, in a run that holds its classifier.
+    """Make the experiment of a search with another `train.seed`, whose run holds its classifier.
 
     Args:
-        experiment: Of the search.
-        folder: Of the search.
-        seed: The other one.
+        experiment: Experiment of the search.
+        folder: Folder of the search.
+        seed: The other seed.
     """
     own = {"train.seed": seed}
     return trial_experiment(experiment, f"{folder}/seeds/seed_{seed}", own)
@@ -74,10 +77,10 @@ def seed_experiment(experiment: Experiment, folder: str, seed: int) -> Experimen
 def finalist_experiment(
     experiment: Experiment, folder: str, candidate: Candidate, seed: int
 ) -> Experiment:
-    """The experiment of a candidate with one seed.
+    """Make the experiment of a candidate with one seed.
 
-    It uses its trial's network where that was trained with the same seed. Else nobody asks for
-    scores between the epochs.
+    It uses the network of the candidate's trial if that was trained with the same seed; any other
+    network is not scored between its epochs.
     """
     base = (*candidate.base, seed_experiment(experiment, folder, seed).run)
     run = f"{folder}/finalists/{candidate.name}/seed_{seed}"
@@ -88,12 +91,12 @@ def finalist_experiment(
     return found.with_overrides({"train.ritc.validate_every": None})
 
 
-def make_choosing_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
-    """Make the scorer of a trial: it scores CAMs on the images that choose, and writes the curve.
+def make_selection_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
+    """Make the scorer of a trial, which scores CAMs on the selection images and writes the curve.
 
     Args:
-        experiment: The trial.
-        fit: Without effect: all of these images are scored.
+        experiment: Experiment of the trial.
+        fit: Has no effect, as all selection images are scored.
     """
     assert experiment.evaluate.names is not None
     names = read_names(experiment.evaluate.names)
@@ -118,7 +121,7 @@ def make_choosing_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
 
 
 def curve(experiment: Experiment, names: Sequence[str]) -> list[float]:
-    """MIoU of the trained network's CAMs on some images, at each of `evaluate.thresholds`."""
+    """Score CAMs of the trained network on some images: mIoU at each of `evaluate.thresholds`."""
     num_classes = len(class_names(artifact(experiment, "images")))
     model = f"{artifact(experiment, 'cam_net').uri}/{MODEL}"
     net = load_cam_net(model, experiment.model.backbone, num_classes)
@@ -128,12 +131,12 @@ def curve(experiment: Experiment, names: Sequence[str]) -> list[float]:
 def confusions(
     experiment: Experiment, net: CamNet, names: Sequence[str]
 ) -> Int[np.ndarray, "T K K"]:
-    """Confusion matrices of a network's CAMs at all `evaluate.thresholds`, summed over images.
+    """Count confusions of a network's CAMs at all `evaluate.thresholds`, summed over images.
 
     Args:
-        experiment: The trial.
-        net: In evaluation mode.
-        names: Images with ground truth; a few are in memory at a time.
+        experiment: Experiment of the trial.
+        net: The network, in evaluation mode.
+        names: Names of images with ground truth; a few are in memory at a time.
     """
     images = artifact(experiment, "images")
     num_classes = len(class_names(images))
@@ -145,10 +148,10 @@ def confusions(
 
 
 def scored_in(cam_net: str) -> list[dict[str, Any]]:
-    """The scores of a trial after each epoch so far, beside `epoch` (from 0) and `step`.
+    """Read the scores of a trial after each epoch so far, beside `epoch` (from 0) and `step`.
 
     Args:
-        cam_net: Folder of a network, trained or under way.
+        cam_net: Folder of the trial's network, which may still be training.
     """
     try:
         lines = read_bytes(f"{cam_net}/metrics/validation.jsonl").splitlines()
@@ -158,37 +161,44 @@ def scored_in(cam_net: str) -> list[dict[str, Any]]:
 
 
 def epochs_done(folder: str) -> int:
-    """Epochs that all trials together have scored, whose runs lie in a folder."""
+    """Count the epochs that all trials have scored whose runs lie in a folder."""
     networks = find(f"{folder}/*/cam_net")
     return sum(len(scored_in(network)) for network in networks)
 
 
-def with_own_rates(state: State, optimiser: Optimiser) -> State:
-    """Another trial's state with this trial's learning rates, weight decay and momentum.
+class TrialCheckpointer:
+    """Keeps the state of a trial that trains in one process, in its network's unfinished work."""
 
-    The moments and the place in the schedule stay the other's.
-    """
-    rates = [optimiser.learning_rate, optimiser.head_lr_multiplier * optimiser.learning_rate]
-    groups = [
-        {
-            **group,
-            **({"momentum": optimiser.momentum} if "momentum" in group else {}),
-            "weight_decay": optimiser.weight_decay,
-            "initial_lr": rate,
-            "lr": rate * group["lr"] / group["initial_lr"],
-        }
-        for group, rate in zip(state["optimizer"]["param_groups"], rates, strict=True)
-    ]
-    optimizer = {**state["optimizer"], "param_groups": groups}
-    schedule = {**state["schedule"], "base_lrs": rates}
-    return {**state, "optimizer": optimizer, "schedule": schedule}
+    def __init__(self, target: Artifact, saved: Callable[[], None]) -> None:
+        """Keep the state of one trial.
+
+        Args:
+            target: The network that is trained.
+            saved: Called each time that a state has been saved.
+        """
+        self._uri = f"{target.work}/state.pt"
+        self._saved = saved
+
+    def load(self) -> State | None:
+        """Load the last state that was saved; None: there is none."""
+        try:
+            content = BytesIO(read_bytes(self._uri))
+        except FileNotFoundError:
+            return None
+        return torch.load(content, map_location="cpu", weights_only=True)
+
+    def save(self, state: State, metrics: Mapping[str, float]) -> None:
+        """Save a state in place of the one before."""
+        with atomic_open(self._uri) as file:
+            torch.save(state, file)
+        self._saved()
 
 
 def _of_objects(shares: Float[np.ndarray, "K"]) -> float:
-    """Mean over the object classes that a share is defined for; 0 where there is none."""
+    """Average a share over the object classes that it is defined for; 0 if there is none."""
     return float(np.nan_to_num(mean(shares[1:])))
 
 
 def _rounded(values: Float[np.ndarray, "T"]) -> list[float]:
-    """Plain numbers of six digits, for files."""
+    """Round to plain numbers of six digits, for files."""
     return [round(float(value), 6) for value in values]

@@ -1,43 +1,46 @@
 """The trials of a search under Ray Tune: which there are, and what each does.
 
+A search that is taken up is a new run of Tune over the same trials. Each of them first reports the
+epochs that it scored before, from which searcher and scheduler learn again what they knew, then
+goes on from its last state; one whose network is complete trains nothing. So the limits of
+`compute.tune` are those of today, and Tune restores nothing.
+
 BOHB is left out: hpbandster, which it needs, had its last release in 2018.
 """
 
-import tempfile
 import threading
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import ray
 import ray.tune
+from ray.tune.experiment import Trial
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.schedulers import TrialScheduler
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import acting_for
 from qaclims_ray.run.progress import meanwhile, watch
-from qaclims_ray.search.rows import TrialRow, trial_row, with_front
-from qaclims_ray.search.schedulers import Asha, Fifo, Pbt
-from qaclims_ray.search.space import most_epochs, perturbed, sample
+from qaclims_ray.search.rows import TrialRow, trial_row
+from qaclims_ray.search.space import most_epochs, sample
 from qaclims_ray.search.trial import (
     OVERRIDES,
+    TrialCheckpointer,
     epochs_done,
-    make_choosing_scorer,
+    make_selection_scorer,
     scored_in,
     trial_experiment,
-    with_own_rates,
 )
-from qaclims_ray.storage.files import arrow_filesystem, find, write_json
+from qaclims_ray.storage.files import arrow_filesystem, find, read_json, write_json
 from qaclims_ray.train import stage as train_stage
-from qaclims_ray.train.checkpoint import State, load_state, save_state
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.trainings import TRAININGS
 
@@ -48,64 +51,82 @@ _LOOK_EVERY = 1.0
 
 
 def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float]) -> list[TrialRow]:
-    """All trials of a search; those of an interrupted one are taken up.
-
-    Trials that ended are kept, others go on from their last checkpoint, under what `compute.tune`
-    says today.
+    """Run all trials of a search, those of an interrupted one from where they were.
 
     Args:
-        experiment: Of the search.
-        target: Whose folder the trials' runs go to.
+        experiment: Experiment of the search.
+        target: Artifact whose folder the trials' runs go to.
         each: Resources of a trial's process.
+
+    Returns:
+        A row for each trial that was begun, in the order of their names.
     """
     runs = f"{target.uri}/{NAME}"
     total = experiment.tune.num_trials * experiment.train.ritc.epochs
     with watch("trials", partial(epochs_done, runs), total, unit="epoch"):
-        results = ray.tune.ResultGrid(_run(experiment, target, each))
-    return with_front(
-        [
-            trial_row(
-                experiment,
-                f"{runs}/{Path(result.path).name}",
-                None if result.error is None else str(result.error),
-                (result.metrics or {}).get("time_total_s"),
-            )
-            for result in results
-        ]
-    )
+        results = _fit(experiment, target, each)
+    errors = {Path(result.path).name: result.error for result in results}
+    # Not all that were begun earlier have results, if the time was up before.
+    names = errors.keys() | _begun(runs).keys()
+    rows = [(f"{runs}/{name}", errors.get(name)) for name in sorted(names)]
+    return [
+        trial_row(experiment, run, None if error is None else str(error)) for run, error in rows
+    ]
 
 
-def _run(
-    experiment: Experiment, target: Artifact, each: dict[str, float]
-) -> ray.tune.ExperimentAnalysis:
-    # Not by a Tuner: restored, it takes nothing but the settings that it was made with.
+def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ray.tune.ResultGrid:
     filesystem, path = arrow_filesystem(f"{target.work}/tune")
-    trial = partial(_trial, experiment.plain(), target.uri)
-    tune, compute = experiment.tune, experiment.compute.tune
+    tune, limits = experiment.tune, experiment.compute.tune
     learns = tune.searcher == "optuna"
-    # Under pbt, others may go on from any checkpoint.
-    num_kept = None if tune.scheduler == "pbt" else 2
-    return ray.tune.run(
-        ray.tune.with_resources(trial, each),
-        name=NAME,
-        resume=bool(find(f"{target.work}/tune/{NAME}/experiment_state-*.json")),
-        config=_param_space(tune),
-        search_alg=_optuna(tune) if learns else None,
-        num_samples=tune.num_trials if learns else 1,
-        scheduler=_scheduler(experiment),
-        max_concurrent_trials=compute.max_concurrent,
-        time_budget_s=compute.max_seconds,
-        max_failures=compute.max_failures,
-        raise_on_failed_trial=False,
-        checkpoint_config=ray.tune.CheckpointConfig(num_kept),
-        storage_path=path,
-        storage_filesystem=filesystem,
-        # Saves the start of a process and all its imports for each trial but the first ones.
-        reuse_actors=experiment.compute.train.num_workers == 0,
-        trial_dirname_creator=lambda trial: _trial_name(trial.trial_id),
-        callbacks=[JsonLoggerCallback()],
-        verbose=0,
+    begun = _begun(f"{target.uri}/{NAME}") if learns else {}
+    tuner = ray.tune.Tuner(
+        ray.tune.with_resources(partial(_trial, experiment.plain(), target.uri), each),
+        param_space=_param_space(tune),
+        tune_config=ray.tune.TuneConfig(
+            search_alg=_optuna(tune, list(begun.values())) if learns else None,
+            scheduler=_asha(experiment) if tune.scheduler == "asha" else None,
+            num_samples=tune.num_trials if learns else 1,
+            max_concurrent_trials=limits.max_concurrent,
+            time_budget_s=limits.max_seconds,
+            # Saves the start of a process and all its imports for each trial but the first ones.
+            reuse_actors=experiment.compute.train.num_workers == 0,
+            trial_dirname_creator=Names(begun, tune.num_trials),
+        ),
+        run_config=ray.tune.RunConfig(
+            name=f"session_{len(find(f'{target.work}/tune/*')):03d}",
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=ray.tune.FailureConfig(max_failures=limits.max_failures),
+            callbacks=[JsonLoggerCallback()],
+            verbose=0,
+        ),
     )
+    return tuner.fit()
+
+
+def _begun(folder: str) -> dict[str, Tree]:
+    """Overrides of the trials whose runs lie in a folder, by their names."""
+    return {uri.split("/")[-2]: read_json(uri) for uri in find(f"{folder}/*/{OVERRIDES}")}
+
+
+class Names:
+    """Names Tune's trials in the order that it makes them: those begun earlier, then the others."""
+
+    def __init__(self, begun: Collection[str], num_trials: int) -> None:
+        """Give away the names of the trials begun earlier, then those of `num_trials` others."""
+        numbered = [f"trial_{number:05d}" for number in range(num_trials)]
+        self._names = [*begun, *(name for name in numbered if name not in begun)]
+        self._given: dict[str, str] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Names":
+        # Tune copies its settings for each trial, which must not get the first name again.
+        return self
+
+    def __call__(self, trial: Trial) -> str:
+        """Return the name of a trial, the next one if it has none yet."""
+        if trial.trial_id not in self._given:
+            self._given[trial.trial_id] = self._names[len(self._given)]
+        return self._given[trial.trial_id]
 
 
 def _param_space(tune: Tune) -> dict[str, Any]:
@@ -122,137 +143,86 @@ def _param_space(tune: Tune) -> dict[str, Any]:
     return {"overrides": {key: draw[kind](*values) for key, (kind, values) in domains.items()}}
 
 
-def _optuna(tune: Tune) -> OptunaSearch:
-    if len(tune.metrics) == 1:
-        return OptunaSearch(metric=tune.metrics[0], mode="max", seed=tune.seed)
-    modes = ["max"] * len(tune.metrics)
-    return OptunaSearch(metric=list(tune.metrics), mode=modes, seed=tune.seed)
+def _optuna(tune: Tune, begun: Sequence[Tree]) -> OptunaSearch:
+    """Optuna's TPE, which proposes the trials that were begun earlier first."""
+    points = [{f"overrides/{key}": one[key] for key in tune.space} for one in begun]
+    # With the same seed, it would propose their values a second time.
+    seed = tune.seed + len(points)
+    return OptunaSearch(
+        metric=tune.metric, mode="max", points_to_evaluate=points or None, seed=seed
+    )
 
 
-def _scheduler(experiment: Experiment) -> TrialScheduler:
-    tune, limits = experiment.tune, experiment.compute.tune
-    if tune.scheduler == "asha":
-        return Asha(
-            limits,
-            time_attr="epoch",
-            metric=tune.metrics[0],
-            mode="max",
-            max_t=most_epochs(experiment),
-            grace_period=tune.grace_epochs,
-            reduction_factor=tune.reduction_factor,
-        )
-    if tune.scheduler == "pbt":
-        rng = np.random.default_rng(tune.seed)
-        return Pbt(
-            limits,
-            time_attr="epoch",
-            metric=tune.metrics[0],
-            mode="max",
-            perturbation_interval=tune.grace_epochs,
-            custom_explore_fn=lambda config: {
-                "overrides": perturbed(tune.space, config["overrides"], rng)
-            },
-        )
-    return Fifo(limits)
+def _asha(experiment: Experiment) -> ASHAScheduler:
+    tune = experiment.tune
+    return ASHAScheduler(
+        time_attr="epoch",
+        metric=tune.metric,
+        mode="max",
+        max_t=most_epochs(experiment),
+        grace_period=tune.grace_epochs,
+        reduction_factor=tune.reduction_factor,
+    )
 
 
-def _trial_name(trial_id: str) -> str:
-    return f"trial_{trial_id.rsplit('_', 1)[-1]}"
-
-
-def _trial(plain: dict[str, Any], folder: str, config: dict[str, Any]) -> None:
-    """One trial, in a process of Tune's."""
+def _trial(plain: Tree, folder: str, config: Mapping[str, Tree]) -> None:
+    """Train one trial in a process of Tune's."""
     search, overrides = Experiment.model_validate(plain), config["overrides"]
-    run = f"{folder}/{NAME}/{_trial_name(ray.tune.get_context().get_trial_id())}"
+    run = f"{folder}/{NAME}/{Path(ray.tune.get_context().get_trial_dir()).name}"
     write_json(f"{run}/{OVERRIDES}", overrides)
     experiment = trial_experiment(search, run, overrides)
-    report = partial(_report, search.tune.metrics)
-    if search.tune.scheduler == "pbt":
-        # Such a network follows from no configuration: it is not marked as that of one.
-        rows = TRAININGS["cam_net"].rows(experiment)
-        checkpointer = TuneCheckpointer(experiment, report, None)
-        train_here(experiment, "cam_net", rows, checkpointer, make_choosing_scorer)
-        return
-    with acting_for(folder):
-        _train(experiment, report)
-
-
-def _train(experiment: Experiment, report: Callable[..., None]) -> None:
+    epochs = Epochs(own_artifact(experiment, "cam_net").uri, search.tune.metric)
     num_epochs = experiment.train.ritc.epochs
-    if experiment.compute.train.num_workers:
-        with _reporting(experiment, report):
-            train_stage.run(experiment, "cam_net", make_scorer=make_choosing_scorer)
-    else:
-        checkpointer = TuneCheckpointer(experiment, report, num_epochs)
-        build = partial(_train_here, experiment, checkpointer)
-        make(experiment, "cam_net", build, overwrite=False)
     # The last epoch is reported when the network is there, as a scheduler may end the trial then.
-    report(num_epochs, scored_in(own_artifact(experiment, "cam_net").uri)[-1])
+    report = partial(epochs.report, num_epochs - 1)
+    report()
+    with acting_for(folder):
+        if experiment.compute.train.num_workers:
+            with _now_and_then(report):
+                train_stage.run(experiment, "cam_net", make_scorer=make_selection_scorer)
+        else:
+            build = partial(_train_here, experiment, report)
+            make(experiment, "cam_net", build, overwrite=False)
+    epochs.report(num_epochs)
 
 
-def _train_here(
-    experiment: Experiment, checkpointer: "TuneCheckpointer", target: Artifact
-) -> Built:
+def _train_here(experiment: Experiment, report: Callable[[], None], target: Artifact) -> Built:
     rows = TRAININGS["cam_net"].rows(experiment)
-    train_here(experiment, "cam_net", rows, checkpointer, make_choosing_scorer)
+    checkpointer = TrialCheckpointer(target, report)
+    train_here(experiment, "cam_net", rows, checkpointer, make_selection_scorer)
     num_images = experiment.train.ritc.epochs * rows.images.count_rows()
     names = list(class_names(artifact(experiment, "images")))
     return Built(num_images, 0, {"class_names": names})
 
 
-def _report(
-    metrics: Sequence[str], epoch: int, scores: Mapping[str, float], checkpoint: Any | None = None
-) -> None:
-    found = {metric: scores[metric] for metric in metrics}
-    ray.tune.report({"epoch": epoch, **found}, checkpoint=checkpoint)
+class Epochs:
+    """Reports the epochs that a trial has scored to Tune, each of them once."""
 
-
-class TuneCheckpointer:
-    """Keeps the state of a trial where Ray Tune keeps its checkpoints, after each scored epoch."""
-
-    def __init__(
-        self, experiment: Experiment, report: Callable[..., None], last: int | None
-    ) -> None:
-        """Report the epochs of a trial.
+    def __init__(self, cam_net: str, metric: str) -> None:
+        """Report none so far.
 
         Args:
-            experiment: The trial.
-            report: Tells Tune an epoch, its scores and a checkpoint.
-            last: Epoch that is not reported; None: all are.
+            cam_net: Folder of the trial's network.
+            metric: Name of the score that is reported.
         """
-        self._optimiser = experiment.train.ritc.optimiser
-        self._report = report
-        self._last = last
+        self._cam_net = cam_net
+        self._metric = metric
+        self._reported = 0
 
-    def load(self) -> State | None:
-        """Load the state that this trial goes on from: its own, or a better one's."""
-        checkpoint = ray.tune.get_checkpoint()
-        if checkpoint is None:
-            return None
-        with checkpoint.as_directory() as folder:
-            return with_own_rates(load_state(folder), self._optimiser)
-
-    def save(self, state: State, metrics: Mapping[str, float]) -> None:
-        """Report an epoch together with the state after it, unless it is the last."""
-        epoch = len(state["scores"])
-        if "miou" not in metrics or epoch == self._last:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            save_state(state, folder)
-            self._report(epoch, metrics, ray.tune.Checkpoint.from_directory(folder))
+    def report(self, until: int) -> None:
+        """Report those of the first `until` epochs that have been scored since the last call."""
+        for scores in scored_in(self._cam_net)[self._reported : until]:
+            self._reported += 1
+            ray.tune.report({"epoch": self._reported, self._metric: scores[self._metric]})
 
 
 @contextmanager
-def _reporting(experiment: Experiment, report: Callable[..., None]) -> Generator[None]:
-    """Report each epoch but the last as the workers of Ray Train score it."""
-    network, last = own_artifact(experiment, "cam_net").uri, experiment.train.ritc.epochs
+def _now_and_then(report: Callable[[], None]) -> Generator[None]:
+    """Report the epochs that the workers of Ray Train score while the body runs."""
 
     def follow(done: threading.Event) -> None:
-        reported = 0
         while not done.wait(_LOOK_EVERY):
-            for scores in scored_in(network)[reported : last - 1]:
-                reported += 1
-                report(reported, scores)
+            report()
 
     with meanwhile(follow):
         yield

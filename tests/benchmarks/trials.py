@@ -19,7 +19,7 @@ from qaclims_ray.corpus import stage as corpus
 from qaclims_ray.ingest import stage as data
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact
-from qaclims_ray.search.trial import make_choosing_scorer, trial_experiment
+from qaclims_ray.search.trial import make_selection_scorer, trial_experiment
 from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.train import stage as train
 from qaclims_ray.train.loop import train_here
@@ -66,7 +66,7 @@ def bare_seconds(base, run):
     for number in range(FEW):
         trial = trial_experiment(search, f"{run}/{number}", {})
         rows = TRAININGS["cam_net"].rows(trial)
-        train_here(trial, "cam_net", rows, make_scorer=make_choosing_scorer)
+        train_here(trial, "cam_net", rows, make_scorer=make_selection_scorer)
     return (time.monotonic() - begun) / FEW
 
 

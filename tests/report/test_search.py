@@ -15,20 +15,20 @@ SPACE = {KEY: {"log_uniform": (1, 100)}, "cams.activation": {"choice": ("relu", 
 @pytest.fixture
 def experiment(make_experiment, tmp_path):
     space = {key: dict(domain) for key, domain in SPACE.items()}
-    overrides = {"tune.space": space, "tune.metrics": ["miou", "recall"]}
+    overrides = {"tune.space": space, "tune.metric": "miou"}
     return make_experiment(tmp_path, overrides)
 
 
-def _row(number, score, front=False):
-    row = {"trial": f"trial_{number}", "status": "complete", "epochs": 1, "front": front}
-    row |= {"others": {"recall": 1 - score}, "threshold": 0.3, "seconds": 2.0, "error": None}
+def _row(number, score):
+    row = {"trial": f"trial_{number}", "status": "complete", "epochs": 1}
+    row |= {"threshold": 0.3, "seconds": 2.0, "error": None}
     overrides = {KEY: 10.0**number, "cams.activation": "relu"}
     return {**row, "score": score, "scores": [score], "curve": [score] * 5, "overrides": overrides}
 
 
-ROWS = [_row(0, 0.2, front=True), _row(1, 0.3), _row(2, 0.5, front=True)]
-FAILED = {**ROWS[0], "trial": "trial_3", "status": "failed", "score": None, "others": {}}
-FAILED |= {"front": False, "error": "Traceback\n<boom>", "scores": [], "curve": [], "epochs": 0}
+ROWS = [_row(0, 0.2), _row(1, 0.3), _row(2, 0.5)]
+FAILED = {**ROWS[0], "trial": "trial_3", "status": "failed", "score": None}
+FAILED |= {"error": "Traceback\n<boom>", "scores": [], "curve": [], "epochs": 0}
 
 
 def _finalist(name, held_out):
@@ -42,7 +42,7 @@ def _write(experiment, rows, importance):
         "winner": "trial_2",
         "finalists": [_finalist(DEFAULT, [0.2, 0.3]), _finalist("trial_2", [0.5, 0.6])],
         "space": SPACE,
-        "metrics": ["miou", "recall"],
+        "metrics": ["miou"],
         "thresholds": [0.1, 0.3, 0.5, 0.7, 0.9],
         "importance": importance,
     }
@@ -61,7 +61,7 @@ def test_a_search_is_shown_with_all_its_drawings(experiment):
     assert "3 trained to the end, 0 stopped early, 1 failed" in html
     assert "importance 75%" in html
     assert "&lt;boom&gt;" in html
-    for label in ("Values and score", f"mIoU over {KEY}", "mIoU over recall", "mIoU of trials"):
+    for label in ("Values and score", f"mIoU over {KEY}", "mIoU of trials"):
         assert f'aria-label="{label}' in html
     assert "nan" not in html
 
@@ -105,10 +105,10 @@ def test_a_value_lies_where_its_domain_puts_it(value, domain, wanted):
 
 
 def test_a_line_is_a_trial_and_the_best_one_stands_out():
-    html = parallel_coordinates(ROWS, SPACE, metrics_of(ROWS, ["miou", "recall"]))
+    html = parallel_coordinates(ROWS, SPACE, metrics_of(ROWS, ["miou"]))
     assert len(re.findall("<polyline", html)) == 3
     assert len(re.findall('<polyline class="ours"', html)) == 1
-    assert html.count("<path") == 4  # two keys, two metrics
+    assert html.count("<path") == 3  # two keys and the score
 
 
 def test_dots_stand_in_the_order_of_their_values():

@@ -28,7 +28,6 @@ def rows(experiment):
         score = overrides["train.ritc.loss.foreground"] / 30
         row = {"trial": f"trial_{number:02d}", "status": "complete", "epochs": 2, "score": score}
         row |= {"threshold": 0.3, "seconds": 1.5, "overrides": overrides, "error": None}
-        row |= {"others": {}, "front": False}
         found.append({**row, "scores": [score / 2, score], "curve": [score] * 5})
     found[-1] |= {"status": "failed", "score": None, "threshold": None, "seconds": None}
     found[-1] |= {"epochs": 0, "scores": [], "curve": [], "error": "Traceback: no"}

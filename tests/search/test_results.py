@@ -23,13 +23,6 @@ def test_finalists_are_the_own_values_and_the_best_complete_trials(rows):
     assert found[1].base == (f"run/search/trials/{found[1].name}",)
 
 
-def test_finalists_come_from_the_front_of_several_metrics(rows):
-    rows[3] |= {"front": True, "score": 0.01}
-    names = [one.name for one in finalists(rows, 3, "trials")]
-    best = max(rows[:-1], key=lambda row: row["score"])["trial"]
-    assert names[:3] == ["default", "trial_03", best]
-
-
 def test_the_threshold_is_chosen_by_other_images_than_those_reported():
     curves = [
         SeedCurves([0.1, 0.5, 0.4, 0, 0], [0.9, 0.2, 0.3, 0, 0]),

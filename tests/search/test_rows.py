@@ -2,11 +2,10 @@ import json
 
 import numpy as np
 import pyarrow.csv as pa_csv
-import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.search.rows import on_front, read_trials, trial_row, with_front, write_trials
+from qaclims_ray.search.rows import on_front, read_trials, trial_row, write_trials
 from qaclims_ray.storage.files import write_json
 
 
@@ -21,25 +20,26 @@ def _logged(folder, scores):
 
 
 def test_a_trials_row_is_read_from_its_run(make_experiment, tmp_path):
-    two, three = (make_experiment(tmp_path, {"train.ritc.epochs": epochs}) for epochs in (2, 3))
-    both = two.with_overrides({"tune.metrics": ["recall", "miou"]})
+    experiment = make_experiment(tmp_path)
     folder = tmp_path / "trial_00003"
     _logged(folder, [0.2, 0.4])
     write_json(f"{folder}/overrides.json", {"train.ritc.alpha": 0.5})
     write_json(f"{folder}/curve.json", [0.1, 0.4])
-    row = trial_row(two, str(folder), None, 3.14)
+    stopped = trial_row(experiment, str(folder), None)
+    assert (stopped["status"], stopped["seconds"]) == ("stopped", None)
+    failed = trial_row(experiment, str(folder), "\x1b[36mTraceback\x1b[39m")
+    assert (failed["status"], failed["error"]) == ("failed", "Traceback")
+    write_json(f"{folder}/cam_net/_COMPLETE.json", {"seconds": 3.1})
+    row = trial_row(experiment, str(folder), None)
     assert (row["trial"], row["status"], row["epochs"]) == ("trial_00003", "complete", 2)
     assert (row["score"], row["scores"], row["curve"]) == (0.4, [0.2, 0.4], [0.1, 0.4])
-    assert row["overrides"] == {"train.ritc.alpha": 0.5}
-    found = trial_row(both, str(folder), None, None)
-    assert (found["score"], found["others"]) == (0.1, {"miou": 0.4})
-    assert trial_row(three, str(folder), None, None)["status"] == "stopped"
-    failed = trial_row(three, str(folder), "\x1b[36mTraceback\x1b[39m", None)
-    assert (failed["status"], failed["error"]) == ("failed", "Traceback")
+    assert (row["overrides"], row["seconds"]) == ({"train.ritc.alpha": 0.5}, 3.1)
+    by_recall = experiment.with_overrides({"tune.metric": "recall"})
+    assert trial_row(by_recall, str(folder), None)["score"] == 0.1
 
 
 def test_a_trial_that_died_at_once_has_a_row(make_experiment, tmp_path):
-    row = trial_row(make_experiment(tmp_path), str(tmp_path / "trial_1"), "killed", None)
+    row = trial_row(make_experiment(tmp_path), str(tmp_path / "trial_1"), "killed")
     assert (row["status"], row["epochs"], row["score"]) == ("failed", 0, None)
 
 
@@ -49,25 +49,6 @@ def test_the_table_is_read_as_it_was_written(experiment, rows, tmp_path):
     table = pa_csv.read_csv(tmp_path / "trials.csv")
     assert table["trial"].to_pylist() == [row["trial"] for row in rows]
     assert table["cams.scales"].to_pylist()[0] in ("[1.0]", "[1.0, 1.5]")
-
-
-def test_each_metric_is_a_column(experiment, rows, tmp_path):
-    scored = [{**row, "others": {"recall": 0.5}} for row in rows[:-1]]
-    both = experiment.with_overrides({"tune.metrics": ["miou", "recall"]})
-    write_trials([*scored, rows[-1]], both, str(tmp_path))
-    column = pq.read_table(tmp_path / "trials.parquet")["recall"].to_pylist()
-    assert column == [0.5] * 11 + [None]
-    assert read_trials(str(tmp_path), both.tune.space, ["recall"]) == [*scored, rows[-1]]
-
-
-def test_of_one_metric_the_best_complete_trials_are_the_front(rows):
-    best = max(rows[:-1], key=lambda row: row["score"])
-    best["status"] = "stopped"
-    marked = with_front(rows[::-1])
-    assert [row["trial"] for row in marked] == [row["trial"] for row in rows]
-    second = max((row for row in rows[:-1] if row is not best), key=lambda row: row["score"])
-    assert [row["trial"] for row in marked if row["front"]] == [second["trial"]]
-    assert not any(row["front"] for row in with_front(rows[-1:]))
 
 
 @settings(max_examples=40, deadline=None)

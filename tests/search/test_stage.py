@@ -11,7 +11,6 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.search import stage
 from qaclims_ray.search.holdout import read_names
 from qaclims_ray.search.rows import read_trials
-from qaclims_ray.search.space import sample
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.train import stage as train
 
@@ -203,56 +202,6 @@ def test_a_time_budget_ends_the_trials(make_search, tmp_path):
     assert {row["status"] for row in rows} <= {"stopped"}
     found = read_json(f"{tmp_path}/search/finalists.json")
     assert [one["name"] for one in found["finalists"]] == ["default"]
-
-
-@pytest.mark.slow
-def test_several_metrics_give_a_front_from_which_the_finalists_are(make_search, tmp_path):
-    experiment = make_search(
-        tmp_path,
-        {
-            "tune.space": {
-                "train.ritc.loss.area": {"log_uniform": [0.01, 10]},
-                "cams.scales": {"choice": [[1.0], [1.0, 1.5]]},
-            },
-            "tune.num_trials": 6,
-            "tune.searcher": "optuna",
-            "tune.metrics": ["recall", "precision"],
-        },
-    )
-    stage.run(experiment)
-    rows = read_trials(f"{tmp_path}/search", experiment.tune.space, ["precision"])
-    front = [row for row in rows if row["front"]]
-    assert front
-    points = [(row["score"], row["others"]["precision"]) for row in rows]
-    for row in front:
-        recall, precision = row["score"], row["others"]["precision"]
-        assert not any(a > recall and b > precision for a, b in points)
-    found = read_json(f"{tmp_path}/search/finalists.json")
-    assert found["finalists"][1]["name"] == max(front, key=lambda row: row["score"])["trial"]
-    assert "Pareto front" in search_summary(experiment)
-
-
-@pytest.mark.slow
-def test_population_based_training_copies_weights_and_moves_values(make_search, tmp_path):
-    experiment = make_search(
-        tmp_path,
-        {
-            "tune.space": {RATE: {"log_uniform": [1.0e-5, 1.0e-2]}},
-            "tune.num_trials": 4,
-            "tune.scheduler": "pbt",
-            "train.ritc.epochs": 4,
-        },
-    )
-    stage.run(experiment)
-    rows = read_trials(f"{tmp_path}/search", experiment.tune.space)
-    # One that copies a finished trial has nothing left to train.
-    complete = [row for row in rows if row["status"] == "complete"]
-    assert len(complete) >= 2
-    assert all(row["status"] != "failed" for row in rows)
-    drawn = {overrides[RATE] for overrides in sample(experiment.tune)}
-    assert {row["overrides"][RATE] for row in rows} != drawn
-    begun = [row["scores"][0] for row in complete]
-    assert len(set(begun)) < len(begun), "no trial took over the weights of another"
 
 
 @pytest.mark.slow

@@ -1,28 +1,22 @@
-import pyarrow as pa
 import pytest
 import torch
 
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.metrics.confusion import mean_iou
-from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.trial import (
     Candidate,
+    TrialCheckpointer,
     confusions,
     finalist_experiment,
-    make_choosing_scorer,
+    make_selection_scorer,
     seed_experiment,
     trial_experiment,
-    with_own_rates,
 )
 from qaclims_ray.storage.files import read_json
-from qaclims_ray.train.classifier import ClassifierTask
-from qaclims_ray.train.optim import build_optimizer
-from qaclims_ray.train.rows import TrainingSet
-from qaclims_ray.train.step import Step
 
 AREA = "train.ritc.loss.area"
 
@@ -60,12 +54,12 @@ def _names(experiment):
     return names_to_score(experiment)
 
 
-def test_a_trial_is_scored_on_the_images_that_choose_alone(search, demo_run):
-    choosing, _ = write_names(search, f"{search.run}/search")
+def test_a_trial_is_scored_on_the_selection_images_alone(search, demo_run):
+    selection, _ = write_names(search, f"{search.run}/search")
     trial = trial_experiment(search, f"{search.run}/search/trials/a", {})
     net = _net(demo_run)
-    scores = make_choosing_scorer(trial, trial.train.ritc)(net)
-    curve = mean_iou(confusions(demo_run, net, choosing))
+    scores = make_selection_scorer(trial, trial.train.ritc)(net)
+    curve = mean_iou(confusions(demo_run, net, selection))
     assert scores["miou"] == pytest.approx(curve.max())
     assert scores["fixed_miou"] == pytest.approx(curve[0], abs=1e-6)  # 0.1 is next to 0.15
     assert read_json(f"{trial.run}/curve.json") == pytest.approx(curve.tolist(), abs=1e-6)
@@ -84,25 +78,15 @@ def test_a_finalist_uses_its_trials_network_for_the_trials_seed_alone(search):
     assert own_artifact(other, "classifier").digest == own_artifact(seeded, "classifier").digest
 
 
-def _step(experiment, fit):
-    net = build_cam_net("small_resnet", 3)
-    same = experiment.with_overrides({"train.classifier.optimiser": fit.optimiser.model_dump()})
-    task = ClassifierTask(same, TrainingSet(pa.table({}), ()), torch.device("cpu"))
-    groups = task.parameter_groups(net)
-    return Step(net, lambda logits, batch: {}, build_optimizer(groups, fit.optimiser), fit, 10)
-
-
-def test_anothers_state_goes_on_with_own_rates(search):
-    fit = search.train.ritc
-    own = fit.model_copy(
-        update={"optimiser": fit.optimiser.model_copy(update={"learning_rate": 0.25})}
-    )
-    steps = [_step(search, one) for one in (fit, own)]
-    state = {"step": 5, "scores": [], **steps[0].state()}
-    steps[1].load_state(with_own_rates(state, own.optimiser))
-    groups = steps[1].state()["optimizer"]["param_groups"]
-    assert [group["lr"] for group in groups] == [0.25, 0.25 * own.optimiser.head_lr_multiplier]
-    assert state["optimizer"]["param_groups"][0]["lr"] == fit.optimiser.learning_rate
-    weights = [one.state()["model"]["classifier.weight"] for one in steps]
-    assert torch.equal(*weights)
-    assert torch.isfinite(weights[0]).all()
+def test_the_last_state_of_a_trial_is_found_again(search):
+    saved = []
+    target = own_artifact(search, "cam_net")
+    checkpointer = TrialCheckpointer(target, lambda: saved.append(target.work))
+    assert checkpointer.load() is None
+    for step in (1, 2):
+        state = {"step": step, "scores": [{"miou": 0.5}], "model": {"w": torch.ones(2) * step}}
+        checkpointer.save(state, {})
+    found = TrialCheckpointer(target, lambda: None).load()
+    assert (found["step"], found["scores"]) == (2, [{"miou": 0.5}])
+    assert torch.equal(found["model"]["w"], torch.full((2,), 2.0))
+    assert len(saved) == 2

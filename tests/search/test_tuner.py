@@ -1,17 +1,16 @@
 import time
-from types import SimpleNamespace
+from copy import deepcopy
 from typing import ClassVar
 
 import pytest
+from ray.tune.experiment import Trial
 from ray.tune.logger import JsonLoggerCallback
-from ray.tune.stopper import TimeoutStopper
 
 from qaclims_ray.run.lease import OWNER
-from qaclims_ray.search import schedulers as limits
 from qaclims_ray.search import tuner as stage
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact
-from qaclims_ray.search.tuner import run_trials
+from qaclims_ray.search.tuner import Names, run_trials
 from qaclims_ray.storage.files import write_json
 
 EACH = {"CPU": 1.0, "GPU": 0.0}
@@ -37,6 +36,13 @@ def test_a_trial_whose_node_was_lost_goes_on_at_once(search):
     write_names(search, target.uri)
     (row,) = run_trials(search, target, EACH)
     assert (row["status"], row["error"]) == ("complete", None)
+
+
+def test_trials_begun_earlier_keep_their_names():
+    names = Names(["trial_00000", "trial_00002"], 4)
+    trials = [Trial("trial", trial_id=one, stub=True) for one in ("a", "b", "a", "c")]
+    found = [deepcopy(names)(one) for one in trials]
+    assert found == ["trial_00000", "trial_00002", "trial_00000", "trial_00001"]
 
 
 class Watch(JsonLoggerCallback):
@@ -91,14 +97,3 @@ def test_a_search_that_is_taken_up_obeys_what_is_said_today(
     rows = run_trials(search, target, {"CPU": 2.0, "GPU": 0.0})
     assert [row["status"] for row in rows] == ["complete"] * 4
     assert (Watch.peak, Watch.failures, Watch.cpus) == (1, {3}, {2.0})
-
-
-def test_a_time_budget_that_has_changed_holds():
-    controller = SimpleNamespace(_stopper=TimeoutStopper(60.0))
-    spent = controller._stopper
-    limits._renew_budget(controller, 60.0)
-    assert controller._stopper is spent
-    limits._renew_budget(controller, 90.0)
-    assert controller._stopper._budget == 90
-    limits._renew_budget(controller, None)
-    assert not controller._stopper.stop_all()
