@@ -19,7 +19,7 @@ SMALL = (320, 190)
 """Width and height of a chart in units of which a letter is 12 high."""
 STYLES = ("baseline", "ours", "third", "fourth", "fifth", "sixth")
 """Colours, as classes of the style sheet."""
-_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 14, 36
+_LEFT, _RIGHT, _TOP, _BOTTOM = 46, 16, 20, 36
 _MAX_BINS = 100
 
 
@@ -92,7 +92,7 @@ def chart(
     (left, bottom), (right, top) = (axes.at(axes.x[i], axes.y[i]) for i in (0, 1))
     if ends is None:
         numbers = [value for value in _nice(axes.x) if axes.x[0] <= value <= axes.x[1]]
-        x_ticks = [(axes.at(value, 0)[0], f"{value:g}", "middle") for value in numbers]
+        x_ticks = [(axes.at(value, 0.0)[0], f"{value:g}", "middle") for value in numbers]
     else:
         x_ticks = [(left, ends[0], "start"), (right, ends[1], "end")]
     return render(
@@ -105,9 +105,9 @@ def chart(
         right=size[0] - _RIGHT,
         bottom=bottom,
         top=top,
-        y_ticks=[(axes.at(0, value)[1], f"{value:g}") for value in _nice(axes.y)],
+        y_ticks=[(axes.at(0.0, value)[1], f"{value:g}") for value in _nice(axes.y)],
         x_ticks=x_ticks,
-        guide=None if guide is None else axes.at(guide, 0)[0],
+        guide=None if guide is None else axes.at(guide, 0.0)[0],
         curves=[(line.style, axes.path(line.x, line.y), _band(axes, line)) for line in lines],
         dots=[(mark.style, *axes.at(mark.x, mark.y), mark.text) for mark in marks],
     )

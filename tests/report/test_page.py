@@ -16,7 +16,6 @@ from qaclims_ray.evaluate.score import SCORES, report_scores
 from qaclims_ray.images.transforms import encode_mask
 from qaclims_ray.report import page as report
 from qaclims_ray.report.pictures import grid_picture
-from qaclims_ray.report.stages import stage_table
 from qaclims_ray.run.artifact import ERRORS, Artifact, Built, artifact
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.storage.files import atomic_open, read_bytes, read_json, write_bytes, write_json
@@ -271,11 +270,10 @@ def test_every_artifact_has_its_seconds(complete):
     assert all(f"<tr><td>{name}</td>" in html for name in ARTIFACTS)
 
 
-def test_an_artifact_of_a_base_run_is_marked(complete):
-    manifests = {"images": artifact(complete, "images").require()}
-    assert "taken from" not in stage_table(manifests, {"images": "/runs/a/images"}, "/runs/a")
-    table = stage_table(manifests, {"images": "/runs/base/images"}, "/runs/a")
-    assert "taken from /runs/base/images" in table
+def test_an_artifact_of_a_base_run_is_marked(complete, tmp_path):
+    assert "taken from" not in page_of(complete)
+    other = complete.with_overrides({"run": str(tmp_path / "other"), "base": [complete.run]})
+    assert f"taken from {complete.run}/images" in page_of(other)
 
 
 def test_the_grid_picture_is_a_png_with_a_column_per_image(complete):
