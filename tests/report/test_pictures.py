@@ -1,6 +1,6 @@
 import numpy as np
 
-from qaclims_ray.report.pictures import choose, overlay
+from qaclims_ray.report.pictures import choose, label_map_picture, overlay
 
 
 def test_images_are_chosen_evenly_and_show_all_classes():
@@ -24,3 +24,11 @@ def test_an_overlay_outlines_the_region_above_the_threshold():
     assert white[2, 2]
     assert not white[:2].any()
     assert not (overlay(image, cam, 1.0) == 255).all(axis=2).any()
+
+
+def test_a_label_map_is_drawn_at_the_size_of_the_image_on_light_grey(png):
+    label_map = np.array([[0, 1], [255, 0]], np.uint8)
+    shown = label_map_picture(np.zeros((4, 4, 3), np.uint8), png(label_map))
+    assert shown.shape == (4, 4, 3)
+    assert (shown[:2, :2] == 238).all()
+    assert shown[0, 3].tolist() == [128, 0, 0]

@@ -7,6 +7,7 @@ from qaclims_ray.report.search import finalist_rows, search_summary
 from qaclims_ray.report.trials import metrics_of, parallel_coordinates, scatter, share
 from qaclims_ray.search.results import DEFAULT
 from qaclims_ray.search.rows import write_trials
+from qaclims_ray.storage.files import read_json
 
 KEY = "train.ritc.loss.foreground"
 SPACE = {KEY: {"log_uniform": (1, 100)}, "cams.activation": {"choice": ("relu", "sigmoid")}}
@@ -64,6 +65,22 @@ def test_a_search_is_shown_with_all_its_drawings(experiment):
     for label in ("Values and score", f"mIoU over {KEY}", "mIoU over recall", "mIoU of trials"):
         assert f'aria-label="{label}' in html
     assert "nan" not in html
+
+
+def test_words_of_a_search_are_escaped(experiment):
+    _write(experiment, [*ROWS, FAILED], None)
+    folder, evil = f"{experiment.run}/search", "<script>alert(1)</script>"
+    found = read_json(f"{folder}/finalists.json")
+    found["finalists"][0] |= {"name": evil, "overrides": {evil: evil}}
+    score = {"background": 0.2, "miou": 0.5}
+    walk = dict.fromkeys(("choosing", "held_out", "published"), score) | {"irn": evil}
+    walk |= {"thresholds": [0.1, 0.2], "curve": [0.4, 0.5]}
+    for file, content in (("finalists", found), ("walk", walk)):
+        with open(f"{folder}/{file}.json", "w") as opened:
+            json.dump(content, opened)
+    html = search_summary(experiment)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") == 4
 
 
 def test_without_shares_no_importance_is_claimed(experiment):
