@@ -1,12 +1,9 @@
-"""Show questions, answers and texts of pairs (image, class)."""
+"""Compare answers with the texts of pairs (image, class), for the template `answers.html`."""
 
 from collections import Counter
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup
-
-from qaclims_ray.report.render import render
 from qaclims_ray.types import Answer, TextPair
 
 
@@ -55,8 +52,3 @@ def card(answers: Sequence[Answer], texts: TextPair | None, class_name: str, pic
         [Chip(text, count) for text, count in foreground.items()],
         [Chip(text, is_kept=text in kept) for text in background],
     )
-
-
-def card_list(cards: Sequence[Card]) -> Markup:
-    """Show cards; the questions of the first are open."""
-    return render("answers.html", cards=cards)

@@ -14,7 +14,7 @@ from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.corpus.stats.counts import count_answers
 from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.images.transforms import decode
-from qaclims_ray.report.answers import Card, card, card_list
+from qaclims_ray.report.answers import Card, card
 from qaclims_ray.report.corpus import corpus_summary
 from qaclims_ray.report.pictures import (
     choose_images,
@@ -28,7 +28,7 @@ from qaclims_ray.report.pictures import (
 from qaclims_ray.report.render import render
 from qaclims_ray.report.scores import score_summary, steps_of
 from qaclims_ray.report.search import search_summary
-from qaclims_ray.report.training import training_of, training_summary
+from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
 from qaclims_ray.run.graph import ARTIFACTS, of_kind
 from qaclims_ray.run.tables import dataset, read_errors
@@ -121,10 +121,6 @@ def _scores(run: Run) -> Markup:
     return score_summary(steps) if steps else Markup()
 
 
-def _pictures(run: Run) -> Markup:
-    return panel_grid(panels(run.experiment, _NUM_PANELS))
-
-
 def _answers(run: Run) -> Markup:
     names = choose_images(run.experiment, _NUM_ASKED)
     images = rows_of(run.experiment, "images", names)
@@ -138,7 +134,7 @@ def _answers(run: Run) -> Markup:
         for label in sorted({answer["label"] for answer in row["answers"]}):
             answers = [answer for answer in row["answers"] if answer["label"] == label]
             cards.append(card(answers, texts.get((name, label)), called[label], picture))
-    return card_list(cards)
+    return render("answers.html", cards=cards)
 
 
 def _corpus(run: Run) -> Markup:
@@ -151,11 +147,8 @@ def _corpus(run: Run) -> Markup:
 
 def _trainings(run: Run) -> Markup:
     networks = [run.artifact(name) for name in of_kind("network") if name in run.manifests]
-    return training_summary([one for one in map(training_of, networks) if one is not None])
-
-
-def _search(run: Run) -> Markup:
-    return search_summary(run.experiment)
+    logs = [log for log in map(training_of, networks) if log is not None]
+    return render("training.html", trainings=logs)
 
 
 def _stages(run: Run) -> Markup:
@@ -189,11 +182,16 @@ def _configuration(run: Run) -> Markup:
 
 _SECTIONS = (
     Section("Scores", _scores, uses=tuple(of_kind("scores"))),
-    Section("Class activation maps", _pictures, ("images",), tuple(drawn_artifacts())),
+    Section(
+        "Class activation maps",
+        lambda run: panel_grid(panels(run.experiment, _NUM_PANELS)),
+        ("images",),
+        tuple(drawn_artifacts()),
+    ),
     Section("Questions and answers", _answers, ("images", "corpus"), ("pairs",)),
     Section("Corpus", _corpus, ("images", "corpus")),
     Section("Training", _trainings, uses=tuple(of_kind("network"))),
-    Section("Search", _search),
+    Section("Search", lambda run: search_summary(run.experiment)),
     Section("Time", _stages),
     Section("Rows that failed", _errors),
     Section("Configuration", _configuration),

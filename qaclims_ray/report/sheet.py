@@ -19,7 +19,7 @@ from PIL import Image as pil
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import decode, decode_mask, encode_mask
+from qaclims_ray.images.transforms import decode, decode_mask, encode_mask, rescale
 from qaclims_ray.report.pictures import Column, choose_images, columns_of, panel_html, rows_of
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
@@ -100,7 +100,8 @@ def panel(
     pictures |= drawn
     labels = ", ".join(classes[label] for label in row["labels"] or ())
     labels = labels or ("labels unknown" if row["labels"] is None else "no label")
-    shown = {title: _shrink(picture) for title, picture in pictures.items()}
+    scale = min(1.0, _SIDE / max(image.shape))
+    shown = {title: rescale(picture, scale) for title, picture in pictures.items()}
     return panel_html(labels, " · ".join(notes), shown, len(shown))
 
 
@@ -192,10 +193,3 @@ def png_name(name: str) -> str:
         return f"{name}.png"
     end = f"-{sha256(whole).hexdigest()[:16]}.png"
     return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"
-
-
-def _shrink(picture: Image) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Return the picture with a long side of at most `_SIDE` pixels."""
-    copy = pil.fromarray(picture)
-    copy.thumbnail((_SIDE, _SIDE))
-    return np.array(copy)

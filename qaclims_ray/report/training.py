@@ -1,4 +1,4 @@
-"""Show what trainings logged: a chart for each scalar of each network."""
+"""Draw what trainings logged: a chart for each scalar of each network."""
 
 import json
 from typing import Any, NamedTuple
@@ -7,7 +7,6 @@ import numpy as np
 from markupsafe import Markup
 
 from qaclims_ray.report.charts import SMALL, binned, chart
-from qaclims_ray.report.render import render
 from qaclims_ray.report.scores import style_of
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import ARTIFACTS
@@ -36,26 +35,19 @@ class Training(NamedTuple):
 
 
 def training_of(network: Artifact) -> Training | None:
-    """Draw the log of a network; None where it has none, being imported."""
+    """Draw the log of a network, as `training.html` shows it; None for one that was imported."""
     epochs = find(f"{network.uri}/metrics/epoch-*.jsonl")
     rows = [json.loads(line) for epoch in epochs for line in read_bytes(epoch).splitlines()]
     if not rows:
         return None
-    keys = dict.fromkeys([*_TITLES, *rows[0]])
+    keys = [
+        key for key in dict.fromkeys([*_TITLES, *rows[0]]) if key in rows[0].keys() - _NOT_DRAWN
+    ]
     return Training(
         ARTIFACTS[network.name].title,
         float(np.median([row["images_per_second"] for row in rows])),
-        [
-            _drawing(rows, key, style_of(network.name))
-            for key in keys
-            if key in rows[0] and key not in _NOT_DRAWN
-        ],
+        [_drawing(rows, key, style_of(network.name)) for key in keys],
     )
-
-
-def training_summary(trainings: list[Training]) -> Markup:
-    """Show the charts of trainings, one below the other."""
-    return render("training.html", trainings=trainings)
 
 
 def _drawing(rows: list[dict[str, Any]], key: str, style: str) -> tuple[str, str, Markup]:
