@@ -16,15 +16,14 @@ from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.images.transforms import decode
 from qaclims_ray.report.answers import Card, card
 from qaclims_ray.report.corpus import corpus_summary
-from qaclims_ray.report.pictures import (
+from qaclims_ray.report.panels import (
     choose_images,
-    data_uri,
     drawn_artifacts,
-    fit,
     panel_grid,
     panels,
     rows_of,
 )
+from qaclims_ray.report.pictures import data_uri, fit
 from qaclims_ray.report.render import render
 from qaclims_ray.report.scores import score_summary, steps_of
 from qaclims_ray.report.search import search_summary

@@ -12,7 +12,6 @@ from hashlib import sha256
 from itertools import cycle
 
 import numpy as np
-from jaxtyping import UInt8
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 from PIL import Image as pil
@@ -20,7 +19,8 @@ from PIL import Image as pil
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import decode, decode_mask, encode_mask, rescale
-from qaclims_ray.report.pictures import Column, choose_images, columns_of, panel_html, rows_of
+from qaclims_ray.report.panels import Column, choose_images, columns_of, panel_html, rows_of
+from qaclims_ray.report.pictures import mask_overlay
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
@@ -33,8 +33,6 @@ NUM_IMAGES = 24
 """Images of a sheet unless their number is given."""
 _SIDE = 320
 """Long side of a picture in pixels."""
-_MASK_WEIGHT = 0.55
-"""Of a mask's colours over the image."""
 _LONGEST = 255
 """Bytes of the name of a file."""
 
@@ -123,15 +121,6 @@ def page(title: str, panels: Sequence[Markup], classes: Sequence[str], num_colum
         classes=list(zip(classes, cycle(colours), strict=False)),
         num_columns=num_columns,
     )
-
-
-def mask_overlay(image: Image, label_map: LabelMap) -> UInt8[np.ndarray, "H W 3"]:
-    """Lay the classes of a label map over the image in their colours; `IGNORE` is white."""
-    palette = voc_palette()
-    palette[IGNORE] = 255
-    weight = _MASK_WEIGHT * (label_map != BACKGROUND)[..., None]
-    mixed = (1 - weight) * image + weight * palette[label_map]
-    return mixed.round().astype(np.uint8)
 
 
 def _choose(

@@ -17,7 +17,7 @@ from qaclims_ray.evaluate.score import SCORES, report_scores
 from qaclims_ray.images.transforms import decode_mask, encode_mask
 from qaclims_ray.report import page as report
 from qaclims_ray.report import pictures, sheet
-from qaclims_ray.report.pictures import grid_picture
+from qaclims_ray.report.panels import grid_picture
 from qaclims_ray.run.artifact import ERRORS, Artifact, Built, artifact
 from qaclims_ray.run.graph import ARTIFACTS, Spec, schema_of
 from qaclims_ray.run.tables import read_table

@@ -75,15 +75,6 @@ def test_any_store_will_do(demo_run):
     assert b"<img" in read_bytes("memory://sheet/show/sheet.html")
 
 
-def test_a_mask_lies_in_its_colours_over_the_image():
-    image = np.full((2, 3, 3), 100, np.uint8)
-    label_map = np.array([[0, 1, 255], [0, 0, 2]], np.uint8)
-    shown = sheet.mask_overlay(image, label_map)
-    assert (shown[label_map == 0] == 100).all()
-    assert shown[0, 1].tolist() == [round(45 + 0.55 * 128), 45, 45]  # VOC's dark red
-    assert shown[0, 2].tolist() == [round(45 + 0.55 * 255)] * 3
-
-
 def test_labels_that_disagree_with_the_mask_are_said(png):
     row = ImageRow(
         name="<a>",
@@ -102,22 +93,6 @@ def test_labels_that_disagree_with_the_mask_are_said(png):
     shown = sheet.panel(row, image, ("cat", "dog"), {})
     assert "no label" in shown
     assert "no mask" in shown
-
-
-def test_the_label_map_of_cams_is_the_strongest_class_above_the_threshold():
-    cams = np.array([[[0.2, 0.9]], [[0.1, 0.95]]], np.float16)
-    row = CamRow(
-        name="a",
-        height=1,
-        width=2,
-        classes=[3, 5],
-        cam=cams.tobytes(),
-        cam_height=1,
-        cam_width=2,
-    )
-    assert pictures.cam_label_map(row, 0.5).tolist() == [[0, 6]]
-    empty = CamRow({**row, "classes": [], "cam": b""})
-    assert pictures.cam_label_map(empty, 0.5).tolist() == [[0, 0]]
 
 
 def test_more_classes_than_a_mask_holds_are_shown_without_label_maps():
