@@ -35,7 +35,7 @@ def card(answers: Sequence[Answer], texts: TextPair | None, class_name: str, pic
     Args:
         answers: About this class of the image.
         texts: Made from them; None where the artifact `pairs` is not there.
-        class_name: Of the pair.
+        class_name: Name of the pair's class.
         picture: URL of the image.
     """
     lemmas = {

@@ -42,7 +42,7 @@ class Run(NamedTuple):
 
     experiment: Experiment
     manifests: dict[str, Manifest]
-    """Of the complete artifacts, in the order in which they are made."""
+    """Completion markers, in the order in which they are made."""
     missing: dict[str, str]
     """A sentence for each other artifact."""
 

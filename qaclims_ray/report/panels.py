@@ -56,7 +56,7 @@ def columns_of(
     Args:
         experiment: The run.
         artifacts: Complete artifacts of kinds in `DRAWINGS`.
-        names: Of the images.
+        names: Names of the images.
     """
     return {
         name: Column(

@@ -1,6 +1,6 @@
 """Draw CAMs and label maps of one image.
 
-What the rows of each kind of artifact look like is one entry of `DRAWINGS`.
+`DRAWINGS` has one entry for each kind of artifact that is drawn.
 """
 
 import base64
@@ -24,9 +24,9 @@ COLOUR_MAP = "inferno"
 _SIDE = 240
 """Long side of a picture in pixels."""
 _HEAT_WEIGHT = 0.62
-"""Of the colours of a CAM over the grey image."""
+"""Weight of a CAM's colours over the grey image."""
 _MASK_WEIGHT = 0.55
-"""Of the colours of a mask over the image."""
+"""Weight of a mask's colours over the image."""
 
 
 class Drawing(NamedTuple):

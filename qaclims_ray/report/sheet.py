@@ -52,7 +52,7 @@ def run(
         names: Images to show; none: those of `shard`, else some that show all classes.
         num_images: Show so many of them; None: all of a shard, else `NUM_IMAGES`.
         shard: Number of a Parquet file of `images`.
-        cams: Artifacts whose CAMs are shown too and written as PNGs: `cams`, `baseline_cams`.
+        cams: Artifacts that are drawn beside the images and written as PNGs, such as `cams`.
 
     Raises:
         ValueError: no such image or shard, no image wanted, or an artifact is not complete.
@@ -107,7 +107,7 @@ def page(title: str, panels: Sequence[Markup], classes: Sequence[str], num_colum
     """Lay out the whole page: a legend of the classes' colours, then the panels.
 
     Args:
-        title: Of the page.
+        title: Heading of the page.
         panels: One for each image.
         classes: Names in the order of their indices.
         num_columns: Pictures of an image, those of the widest panel.

@@ -84,8 +84,8 @@ def parallel_coordinates(
 
     Args:
         rows: Scored trials, the last of which stands out.
-        space: Of the search.
-        metrics: Of these trials; by the first they are ordered.
+        space: Keys and their domains.
+        metrics: Scores of these trials; the first orders them.
     """
     drawn = list(reversed(metrics))
     names = [*(key.rsplit(".", 1)[-1] for key in space), *(metric.title for metric in drawn)]
