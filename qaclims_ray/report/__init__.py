@@ -1,1 +1,5 @@
-"""9. One HTML page of a run."""
+"""9. Report: one HTML page of a run, and a contact sheet of its images.
+
+In: whatever artifacts a run has, and its search. Out: `report.html` and `show/sheet.html`, each one
+file without scripts, laid out by `templates/`.
+"""

@@ -1,58 +1,53 @@
-"""One HTML page of a run: scores, curves, CAMs, answers, losses, times, configuration.
+"""Write one HTML page of a run: scores, curves, CAMs, answers, losses, times, configuration.
 
 The page is one file without scripts that asks nothing of the network. It shows what the run has,
-and says of what it has not which job makes it.
+and names the job that makes what it lacks.
 """
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from html import escape
-from importlib.resources import files
-from string import Template
 from typing import NamedTuple
 
-import numpy as np
+from markupsafe import Markup
 
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.corpus.stats.counts import count_answers
 from qaclims_ray.corpus.stats.flat import titles
-from qaclims_ray.evaluate.score import SCORES, Scores
-from qaclims_ray.report.answers import pair_card
+from qaclims_ray.images.transforms import decode
+from qaclims_ray.report.answers import Card, card
 from qaclims_ray.report.corpus import corpus_summary
-from qaclims_ray.report.pictures import choose_images, data_uri, panels, picture_grid, thumbnails
-from qaclims_ray.report.scores import (
-    STYLES,
-    class_bars,
-    legend,
-    loss_charts,
-    score_table,
-    threshold_chart,
-    training_log,
+from qaclims_ray.report.panels import (
+    choose_images,
+    drawn_artifacts,
+    panel_grid,
+    panels,
+    rows_of,
 )
+from qaclims_ray.report.pictures import data_uri, fit
+from qaclims_ray.report.render import render
+from qaclims_ray.report.scores import score_summary, steps_of
 from qaclims_ray.report.search import search_summary
-from qaclims_ray.report.stages import error_list, failed_rows, stage_table, total_seconds, versions
+from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
-from qaclims_ray.run.graph import ARTIFACTS
-from qaclims_ray.run.tables import dataset, look_up
-from qaclims_ray.storage.files import absolute, read_json, write_bytes
-from qaclims_ray.types import TextPair
+from qaclims_ray.run.graph import ARTIFACTS, of_kind
+from qaclims_ray.run.tables import dataset, read_errors
+from qaclims_ray.storage.files import absolute, write_bytes
 
 _NUM_PANELS = 12
 _NUM_ASKED = 6
-_ERRORS_SHOWN = 20
 
 
 class Run(NamedTuple):
-    """What a run has, and why it lacks the rest."""
+    """The complete artifacts of a run, and why it lacks the others."""
 
     experiment: Experiment
     manifests: dict[str, Manifest]
-    """Of the complete artifacts, in the order in which they are made."""
+    """Completion markers, in the order in which they are made."""
     missing: dict[str, str]
-    """For each other artifact a sentence."""
+    """A sentence for each other artifact."""
 
     def artifact(self, name: str) -> Artifact:
-        """The artifact, complete or not."""
+        """Return the artifact, complete or not."""
         return artifact(self.experiment, name)
 
 
@@ -60,11 +55,11 @@ class Section(NamedTuple):
     """A part of the page."""
 
     title: str
-    render: Callable[[Run], str]
+    render: Callable[[Run], Markup]
     needs: tuple[str, ...] = ()
     """Artifacts without which there is nothing to show."""
     uses: tuple[str, ...] = ()
-    """Artifacts that are shown where they are there."""
+    """Artifacts that are shown where they are complete."""
 
 
 def run(experiment: Experiment) -> str:
@@ -72,122 +67,76 @@ def run(experiment: Experiment) -> str:
 
     A part whose artifacts are not complete says which job makes them.
     """
-    found = _look(experiment)
+    manifests: dict[str, Manifest] = {}
+    missing: dict[str, str] = {}
+    for name in ARTIFACTS:
+        try:
+            manifests[name] = artifact(experiment, name).require()
+        except ValueError as reason:
+            missing[name] = str(reason)
     uri = f"{absolute(experiment.run)}/report.html"
-    write_bytes(uri, page(found).encode())
-    return f"report: {len(found.manifests)} of {len(ARTIFACTS)} artifacts shown · {uri}"
+    write_bytes(uri, page(Run(experiment, manifests, missing)).encode())
+    return f"report: {len(manifests)} of {len(ARTIFACTS)} artifacts shown · {uri}"
 
 
 def page(run: Run) -> str:
-    """The whole page."""
-    html = files("qaclims_ray.report").joinpath("page.html").read_text(encoding="utf-8")
-    template = Template(html)
-    body = _header(run) + "".join(_section(run, section) for section in _SECTIONS)
-    return template.substitute(title=escape(run.experiment.name), body=body)
-
-
-def _look(experiment: Experiment) -> Run:
-    found = {name: _require(artifact(experiment, name)) for name in ARTIFACTS}
-    return Run(
-        experiment,
-        {name: manifest for name, manifest in found.items() if not isinstance(manifest, str)},
-        {name: reason for name, reason in found.items() if isinstance(reason, str)},
+    """Lay out the whole page."""
+    sections = [
+        (section.title, *_section(run, section, [*section.needs, *section.uses]))
+        for section in _SECTIONS
+    ]
+    return render(
+        "report.html",
+        title=run.experiment.name,
+        facts=_facts(run),
+        sections=[(title, body, absent) for title, body, absent in sections if body or absent],
     )
 
 
-def _require(target: Artifact) -> Manifest | str:
-    """What the artifact's completion marker says, or why it cannot be used."""
-    try:
-        return target.require()
-    except ValueError as reason:
-        return str(reason)
+def _section(run: Run, section: Section, names: Sequence[str]) -> tuple[Markup, list[str]]:
+    """Render a section; say which of its artifacts the run lacks."""
+    has_all = not run.missing.keys() & set(section.needs)
+    body = section.render(run) if has_all else Markup()
+    return body, [run.missing[name] for name in names if name in run.missing]
 
 
-def _section(run: Run, section: Section) -> str:
-    body = "" if run.missing.keys() & set(section.needs) else section.render(run)
-    absent = "".join(
-        f'<p class="absent">{escape(run.missing[name])}.</p>'
-        for name in (*section.needs, *section.uses)
-        if name in run.missing
-    )
-    if not body and not absent:
-        return ""
-    return f"<section><h2>{section.title}</h2>{body}{absent}</section>"
-
-
-def _header(run: Run) -> str:
+def _facts(run: Run) -> list[str]:
     data = run.experiment.data
     split = getattr(data, "split", None)
-    facts = run.manifests["images"]["facts"] if "images" in run.manifests else None
-    revisions = sorted({manifest["revision"] for manifest in run.manifests.values()} - {""})
-    parts = [
+    facts = [
         f"{datetime.now(timezone.utc):%d %B %Y, %H:%M} UTC",
         f"{data.kind}, split {split}" if split else data.kind,
-        f"{facts['num_images']:,} images, {facts['num_pairs']:,} image-class pairs"
-        if facts
-        else "",
-        f"code {', '.join(revisions)}" if revisions else "code outside a checkout",
-        absolute(run.experiment.run),
     ]
-    meta = " · ".join(f"<span>{escape(part)}</span>" for part in parts if part)
-    return (
-        f'<header><h1>{escape(run.experiment.name)}</h1><p class="meta">{meta}</p>'
-        '<p class="lead">Class activation maps (CAMs) learnt from image-level labels: QA-CLIMS, '
-        "which contrasts regions with what a VQA model says about each image, beside the "
-        "classifier that it starts from.</p></header>"
-    )
+    if "images" in run.manifests:
+        images = run.manifests["images"]["facts"]
+        facts.append(f"{images['num_images']:,} images, {images['num_pairs']:,} image-class pairs")
+    revisions = sorted({manifest["revision"] for manifest in run.manifests.values()} - {""})
+    facts.append(f"code {', '.join(revisions)}" if revisions else "code outside a checkout")
+    return [*facts, absolute(run.experiment.run)]
 
 
-def _scores(run: Run) -> str:
-    scores: dict[str, Scores] = {
-        style: read_json(f"{run.artifact(name).uri}/{SCORES}")
-        for name, style in STYLES.items()
-        if name in run.manifests
-    }
-    if not scores:
-        return ""
-    return (
-        f'{score_table(scores)}{legend(list(scores))}<div class="two">'
-        f"<figure><h3>mIoU over the threshold</h3>{threshold_chart(scores)}<figcaption>"
-        "<small>mIoU in %; dotted: the fixed threshold.</small></figcaption></figure>"
-        f"<div><h3>IoU of each class</h3>{class_bars(scores)}"
-        "<small>In %, each at its own best threshold.</small></div></div>"
-    )
+def _scores(run: Run) -> Markup:
+    steps = steps_of(run.experiment, run.manifests)
+    return score_summary(steps) if steps else Markup()
 
 
-def _pictures(run: Run) -> str:
-    return picture_grid(panels(run.experiment, _NUM_PANELS))
-
-
-def _answers(run: Run) -> str:
+def _answers(run: Run) -> Markup:
     names = choose_images(run.experiment, _NUM_ASKED)
-    pictures = thumbnails(run.experiment, names)
+    images = rows_of(run.experiment, "images", names)
+    pairs = rows_of(run.experiment, "pairs", names) if "pairs" in run.manifests else {}
+    texts = {(name, pair["label"]): pair for name, row in pairs.items() for pair in row["pairs"]}
     called = titles(run.manifests["images"]["facts"]["class_names"])
-    texts = _texts(run, names)
-    cards: list[str] = []
-    for row in look_up(run.artifact("corpus"), names, ["name", "answers"]).to_pylist():
+    cards: list[Card] = []
+    for name, row in rows_of(run.experiment, "corpus", names).items():
+        image = decode(images[name]["image"], max_pixels=run.experiment.data.max_pixels)
+        picture = data_uri(fit(image))
         for label in sorted({answer["label"] for answer in row["answers"]}):
             answers = [answer for answer in row["answers"] if answer["label"] == label]
-            cards.append(
-                pair_card(
-                    answers,
-                    texts.get((row["name"], label)),
-                    called[label],
-                    data_uri(pictures[row["name"]]),
-                    opened=not cards,
-                )
-            )
-    return "".join(cards)
+            cards.append(card(answers, texts.get((name, label)), called[label], picture))
+    return render("answers.html", cards=cards)
 
 
-def _texts(run: Run, names: Sequence[str]) -> dict[tuple[str, int], TextPair]:
-    if "pairs" not in run.manifests:
-        return {}
-    rows = look_up(run.artifact("pairs"), names, ["name", "pairs"]).to_pylist()
-    return {(row["name"], pair["label"]): pair for row in rows for pair in row["pairs"]}
-
-
-def _corpus(run: Run) -> str:
+def _corpus(run: Run) -> Markup:
     batches = dataset(run.artifact("corpus")).to_batches(columns=["answers"])
     class_names = run.manifests["images"]["facts"]["class_names"]
     section = run.experiment.corpus
@@ -195,55 +144,53 @@ def _corpus(run: Run) -> str:
     return corpus_summary(tally, class_names, section.expected_names)
 
 
-def _losses(run: Run) -> str:
-    parts: list[str] = []
-    for name, style in {"classifier": "baseline", "cam_net": "ours"}.items():
-        if name in run.manifests:
-            rows = training_log(run.artifact(name))
-            if not rows:  # imported
-                continue
-            speed = float(np.median([row["images_per_second"] for row in rows]))
-            title = {"baseline": "Classifier, the baseline", "ours": "QA-CLIMS"}[style]
-            parts.append(
-                f"<h3>{title} <small>median {speed:,.1f} images/s</small></h3>"
-                f"{loss_charts(rows, style)}"
-            )
-    return "".join(parts)
+def _trainings(run: Run) -> Markup:
+    networks = [run.artifact(name) for name in of_kind("network") if name in run.manifests]
+    logs = [log for log in map(training_of, networks) if log is not None]
+    return render("training.html", trainings=logs)
 
 
-def _search(run: Run) -> str:
-    return search_summary(run.experiment)
-
-
-def _stages(run: Run) -> str:
+def _stages(run: Run) -> Markup:
+    own = f"{absolute(run.experiment.run)}/"
     uris = {name: run.artifact(name).uri for name in run.manifests}
-    own = absolute(run.experiment.run)
-    return stage_table(run.manifests, uris, own) + total_seconds(run.manifests)
-
-
-def _errors(run: Run) -> str:
-    lists = [
-        error_list(name, errors, _ERRORS_SHOWN)
-        for name in run.manifests
-        if (errors := failed_rows(run.artifact(name)))
-    ]
-    return "".join(lists) or '<p class="lead">No row failed.</p>'
-
-
-def _configuration(run: Run) -> str:
-    return (
-        f"{versions(run.manifests)}<details><summary>Every value of this run, defaults included"
-        f"</summary><pre>{escape(dump(run.experiment))}</pre></details>"
+    return render(
+        "stages.html",
+        manifests=run.manifests,
+        elsewhere={name: uri for name, uri in uris.items() if not uri.startswith(own)},
     )
 
 
+def _errors(run: Run) -> Markup:
+    tables = [name for name in run.manifests if ARTIFACTS[name].kind != "network"]
+    errors = {name: read_errors(run.artifact(name)) for name in tables}
+    lists = {
+        name: list(zip(*(column.to_pylist() for column in found.columns), strict=True))
+        for name, found in errors.items()
+        if len(found)
+    }
+    return render("errors.html", errors=lists)
+
+
+def _configuration(run: Run) -> Markup:
+    versions: dict[str, set[str]] = {}
+    for manifest in run.manifests.values():
+        for package, version in manifest["versions"].items():
+            versions.setdefault(package, set()).add(version)
+    return render("configuration.html", versions=versions, configuration=dump(run.experiment))
+
+
 _SECTIONS = (
-    Section("Scores", _scores, uses=("baseline_scores", "scores")),
-    Section("Class activation maps", _pictures, needs=("images",), uses=("baseline_cams", "cams")),
-    Section("Questions and answers", _answers, needs=("images", "corpus"), uses=("pairs",)),
-    Section("Corpus", _corpus, needs=("images", "corpus")),
-    Section("Training", _losses, uses=("classifier", "cam_net")),
-    Section("Search", _search),
+    Section("Scores", _scores, uses=tuple(of_kind("scores"))),
+    Section(
+        "Class activation maps",
+        lambda run: panel_grid(panels(run.experiment, _NUM_PANELS)),
+        ("images",),
+        tuple(drawn_artifacts()),
+    ),
+    Section("Questions and answers", _answers, ("images", "corpus"), ("pairs",)),
+    Section("Corpus", _corpus, ("images", "corpus")),
+    Section("Training", _trainings, uses=tuple(of_kind("network"))),
+    Section("Search", lambda run: search_summary(run.experiment)),
     Section("Time", _stages),
     Section("Rows that failed", _errors),
     Section("Configuration", _configuration),

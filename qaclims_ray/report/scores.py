@@ -1,26 +1,19 @@
-"""Scores and losses of a report, as HTML."""
+"""Show scores: a column, a curve and a bar for each artifact of scores that a run has."""
 
-import json
-from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
-from qaclims_ray.evaluate.score import Scores
-from qaclims_ray.report.charts import SMALL, Line, Mark, binned, line_chart
-from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.storage.files import find, read_bytes
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.evaluate.score import SCORES, Scores
+from qaclims_ray.report.charts import STYLES, Line, Mark, chart
+from qaclims_ray.report.render import percent, render
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import ARTIFACTS, of_kind
+from qaclims_ray.storage.files import read_json
 
-STYLES = {"baseline_scores": "baseline", "scores": "ours"}
-"""Class of the style sheet of each artifact's curves."""
-TITLES = {"baseline": "Baseline CAM", "ours": "QA-CLIMS"}
-
-_Kind = Literal["best", "fixed"]
-_MIOU: dict[_Kind, tuple[str, str]] = {
-    "best": ("Best mIoU", "threshold chosen by the ground truth"),
-    "fixed": ("mIoU, fixed threshold", "threshold chosen beforehand"),
-}
 _FIGURES = {
     "mean_boundary_iou": (
         "Boundary IoU",
@@ -33,152 +26,104 @@ _FIGURES = {
         "share of the pixels taken for an object that are background; less is better",
     ),
 }
-_TERMS = {
-    "total": "Loss",
-    "foreground": "Foreground contrast (FRC)",
-    "background": "Background contrast (BRC)",
-    "area": "Mean CAM value (REG)",
-    "max_logit": "Largest logit",
-    "grad_norm": "Norm of the gradient",
-}
+_BEST = {"miou": ("Best mIoU", "threshold chosen by the ground truth"), **_FIGURES}
+_FIXED = {"miou": ("mIoU, fixed threshold", "threshold chosen beforehand"), **_FIGURES}
+_MAPS = {"miou": ("mIoU", "mean over the classes"), **_FIGURES}
+_TOLD = {"data", "split", "names", "unreadable", "scored", "scales", "flips", "stride"}
+"""Settings of scores that sentences of their own tell."""
 
 
-def score_table(scores: Mapping[str, Scores]) -> str:
-    """The figures that matter, a column for each style in `scores` (`baseline`, `ours`)."""
-    heads = "".join(f'<th class="{style}">{TITLES[style]}</th>' for style in scores)
-    difference = "<th>Difference</th>" if len(scores) == 2 else ""
-    bodies = "".join(_score_rows(scores, kind, words) for kind, words in _MIOU.items())
-    notes = "".join(f"<p>{note}</p>" for note in dict.fromkeys(map(_conditions, scores.values())))
-    return (
-        f'<table class="scores"><thead><tr><th></th>{heads}{difference}</tr></thead>'
-        f'{bodies}</table><div class="note">{notes}</div>'
+class Step(NamedTuple):
+    """The scores of one step of the pipeline."""
+
+    style: str
+    """One of `STYLES`."""
+    title: str
+    scores: Scores
+
+
+def steps_of(experiment: Experiment, complete: Iterable[str]) -> list[Step]:
+    """Read the scores of a run.
+
+    Args:
+        experiment: The run.
+        complete: Names of its complete artifacts, those of other kinds included.
+    """
+    return [
+        Step(
+            style_of(name),
+            ARTIFACTS[name].title,
+            read_json(f"{artifact(experiment, name).uri}/{SCORES}"),
+        )
+        for name in complete
+        if ARTIFACTS[name].kind == "scores"
+    ]
+
+
+def style_of(name: str) -> str:
+    """Return the colour of an artifact: each of a kind has its own, whatever else is complete."""
+    return STYLES[of_kind(ARTIFACTS[name].kind).index(name) % len(STYLES)]
+
+
+def score_summary(steps: Sequence[Step]) -> Markup:
+    """Show a table, curves over the threshold, and bars for the classes; at least one step."""
+    with_curve = [step for step in steps if step.scores["thresholds"]]
+    notes: dict[str, list[str]] = {}
+    for step in steps:
+        notes.setdefault(_conditions(step.scores), []).append(step.title)
+    return render(
+        "scores.html",
+        steps=steps,
+        kinds={"best": _BEST, "fixed": _FIXED} if with_curve else {"best": _MAPS},
+        notes=notes,
+        curves=_threshold_chart(with_curve) if with_curve else "",
     )
 
 
-def threshold_chart(scores: Mapping[str, Scores]) -> str:
-    """Curves of mIoU over the background threshold, the best one marked."""
+def _threshold_chart(steps: Sequence[Step]) -> Markup:
     lines = [
-        Line(style, np.array(score["thresholds"]), 100 * np.array(score["miou"]))
-        for style, score in scores.items()
+        Line(style, np.array(scores["thresholds"]), 100 * np.array(scores["miou"]))
+        for style, _, scores in steps
     ]
     marks = [
-        Mark(style, best["threshold"], 100 * best["miou"], _percent(best["miou"]))
-        for style, best in ((style, score["best"]) for style, score in scores.items())
+        Mark(style, best["threshold"], 100 * best["miou"], percent(best["miou"]))
+        for style, best in ((style, scores["best"]) for style, _, scores in steps)
     ]
-    return line_chart(
+    return chart(
         lines,
         title="mIoU over the threshold",
         x_label="background threshold",
         marks=marks,
-        guide=next(iter(scores.values()))["fixed"]["threshold"],
+        guide=steps[0].scores["fixed"]["threshold"],
         from_zero=True,
     )
 
 
-def class_bars(scores: Mapping[str, Scores]) -> str:
-    """IoU of each class at the best thresholds, as horizontal bars."""
-    names = next(iter(scores.values()))["class_names"]
-    best = {style: score["best"] for style, score in scores.items()}
-    rows = "".join(
-        f'<div class="class"><span>{escape(name)}</span><div>'
-        + "".join(
-            _bar(style, figures["iou"][index], figures["intervals"]["iou"][index])
-            for style, figures in best.items()
-        )
-        + "</div></div>"
-        for index, name in enumerate(names)
-    )
-    return f'<div class="bars">{rows}</div>'
-
-
-def legend(styles: Sequence[str]) -> str:
-    """What the colours mean."""
-    items = "".join(f'<span class="key {style}">{TITLES[style]}</span>' for style in styles)
-    return f'<p class="legend">{items}</p>'
-
-
-def training_log(network: Artifact) -> list[dict[str, Any]]:
-    """What a training logged, one row per step."""
-    epochs = find(f"{network.uri}/metrics/epoch-*.jsonl")
-    return [json.loads(line) for epoch in epochs for line in read_bytes(epoch).splitlines()]
-
-
-def loss_charts(rows: Sequence[Mapping[str, Any]], style: str) -> str:
-    """A chart for each scalar of a training's log, one row per step."""
-    steps = np.array([row["step"] for row in rows], float)
-    charts = [
-        _figure(title, rows, binned(style, steps, np.array([row[key] for row in rows], float)))
-        for key, title in _TERMS.items()
-        if key in rows[0]
-    ]
-    return f'<div class="charts">{"".join(charts)}</div>'
-
-
-def _figure(title: str, rows: Sequence[Mapping[str, Any]], line: Line) -> str:
-    chart = line_chart([line], title=title, x_label=f"{len(rows):,} steps", size=SMALL)
-    ends = f"{line.y[0]:.3g} → {line.y[-1]:.3g}"
-    return f"<figure><figcaption>{title} <small>{ends}</small></figcaption>{chart}</figure>"
-
-
-def _score_rows(scores: Mapping[str, Scores], kind: _Kind, words: tuple[str, str]) -> str:
-    rows = {"miou": words, **_FIGURES}
-    return f"<tbody>{''.join(_score_row(scores, kind, *row) for row in rows.items())}</tbody>"
-
-
-def _score_row(
-    scores: Mapping[str, Scores], kind: _Kind, figure: str, words: tuple[str, str]
-) -> str:
-    at = {style: score[kind] for style, score in scores.items()}
-    cells = "".join(
-        f'<td class="{style}"><b>{_percent(figures[figure])}</b>'
-        f"<small>{_interval(figures['intervals'][figure])}, threshold {figures['threshold']:g}"
-        "</small></td>"
-        for style, figures in at.items()
-    )
-    values = [figures[figure] for figures in at.values()]
-    difference = f"<td>{_points(*values)}</td>" if len(values) == 2 else ""
-    return f"<tr><th>{words[0]}<small>{words[1]}</small></th>{cells}{difference}</tr>"
-
-
-def _conditions(score: Scores) -> str:
-    """What the figures were computed on, in one paragraph."""
-    settings = score["settings"]
+def _conditions(scores: Scores) -> str:
+    """Say in one sentence what the figures were computed on."""
+    settings = scores["settings"]
     split = f", split {settings['split']}" if settings["split"] else ""
     unreadable = settings.get("unreadable", 0)
-    scales = ", ".join(f"{scale:g}" for scale in settings["scales"])
     facts = [
-        f"{score['num_images']:,} images with ground truth of {settings['data']}{split}"
-        + (f", {unreadable:,} could not be read" if unreadable else ""),
-        f"CAMs of the classes that the labels name, at scales {scales}"
-        + (", each with its mirror image" if settings["flips"] else ""),
-        f"activation {settings['activation']}",
-        f"resolution {settings['resolution']}, stride {settings['stride']}",
-        f"refinement {settings['refinement']}",
-        f"CRF {'on' if settings['crf'] else 'off'}",
-        f"mIoU over {len(score['class_names'])} classes, background included",
+        f"{scores['num_images']:,} images with ground truth of {settings['data']}{split}"
+        + (f", {unreadable:,} could not be read" if unreadable else "")
+    ]
+    if "scales" in settings:
+        scales = ", ".join(f"{scale:g}" for scale in settings["scales"])
+        mirrored = ", each with its mirror image" if settings["flips"] else ""
+        facts.append(f"CAMs of the classes that the labels name, at scales {scales}{mirrored}")
+    facts += [_setting(settings, key) for key in settings if key not in _TOLD]
+    facts += [
+        f"mIoU over {len(scores['class_names'])} classes, background included",
         "pixels marked 255 in the ground truth are ignored",
         "intervals hold 95 % of 1,000 bootstrap samples of the images at the same threshold",
     ]
-    return escape("; ".join(facts) + ".")
+    return "; ".join(facts) + "."
 
 
-def _bar(style: str, value: float | None, bounds: Sequence[float | None]) -> str:
-    width = 0 if value is None else 100 * value
-    return (
-        f'<div class="bar {style}" title="{_interval(bounds)}"><i style="width:{width:.1f}%"></i>'
-        f"<b>{_percent(value, unit='')}</b></div>"
-    )
-
-
-def _percent(value: float | None, unit: str = "%") -> str:
-    return "n/a" if value is None else f"{100 * value:.1f}{unit}"
-
-
-def _interval(bounds: Sequence[float | None]) -> str:
-    return " to ".join(_percent(bound) for bound in bounds)
-
-
-def _points(baseline: float | None, ours: float | None) -> str:
-    if baseline is None or ours is None:
-        return "n/a"
-    return f"{100 * (ours - baseline):+.1f} <small>points</small>"
+def _setting(settings: Mapping[str, Any], key: str) -> str:
+    value = settings[key]
+    words = {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+    name = "CRF" if key == "crf" else key.replace("_", " ")
+    stride = f", stride {settings['stride']}" if key == "resolution" else ""
+    return f"{name} {words}{stride}"

@@ -1,21 +1,23 @@
-"""A search in the report: who won, and what each value did, as HTML."""
+"""Show a search: which trial won, and how each value changed the score."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.report.charts import Line, Mark, line_chart
+from qaclims_ray.report.charts import Line, Mark, chart
+from qaclims_ray.report.render import percent, render
 from qaclims_ray.report.trials import (
     curves,
     front_chart,
     metrics_of,
+    overrides_line,
     parallel_coordinates,
     scatter,
     score_of,
-    short,
 )
 from qaclims_ray.search.results import DEFAULT, FINALISTS, Finalist
 from qaclims_ray.search.rows import TrialRow, read_trials
@@ -28,22 +30,62 @@ _CURVES = 20
 """Trials whose curves are drawn, the best ones."""
 
 
-def search_summary(experiment: Experiment) -> str:
-    """What `<run>/search` holds; nothing where there is none."""
+class FinalistRow(NamedTuple):
+    """A finalist; scores are mIoU in percent, mean and standard deviation over seeds."""
+
+    title: str
+    values: str
+    style: str
+    held_out: str
+    choosing: str
+    threshold: float
+
+
+def search_summary(experiment: Experiment) -> Markup:
+    """Show what `<run>/search` holds; nothing where there is none."""
     folder = f"{absolute(experiment.run)}/search"
     found, seeds, walk = (read_json(f"{folder}/{file}") for file in (FINALISTS, SEEDS, WALK))
-    parts: list[str] = []
-    if found is not None:
-        parts.append(finalist_table(found["finalists"], found["winner"]))
-        parts.append(_trials(folder, found))
-    if seeds is not None:
-        parts.append(_seeds(seeds))
-    if walk is not None:
-        parts.append(_walk(walk))
-    return "".join(parts)
+    if found is None and seeds is None and walk is None:
+        return Markup()
+    return render(
+        "search.html",
+        finalists=found and finalist_rows(found["finalists"], found["winner"]),
+        random_seeds=found and found["finalists"][0]["seeds"],
+        trials=found and _trials(folder, found),
+        seeds=seeds,
+        seed_chart=seeds and _seed_chart(seeds),
+        walk=walk,
+        walk_chart=walk and _walk_chart(walk),
+    )
 
 
-def _trials(folder: str, found: Mapping[str, Any]) -> str:
+def finalist_rows(found: Sequence[Finalist], winner: str) -> list[FinalistRow]:
+    """Return a row per finalist, the best on the choosing images first; the winner stands out."""
+    rows: list[FinalistRow] = []
+    for one in sorted(found, key=lambda one: -float(np.mean(one["choosing"]))):
+        name = "Own values of the configuration" if one["name"] == DEFAULT else one["name"]
+        diverged = [f"diverged with seed {seed}" for seed in one["diverged"]]
+        is_winner = one["name"] == winner
+        rows.append(
+            FinalistRow(
+                f"{name}, the winner" if is_winner else name,
+                ", ".join(filter(None, [overrides_line(one["overrides"]), *diverged])),
+                "ours" if is_winner else "baseline",
+                _spread(one["held_out"]),
+                _spread(one["choosing"]),
+                one["threshold"],
+            )
+        )
+    return rows
+
+
+def _spread(values: Sequence[float]) -> str:
+    spread = np.std(values, ddof=len(values) > 1)
+    return f"{100 * np.mean(values):.1f} ± {100 * spread:.1f}"
+
+
+def _trials(folder: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers of trials, drawings of the scored ones, and the failed ones."""
     space: Space = {
         key: {kind: tuple(values) for kind, values in domain.items()}
         for key, domain in found["space"].items()
@@ -53,144 +95,56 @@ def _trials(folder: str, found: Mapping[str, Any]) -> str:
         (row for row in rows if row["score"] is not None),
         key=lambda row: (row["trial"] == found["winner"], score_of(row)),
     )
-    failed = [row for row in rows if row["status"] == "failed"]
-    drawn = _drawings(scored, space, found) if scored else ""
-    return f"<h3>All trials <small>{_counts(rows)}</small></h3>{drawn}{_failures(failed)}"
-
-
-def _drawings(rows: Sequence[TrialRow], space: Space, found: Mapping[str, Any]) -> str:
-    metrics = metrics_of(rows, found["metrics"])
-    first, shares = metrics[0], found["importance"]
-    figures = "".join(
-        _figure(escape(key) + _share(key, shares), scatter(rows, key, domain, first))
-        for key, domain in space.items()
-    )
-    fronts = "".join(
-        _figure(f"{first.title} over {one.title}", front_chart(rows, first, one))
-        for one in metrics[1:]
-    )
-    return (
-        f"{parallel_coordinates(rows, space, metrics)}{_front(fronts)}"
-        f'<h3>Score and each value</h3><div class="charts">{figures}</div>'
-        "<h3>mIoU over the threshold <small>on the choosing images</small></h3>"
-        f"{curves(rows[-_CURVES:], found['thresholds'])}"
-    )
-
-
-def _front(figures: str) -> str:
-    if not figures:
-        return ""
-    words = "trials that no other beats by all metrics are stronger"
-    return f'<h3>Pareto front <small>{words}</small></h3><div class="charts">{figures}</div>'
-
-
-def _figure(caption: str, drawing: str) -> str:
-    return f"<figure><figcaption>{caption}</figcaption>{drawing}</figure>"
-
-
-def _share(key: str, shares: Mapping[str, float] | None) -> str:
-    return "" if shares is None else f" <small>importance {100 * shares[key]:.0f}%</small>"
-
-
-def _counts(rows: Sequence[TrialRow]) -> str:
-    numbers = {
-        status: sum(row["status"] == status for row in rows)
-        for status in ("complete", "stopped", "failed")
-    }
     words = {"complete": "trained to the end", "stopped": "stopped early", "failed": "failed"}
-    return ", ".join(f"{number} {words[status]}" for status, number in numbers.items())
+    counts = Counter(row["status"] for row in rows)
+    return {
+        "counts": ", ".join(f"{counts[status]} {word}" for status, word in words.items()),
+        "drawings": _drawings(scored, space, found) if scored else None,
+        "failed": [
+            (row["trial"], overrides_line(row["overrides"]), (row["error"] or "").strip())
+            for row in rows
+            if row["status"] == "failed"
+        ],
+    }
 
 
-def finalist_table(found: Sequence[Finalist], winner: str) -> str:
-    """Finalists over seeds: mean and standard deviation of mIoU in percent, the winner marked."""
-    rows = "".join(
-        f"<tr><th>{escape(_title(one, winner))}<small>{escape(_told(one))}</small>"
-        f'</th><td class="{"ours" if one["name"] == winner else "baseline"}">'
-        f"<b>{_spread(one['held_out'])}</b></td><td>{_spread(one['choosing'])}</td>"
-        f"<td>{one['threshold']:g}</td></tr>"
-        for one in sorted(found, key=lambda one: -float(np.mean(one["choosing"])))
-    )
-    seeds = ", ".join(map(str, found[0]["seeds"]))
-    return (
-        '<table class="scores"><thead><tr><th></th><th>Held-out images</th><th>Choosing images</th>'
-        f"<th>Threshold</th></tr></thead><tbody>{rows}</tbody></table>"
-        f'<div class="note"><p>mIoU in %, mean &plusmn; standard deviation over train.seed {seeds}.'
-        " Trials, thresholds and the winner were chosen by the choosing images alone."
-        " A training that diverged counts as 0.</p></div>"
-    )
+def _drawings(rows: Sequence[TrialRow], space: Space, found: Mapping[str, Any]) -> dict[str, Any]:
+    first, *others = metrics = metrics_of(rows, found["metrics"])
+    shares: Mapping[str, float] | None = found["importance"]
+    return {
+        "parallel": parallel_coordinates(rows, space, metrics),
+        "front": [
+            (f"{first.title} over {other.title}", "", front_chart(rows, first, other))
+            for other in others
+        ],
+        "scatters": [
+            (
+                key,
+                f"importance {100 * shares[key]:.0f}%" if shares else "",
+                scatter(rows, key, domain, first),
+            )
+            for key, domain in space.items()
+        ],
+        "curves": curves(rows[-_CURVES:], found["thresholds"]),
+    }
 
 
-def _title(one: Finalist, winner: str) -> str:
-    name = "Own values of the configuration" if one["name"] == DEFAULT else one["name"]
-    return f"{name}, the winner" if one["name"] == winner else name
-
-
-def _told(one: Finalist) -> str:
-    """A finalist's values, and the seeds that it came to no network with."""
-    diverged = [f"diverged with seed {seed}" for seed in one["diverged"]]
-    return ", ".join(filter(None, [_values(one["overrides"]), *diverged]))
-
-
-def _values(overrides: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {short(value)}" for key, value in overrides.items())
-
-
-def _spread(values: Sequence[float]) -> str:
-    spread = np.std(values, ddof=len(values) > 1)
-    return f"{100 * np.mean(values):.1f} &plusmn; {100 * spread:.1f}"
-
-
-def _failures(rows: Sequence[TrialRow]) -> str:
-    return "".join(
-        f"<details><summary>{escape(row['trial'])} failed: "
-        f"{escape((row['error'] or '').strip().rsplit(chr(10), 1)[-1])}</summary>"
-        f"<pre>{escape(_values(row['overrides']))}\n\n{escape(row['error'] or '')}</pre></details>"
-        for row in rows
-    )
-
-
-def _seeds(found: SeedChoice) -> str:
-    """The thresholds of seeds, and what coverage costs."""
-    rows = "".join(
-        f"<tr><th>{title}</th><td>{score['foreground']:g}, {score['background']:g}</td>"
-        f"<td><b>{100 * score['miou']:.1f}</b></td><td>{100 * score['coverage']:.1f}</td></tr>"
-        for title, score in (("Chosen", found["held_out"]), ("Published", found["published"]))
-    )
+def _seed_chart(found: SeedChoice) -> Markup:
     front = sorted(found["front"], key=lambda one: one["coverage"])
     x, y = (np.array([100 * one[key] for one in front]) for key in ("coverage", "miou"))
-    chart = line_chart(
+    return chart(
         [Line("ours", x, y)],
         title="mIoU of seeds over their coverage",
         x_label="labelled pixels in %",
     )
-    return (
-        "<h3>Thresholds of seeds</h3><table><thead><tr><th></th><th>Foreground, background</th>"
-        f"<th>mIoU of labelled pixels</th><th>Labelled pixels in %</th></tr></thead><tbody>{rows}"
-        f'</tbody></table><p class="lead">On held-out images. Chosen: the highest mIoU that labels '
-        f"at least {100 * found['min_coverage']:g}% of the choosing images.</p>{chart}"
-    )
 
 
-def _walk(found: WalkChoice) -> str:
-    """The background score of the random walk."""
-    rows = "".join(
-        f"<tr><th>{title}</th><td>{score['background']:g}</td><td><b>{100 * score['miou']:.1f}</b>"
-        "</td></tr>"
-        for title, score in (("Chosen", found["held_out"]), ("Published", found["published"]))
-    )
+def _walk_chart(found: WalkChoice) -> Markup:
     best = found["choosing"]
-    x, y = np.array(found["thresholds"]), 100 * np.array(found["curve"])
-    mark = Mark("ours", best["background"], 100 * best["miou"], f"{100 * best['miou']:.1f}")
-    chart = line_chart(
-        [Line("ours", x, y)],
+    return chart(
+        [Line("ours", np.array(found["thresholds"]), 100 * np.array(found["curve"]))],
         title="mIoU of masks over the background score",
         x_label="background score",
-        marks=[mark],
+        marks=[Mark("ours", best["background"], 100 * best["miou"], percent(best["miou"], ""))],
         from_zero=True,
-    )
-    bounds = "changes of colour" if found["irn"] is None else escape(found["irn"])
-    return (
-        "<h3>Background score of the random walk</h3><table><thead><tr><th></th><th>Score</th>"
-        f'<th>mIoU</th></tr></thead><tbody>{rows}</tbody></table><p class="lead">On held-out '
-        f"images; boundaries: {bounds}. The curve is of the choosing images.</p>{chart}"
     )

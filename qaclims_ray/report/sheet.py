@@ -9,48 +9,32 @@ import io
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from hashlib import sha256
-from html import escape
-from importlib.resources import files
 from itertools import cycle
-from string import Template
-from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from markupsafe import Markup
 from matplotlib.colors import to_hex
 from PIL import Image as pil
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.score import SCORES
-from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import decode, decode_mask, encode_mask
-from qaclims_ray.report.pictures import CAM_NAMES, choose_images, data_uri, overlay
+from qaclims_ray.images.transforms import decode, decode_mask, encode_mask, rescale
+from qaclims_ray.report.panels import Column, choose_images, columns_of, panel_html, rows_of
+from qaclims_ray.report.pictures import mask_overlay
+from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
-from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import look_up, read_parquet, read_table
-from qaclims_ray.storage.files import absolute, read_json, write_bytes
-from qaclims_ray.types import BACKGROUND, IGNORE, SCHEMAS, CamRow, Image, ImageRow, LabelMap
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.storage.files import absolute, write_bytes
+from qaclims_ray.storage.parquet import read_parquet
+from qaclims_ray.types import BACKGROUND, IGNORE, Image, ImageRow, LabelMap
 
 NUM_IMAGES = 24
-"""Images of a sheet of which nothing else is said."""
-_SCORES = {"cams": "scores", "baseline_cams": "baseline_scores"}
+"""Images of a sheet unless their number is given."""
 _SIDE = 320
 """Long side of a picture in pixels."""
-_MASK_WEIGHT = 0.55
-"""Of a mask's colours over the image."""
 _LONGEST = 255
 """Bytes of the name of a file."""
-
-
-class Cam(NamedTuple):
-    """One image's CAMs as pictures of its size."""
-
-    overlay: Image
-    label_map: LabelMap | None
-    """The class of the largest CAM where it passes the threshold; None where the image shows a
-    class beyond the 254 that a label map can hold."""
 
 
 def run(
@@ -68,7 +52,7 @@ def run(
         names: Images to show; none: those of `shard`, else some that show all classes.
         num_images: Show so many of them; None: all of a shard, else `NUM_IMAGES`.
         shard: Number of a Parquet file of `images`.
-        cams: Artifacts whose CAMs are shown too and written as PNGs: `cams`, `baseline_cams`.
+        cams: Artifacts that are drawn beside the images and written as PNGs, such as `cams`.
 
     Raises:
         ValueError: no such image or shard, no image wanted, or an artifact is not complete.
@@ -78,90 +62,65 @@ def run(
     images = artifact(experiment, "images")
     classes = class_names(images)
     chosen = _choose(experiment, images, names, num_images, shard)
+    for name in cams:
+        artifact(experiment, name).require()
+    columns = columns_of(experiment, cams, chosen)
     folder = f"{absolute(experiment.run)}/show"
-    rows = {name: _rows(artifact(experiment, name), chosen) for name in cams}
-    thresholds = {name: _threshold(experiment, name) for name in cams}
-    panels: list[str] = []
-    for row in look_up(images, chosen, SCHEMAS["images"].names).to_pylist():
+    panels: list[Markup] = []
+    for row in rows_of(experiment, "images", chosen).values():
         image = decode(row["image"], max_pixels=experiment.data.max_pixels)
-        shown = {
-            name: show_cam(image, rows[name][row["name"]], thresholds[name])
-            for name in cams
-            if row["name"] in rows[name]
-        }
-        for name, cam in shown.items():
-            _write_pngs(f"{folder}/{name}", row["name"], cam)
-        panels.append(panel(row, image, classes, shown))
+        drawn = _draw(image, row["name"], columns, folder)
+        panels.append(panel(row, image, classes, drawn))
     uri = f"{folder}/sheet.html"
-    write_bytes(uri, page(experiment.name, panels, classes).encode())
+    write_bytes(uri, page(experiment.name, panels, classes, 2 + len(cams)).encode())
     return f"show: {len(panels)} images · {uri}"
 
 
-def panel(row: ImageRow, image: Image, classes: Sequence[str], cams: Mapping[str, Cam]) -> str:
-    """One image as HTML: as a viewer shows it, its mask over it, its CAMs, its labels by name."""
+def panel(
+    row: ImageRow, image: Image, classes: Sequence[str], drawn: Mapping[str, Image]
+) -> Markup:
+    """Show one image: as a viewer shows it, its mask over it, further pictures, its labels by name.
+
+    Args:
+        row: The image.
+        image: Its pixels.
+        classes: Names in the order of their indices.
+        drawn: Further pictures by their titles.
+    """
     pictures = {"Image": image}
-    notes = [f"{row['width']} x {row['height']}"]
+    notes = [row["name"], f"{row['width']} x {row['height']}"]
     if row["mask"] is None:
         notes.append("no mask")
     else:
         label_map = decode_mask(row["mask"])
         pictures["Mask"] = mask_overlay(image, label_map)
         notes += _disagreements(row["labels"] or (), label_map, classes)
-    pictures |= {CAM_NAMES[name]: cam.overlay for name, cam in cams.items()}
-    figures = "".join(
-        f'<figure><img src="{data_uri(_shrink(picture))}" alt="{title}">'
-        f"<figcaption>{title}</figcaption></figure>"
-        for title, picture in pictures.items()
-    )
+    pictures |= drawn
     labels = ", ".join(classes[label] for label in row["labels"] or ())
     labels = labels or ("labels unknown" if row["labels"] is None else "no label")
-    small = f"<small>{escape(' · '.join([row['name'], *notes]))}</small>"
-    style = f"--pictures:{len(pictures)}"
-    return f'<div class="panel" style="{style}"><h3>{escape(labels)} {small}</h3>{figures}</div>'
+    scale = min(1.0, _SIDE / max(image.shape))
+    shown = {title: rescale(picture, scale) for title, picture in pictures.items()}
+    return panel_html(labels, " · ".join(notes), shown, len(shown))
 
 
-def page(title: str, panels: Sequence[str], classes: Sequence[str]) -> str:
-    """The whole page: a legend of the classes' colours, then the panels."""
-    html = files("qaclims_ray.report").joinpath("page.html").read_text(encoding="utf-8")
-    colours = [to_hex(colour / 255) for colour in voc_palette()[BACKGROUND + 1 : IGNORE]]
-    # More classes than label maps can hold take the colours once more.
-    legend = "".join(
-        f'<span class="key" style="color:{colour}">{escape(name)}</span>'
-        for name, colour in zip(classes, cycle(colours), strict=False)
-    )
-    body = (
-        f'<header><h1>{escape(title)}</h1><p class="meta">{len(panels)} images with their labels; '
-        "colours of the masks, white: counted by no score</p></header>"
-        f'<div class="legend">{legend}</div>'
-        f'<section><div class="panels">{"".join(panels)}</div></section>'
-    )
-    return Template(html).substitute(title=escape(title), body=body)
-
-
-def mask_overlay(image: Image, label_map: LabelMap) -> UInt8[np.ndarray, "H W 3"]:
-    """The image with the classes of a label map in their colours; `IGNORE` is white."""
-    palette = voc_palette()
-    palette[IGNORE] = 255
-    weight = _MASK_WEIGHT * (label_map != BACKGROUND)[..., None]
-    mixed = (1 - weight) * image + weight * palette[label_map]
-    return mixed.round().astype(np.uint8)
-
-
-def show_cam(image: Image, row: CamRow, threshold: float) -> Cam:
-    """CAMs of an image as pictures of its size.
+def page(title: str, panels: Sequence[Markup], classes: Sequence[str], num_columns: int) -> str:
+    """Lay out the whole page: a legend of the classes' colours, then the panels.
 
     Args:
-        image: Pixels.
-        row: Its CAMs, in [0, 1].
-        threshold: Background score; background wins a tie.
+        title: Heading of the page.
+        panels: One for each image.
+        classes: Names in the order of their indices.
+        num_columns: Pictures of an image, those of the widest panel.
     """
-    cams: Float[np.ndarray, "N H W"] = full_size(row)
-    strongest = cams.max(axis=0, initial=0)
-    if max(row["classes"], default=0) + 1 >= IGNORE:
-        return Cam(overlay(image, strongest, threshold), None)
-    values = np.array([BACKGROUND, *(label + 1 for label in row["classes"])], np.uint8)
-    scores = np.concatenate([np.full((1, *cams.shape[1:]), threshold, np.float32), cams])
-    return Cam(overlay(image, strongest, threshold), values[scores.argmax(axis=0)])
+    colours = [to_hex(colour / 255) for colour in voc_palette()[BACKGROUND + 1 : IGNORE]]
+    return render(
+        "sheet.html",
+        title=title,
+        panels=panels,
+        # More classes than label maps can hold take the colours once more.
+        classes=list(zip(classes, cycle(colours), strict=False)),
+        num_columns=num_columns,
+    )
 
 
 def _choose(
@@ -171,7 +130,7 @@ def _choose(
     num_images: int | None,
     shard: int | None,
 ) -> list[str]:
-    """Names of the images to show."""
+    """Return the names of the images to show."""
     if names:
         known = read_table(images, ["name"])["name"].to_pylist()
         for name in set(names).difference(known):
@@ -187,7 +146,7 @@ def _choose(
 
 
 def _disagreements(labels: Sequence[int], label_map: LabelMap, classes: Sequence[str]) -> list[str]:
-    """Where labels and mask differ, which is seldom meant."""
+    """Say where labels and mask differ, which is seldom meant."""
     shown = {int(value) - 1 for value in np.unique(label_map) if value not in (BACKGROUND, IGNORE)}
     differences = {"in the mask only": shown - {*labels}, "not in the mask": {*labels} - shown}
     return [
@@ -197,44 +156,29 @@ def _disagreements(labels: Sequence[int], label_map: LabelMap, classes: Sequence
     ]
 
 
-def _rows(found: Artifact, names: Sequence[str]) -> dict[str, Any]:
-    found.require()
-    rows = look_up(found, names, schema_of(found.name).names).to_pylist()
-    return {row["name"]: row for row in rows}
+def _draw(image: Image, name: str, columns: Mapping[str, Column], folder: str) -> dict[str, Image]:
+    """Draw what the columns hold about an image, and write it as PNGs."""
+    pictures: dict[str, Image] = {}
+    for key, (title, rows, threshold, drawing) in columns.items():
+        if name in rows:
+            pictures[title] = drawing.picture(image, rows[name], threshold)
+            label_map = drawing.label_map(rows[name], threshold)
+            _write_pngs(f"{folder}/{key}", name, pictures[title], label_map)
+    return pictures
 
 
-def _threshold(experiment: Experiment, name: str) -> float:
-    """The best threshold of some CAMs where they are scored, else the fixed one."""
-    scores = artifact(experiment, _SCORES[name])
-    if not scores.is_complete():
-        return experiment.evaluate.threshold
-    return read_json(f"{scores.uri}/{SCORES}")["best"]["threshold"]
-
-
-def _write_pngs(folder: str, name: str, cam: Cam) -> None:
-    file = png_name(name)
-    if cam.label_map is not None:
-        write_bytes(f"{folder}/masks/{file}", encode_mask(cam.label_map))
-    write_bytes(f"{folder}/overlays/{file}", _png(cam.overlay))
+def _write_pngs(folder: str, name: str, picture: Image, label_map: LabelMap | None) -> None:
+    file, out = png_name(name), io.BytesIO()
+    if label_map is not None:
+        write_bytes(f"{folder}/masks/{file}", encode_mask(label_map))
+    pil.fromarray(picture).save(out, format="PNG")
+    write_bytes(f"{folder}/overlays/{file}", out.getvalue())
 
 
 def png_name(name: str) -> str:
-    """`<name>.png`; of a name too long for a file its beginning and a digest."""
+    """Return `<name>.png`, or the beginning and a digest of a name too long for a file."""
     whole = name.encode()
     if len(whole) + len(".png") <= _LONGEST:
         return f"{name}.png"
     end = f"-{sha256(whole).hexdigest()[:16]}.png"
     return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"
-
-
-def _png(picture: Image) -> bytes:
-    out = io.BytesIO()
-    pil.fromarray(picture).save(out, format="PNG")
-    return out.getvalue()
-
-
-def _shrink(picture: Image) -> UInt8[np.ndarray, "_ _ 3"]:
-    """The picture with a long side of at most `_SIDE` pixels."""
-    copy = pil.fromarray(picture)
-    copy.thumbnail((_SIDE, _SIDE))
-    return np.array(copy)

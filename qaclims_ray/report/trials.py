@@ -1,20 +1,20 @@
-"""Drawings of the trials of a search, as SVG."""
+"""Draw the trials of a search."""
 
 import json
 import math
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from markupsafe import Markup
 
 from qaclims_ray.config.search import Domain
-from qaclims_ray.report.charts import SMALL, Line, Mark, line_chart
+from qaclims_ray.report.charts import SMALL, Line, Mark, chart
+from qaclims_ray.report.render import render
 from qaclims_ray.search.rows import TrialRow
 from qaclims_ray.search.space import Space
 
-_WIDTH, _HEIGHT, _TOP, _BOTTOM, _SIDE = 820, 260, 34, 24, 60
-_DOT_LEFT, _DOT_BOTTOM = 46, 36
+_WIDTH, _TOP, _BOTTOM, _SIDE = 820, 34, 236, 60
 _TITLES = {
     "miou": "mIoU",
     "fixed_miou": "mIoU at the fixed threshold",
@@ -24,17 +24,22 @@ _TITLES = {
 
 
 def score_of(row: TrialRow) -> float:
-    """By which trials are ordered; 0 for one that was never scored."""
+    """Return the score that orders trials; 0 for one that was never scored."""
     return row["score"] or 0.0
 
 
 def short(value: Any) -> str:
-    """A value in a few characters."""
+    """Write a value in a few characters."""
     return f"{value:.3g}" if isinstance(value, float) else json.dumps(value).strip('"')
 
 
+def overrides_line(overrides: Mapping[str, Any]) -> str:
+    """Write the overrides of a trial in one line."""
+    return ", ".join(f"{key} {short(value)}" for key, value in overrides.items())
+
+
 def share(value: Any, domain: Domain) -> float:
-    """Where a value lies between the ends of its domain, from 0 to 1."""
+    """Return where a value lies between the ends of its domain, from 0 to 1."""
     ((kind, values),) = domain.items()
     if kind in ("choice", "grid"):
         return values.index(value) / max(1, len(values) - 1)
@@ -64,7 +69,7 @@ class Metric(NamedTuple):
 
 
 def metrics_of(rows: Sequence[TrialRow], names: Sequence[str]) -> list[Metric]:
-    """What trials were scored by, in the order of `tune.metrics`."""
+    """Return the metrics of scored trials, in the order of `tune.metrics`."""
     first = Metric(_TITLES[names[0]], [100 * score_of(row) for row in rows])
     others = [
         Metric(_TITLES[name], [100 * row["others"][name] for row in rows]) for name in names[1:]
@@ -72,59 +77,36 @@ def metrics_of(rows: Sequence[TrialRow], names: Sequence[str]) -> list[Metric]:
     return [first, *others]
 
 
-def parallel_coordinates(rows: Sequence[TrialRow], space: Space, metrics: Sequence[Metric]) -> str:
-    """An SVG with an upright axis for each key and each metric; a line is a trial.
+def parallel_coordinates(
+    rows: Sequence[TrialRow], space: Space, metrics: Sequence[Metric]
+) -> Markup:
+    """Draw a line per trial over an upright axis for each key and each metric.
 
     Args:
         rows: Scored trials, the last of which stands out.
-        space: Of the search.
-        metrics: Of these trials; by the first they are ordered.
+        space: Keys and their domains.
+        metrics: Scores of these trials; the first orders them.
     """
-    names = [*(key.rsplit(".", 1)[-1] for key in space), *(one.title for one in reversed(metrics))]
-    ends = [*map(_ends, space.values()), *(one.ends for one in reversed(metrics))]
-    step = (_WIDTH - 2 * _SIDE) / max(1, len(names) - 1)
-    shares = zip(*(one.shares for one in reversed(metrics)), strict=True)
-    places = [
-        [*(share(row["overrides"][key], domain) for key, domain in space.items()), *scored]
-        for row, scored in zip(rows, shares, strict=True)
-    ]
-    axes = "".join(_axis(_SIDE + step * i, name, *ends[i]) for i, name in enumerate(names))
-    lines = "".join(_trial_line(one, step, one is places[-1]) for one in places)
-    return (
-        f'<svg class="chart" style="max-width:{_WIDTH}px" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'role="img" aria-label="Values and score of each trial">{axes}{lines}</svg>'
-    )
+    drawn = list(reversed(metrics))
+    names = [*(key.rsplit(".", 1)[-1] for key in space), *(metric.title for metric in drawn)]
+    ends = [*map(_ends, space.values()), *(metric.ends for metric in drawn)]
+    across = np.linspace(_SIDE, _WIDTH - _SIDE, len(names)).round(1).tolist()
+    lines: list[tuple[str, str, str]] = []
+    for i, row in enumerate(rows):
+        places = [share(row["overrides"][key], domain) for key, domain in space.items()]
+        places += [metric.shares[i] for metric in drawn]
+        down = [_BOTTOM - (_BOTTOM - _TOP) * place for place in places]
+        points = " ".join(f"{x},{y:.1f}" for x, y in zip(across, down, strict=True))
+        if i == len(rows) - 1:
+            lines.append(("ours", "1.00", points))
+        else:  # The better a trial, the stronger its line.
+            lines.append(("baseline", f"{0.15 + 0.6 * places[-1]:.2f}", points))
+    axes = [(x, name, *end) for x, name, end in zip(across, names, ends, strict=True)]
+    return render("parallel.svg", width=_WIDTH, top=_TOP, bottom=_BOTTOM, axes=axes, lines=lines)
 
 
-def _ends(domain: Domain) -> tuple[str, str]:
-    ((_, values),) = domain.items()
-    return short(values[0]), short(values[-1])
-
-
-def _axis(x: float, name: str, low: str, high: str) -> str:
-    bottom = _HEIGHT - _BOTTOM
-    return (
-        f'<path class="grid" d="M{x:.1f} {_TOP}V{bottom}"/>'
-        f'<text x="{x:.1f}" y="14" text-anchor="middle" class="mark">{escape(name)}</text>'
-        f'<text x="{x:.1f}" y="{_TOP - 4}" text-anchor="middle">{escape(high)}</text>'
-        f'<text x="{x:.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{escape(low)}</text>'
-    )
-
-
-def _trial_line(places: Sequence[float], step: float, best: bool) -> str:
-    height = _HEIGHT - _TOP - _BOTTOM
-    points = " ".join(
-        f"{_SIDE + step * i:.1f},{_HEIGHT - _BOTTOM - height * place:.1f}"
-        for i, place in enumerate(places)
-    )
-    style = "ours" if best else "baseline"
-    # The better a trial, the stronger its line.
-    opacity = 1.0 if best else 0.15 + 0.6 * places[-1]
-    return f'<polyline class="{style}" opacity="{opacity:.2f}" points="{points}"/>'
-
-
-def scatter(rows: Sequence[TrialRow], key: str, domain: Domain, metric: Metric) -> str:
-    """An SVG of a metric over the values of a key; a logarithmic one where it is drawn so.
+def scatter(rows: Sequence[TrialRow], key: str, domain: Domain, metric: Metric) -> Markup:
+    """Draw a metric over the values of a key, on the key's own scale.
 
     Trials that did not run to the end are paler.
     """
@@ -133,55 +115,41 @@ def scatter(rows: Sequence[TrialRow], key: str, domain: Domain, metric: Metric) 
     return _dots(across, metric, strong, f"{metric.title} over {key}", _ends(domain))
 
 
-def front_chart(rows: Sequence[TrialRow], first: Metric, other: Metric) -> str:
-    """An SVG of one metric over another; trials that no other beats by all metrics are stronger."""
+def front_chart(rows: Sequence[TrialRow], first: Metric, other: Metric) -> Markup:
+    """Draw one metric over another; trials that no other beats by all metrics are stronger."""
     strong = [row["front"] for row in rows]
     return _dots(other.shares, first, strong, f"{first.title} over {other.title}", other.ends)
+
+
+def curves(rows: Sequence[TrialRow], thresholds: Sequence[float]) -> Markup:
+    """Draw mIoU over the threshold; the last trial stands out."""
+    x = np.array(thresholds)
+    *others, best = (100 * np.array(row["curve"]) for row in rows if row["curve"])
+    at = int(best.argmax())
+    return chart(
+        [*(Line("baseline", x, y) for y in others), Line("ours", x, best)],
+        title="mIoU of trials over the threshold",
+        x_label="background threshold",
+        marks=[Mark("ours", float(x[at]), float(best[at]), f"{best[at]:.1f}")],
+        from_zero=True,
+    )
+
+
+def _ends(domain: Domain) -> tuple[str, str]:
+    ((_, values),) = domain.items()
+    return short(values[0]), short(values[-1])
 
 
 def _dots(
     across: Sequence[float],
     metric: Metric,
     strong: Sequence[bool],
-    label: str,
+    title: str,
     ends: tuple[str, str],
-) -> str:
-    """Dots at shares of the width and of the metric's range; `ends` are words of the x axis."""
-    width, height = SMALL
-    dots = "".join(
-        f'<circle class="{"ours" if best else "baseline"}" r="4" '
-        f'cx="{_DOT_LEFT + (width - _DOT_LEFT - 16) * x:.1f}" cy="{_dot_height(y):.1f}"/>'
-        for x, y, best in zip(across, metric.shares, strong, strict=True)
-    )
-    bottom, (first, last), (low, high) = height - _DOT_BOTTOM, ends, metric.ends
-    return (
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
-        f'aria-label="{escape(label)}">'
-        f'<path class="grid" d="M{_DOT_LEFT} 14V{bottom}M{_DOT_LEFT} {bottom}H{width - 16}"/>{dots}'
-        f'<text x="40" y="{_dot_height(0.0) + 4:.0f}" text-anchor="end">{low}</text>'
-        f'<text x="40" y="{_dot_height(1.0) + 4:.0f}" text-anchor="end">{high}</text>'
-        f'<text x="{_DOT_LEFT}" y="{height - 16}">{escape(first)}</text>'
-        f'<text x="{width - 16}" y="{height - 16}" text-anchor="end">{escape(last)}</text></svg>'
-    )
-
-
-def _dot_height(part: float) -> float:
-    bottom = SMALL[1] - _DOT_BOTTOM - 8
-    return bottom - (bottom - 20) * part
-
-
-def curves(rows: Sequence[TrialRow], thresholds: Sequence[float]) -> str:
-    """Curves of mIoU over the threshold; the last one stands out."""
-    x = np.array(thresholds)
-    drawn = [row for row in rows if row["curve"]]
-    lines = [Line("baseline", x, 100 * np.array(row["curve"])) for row in drawn[:-1]]
-    best = np.array(drawn[-1]["curve"])
-    at = int(best.argmax())
-    mark = Mark("ours", float(x[at]), 100 * float(best[at]), f"{100 * best[at]:.1f}")
-    return line_chart(
-        [*lines, Line("ours", x, 100 * best)],
-        title="mIoU of trials over the threshold",
-        x_label="background threshold",
-        marks=[mark],
-        from_zero=True,
-    )
+) -> Markup:
+    """Draw a dot per trial at shares of the width, `ends` being the words of the x axis."""
+    marks = [
+        Mark("ours" if is_strong else "baseline", x, y)
+        for x, y, is_strong in zip(across, metric.values, strong, strict=True)
+    ]
+    return chart([], title=title, size=SMALL, marks=marks, ends=ends)

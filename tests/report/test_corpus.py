@@ -1,6 +1,5 @@
 import re
 
-import numpy as np
 import pyarrow as pa
 
 from qaclims_ray.config.corpus import Questions
@@ -42,8 +41,8 @@ def test_a_corpus_without_answers_has_a_summary():
 
 
 def test_a_heat_map_keeps_its_cells_inside_and_colours_by_share():
-    shares = np.array([[0.0, 0.25, 1.0]])
-    svg = heat_map(["cat"], ["a", "b<", "c"], shares, [["", "1.0", "2.5"]], title="t")
+    cells = {(0, 1): (0.25, "1.0"), (0, 2): (1.0, "2.5")}
+    svg = heat_map(["cat"], ["a", "b<", "c"], cells, title="t")
     width, height = map(float, re.search(r'viewBox="0 0 (\d+) (\d+)"', svg).groups())
     for x, y in re.findall(r'<rect class="full" x="(\d+)" y="(\d+)"', svg):
         assert 0 <= float(x) <= width - 34

@@ -7,22 +7,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from markupsafe import escape
 from PIL import Image as pil
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.texts import pairs_of
 from qaclims_ray.evaluate.rows import score_cams, unpack
 from qaclims_ray.evaluate.score import SCORES, report_scores
-from qaclims_ray.images.transforms import encode_mask
+from qaclims_ray.images.transforms import decode_mask, encode_mask
 from qaclims_ray.report import page as report
-from qaclims_ray.report.pictures import grid_picture
-from qaclims_ray.report.stages import stage_table
+from qaclims_ray.report import pictures, sheet
+from qaclims_ray.report.panels import grid_picture
 from qaclims_ray.run.artifact import ERRORS, Artifact, Built, artifact
-from qaclims_ray.run.graph import ARTIFACTS, schema_of
+from qaclims_ray.run.graph import ARTIFACTS, Spec, schema_of
+from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import atomic_open, read_bytes, read_json, write_bytes, write_json
-from qaclims_ray.types import NO_CLASS, Answer
+from qaclims_ray.types import NO_CLASS, SCHEMAS, Answer
 
 CLASSES = ["cat", "<dog> & co", "boat"]
+NAME = "image_{}"
+WORD = "kitten"
 SIDE = 12
 NUM_IMAGES = 8
 
@@ -56,7 +60,7 @@ def make_images(experiment: Experiment) -> list:
     pil.fromarray(np.full((SIDE, SIDE, 3), 90, np.uint8)).save(out, "PNG")
     rows = [
         {
-            "name": f"image_{i}",
+            "name": NAME.format(i),
             "image": out.getvalue(),
             "height": SIDE,
             "width": SIDE,
@@ -79,7 +83,7 @@ def make_corpus(experiment: Experiment, images: list) -> None:
         {
             "name": image["name"],
             "answers": [
-                answer(label, "fg", "kitten"),
+                answer(label, "fg", WORD),
                 answer(label, "bg", "sofa"),
                 answer(label, "bg", CLASSES[label]),
             ],
@@ -98,11 +102,11 @@ def make_corpus(experiment: Experiment, images: list) -> None:
     write(artifact(experiment, "texts"), [{"text": "sofa", "feature": [1.0]}])
 
 
-def make_network(experiment: Experiment, name: str) -> None:
+def make_network(experiment: Experiment, name: str, scalar: str = "area") -> None:
     target = artifact(experiment, name)
     for epoch in range(2):
         rows = [
-            {"epoch": epoch, "step": 5 * epoch + step, "total": 1 / (1 + step), "area": 0.1}
+            {"epoch": epoch, "step": 5 * epoch + step, "total": 1 / (1 + step), scalar: 0.1}
             | {"images_per_second": 8.0}
             for step in range(5)
         ]
@@ -150,7 +154,11 @@ def complete(experiment: Experiment) -> Experiment:
 
 def page_of(experiment: Experiment) -> str:
     report.run(experiment)
-    return read_bytes(f"{experiment.run}/report.html").decode()
+    return read_text(f"{experiment.run}/report.html")
+
+
+def read_text(uri: str) -> str:
+    return read_bytes(uri).decode()
 
 
 class Checker(HTMLParser):
@@ -163,9 +171,11 @@ class Checker(HTMLParser):
         self.open: list[str] = []
         self.seen: list[str] = []
         self.links: list[str] = []
+        self.attributes: set[str] = set()
 
     def handle_starttag(self, tag, attrs):
         self.seen.append(tag)
+        self.attributes.update(key for key, _ in attrs)
         self.links += [value for key, value in attrs if key in ("src", "href", "srcset")]
         if tag not in self.VOID:
             self.open.append(tag)
@@ -226,6 +236,30 @@ def test_words_of_users_are_escaped(complete):
     assert "ValueError: &lt;broken&gt;" in html
 
 
+def test_no_word_of_a_user_becomes_markup(experiment, monkeypatch):
+    evil = """'"><script>alert("x")</script><img src=x onerror=alert(1)>"""
+    monkeypatch.setitem(globals(), "WORD", f"{evil}word")
+    monkeypatch.setitem(globals(), "NAME", f"{evil}image_{{}}")
+    monkeypatch.setitem(globals(), "CLASSES", [f"{evil}class_{i}" for i in range(3)])
+    experiment = experiment.model_copy(update={"name": f"{evil}run"})
+    images = make_images(experiment)
+    make_corpus(experiment, images)
+    make_network(experiment, "cam_net", scalar=f"{evil}scalar")
+    make_cams(experiment, images, "", outside=0.05)
+    sheet.run(experiment)
+    report_html, sheet_html = page_of(experiment), read_text(f"{experiment.run}/show/sheet.html")
+    for html in (report_html, sheet_html):
+        checker = Checker()
+        checker.feed(html)
+        assert checker.open == []
+        assert "script" not in checker.seen
+        assert "onerror" not in checker.attributes
+        assert all(link.startswith("data:image/") for link in checker.links)
+    wanted = ["run", "class_0", "class_2", "image_0"]
+    assert all(f"{escape(evil)}{word}" in sheet_html for word in wanted)
+    assert all(f"{escape(evil)}{word}" in report_html for word in [*wanted, "word", "scalar"])
+
+
 def test_answers_about_no_class_are_those_of_the_image(experiment):
     make_images(experiment)
     answers = [answer(NO_CLASS, "bg", "beach"), answer(0, "fg", "kitten")]
@@ -271,11 +305,10 @@ def test_every_artifact_has_its_seconds(complete):
     assert all(f"<tr><td>{name}</td>" in html for name in ARTIFACTS)
 
 
-def test_an_artifact_of_a_base_run_is_marked(complete):
-    manifests = {"images": artifact(complete, "images").require()}
-    assert "taken from" not in stage_table(manifests, {"images": "/runs/a/images"}, "/runs/a")
-    table = stage_table(manifests, {"images": "/runs/base/images"}, "/runs/a")
-    assert "taken from /runs/base/images" in table
+def test_an_artifact_of_a_base_run_is_marked(complete, tmp_path):
+    assert "taken from" not in page_of(complete)
+    other = complete.with_overrides({"run": str(tmp_path / "other"), "base": [complete.run]})
+    assert f"taken from {complete.run}/images" in page_of(other)
 
 
 def test_the_grid_picture_is_a_png_with_a_column_per_image(complete):
@@ -285,3 +318,58 @@ def test_the_grid_picture_is_a_png_with_a_column_per_image(complete):
     assert small.format == "PNG"
     assert large.width > 2 * small.width
     assert large.height == small.height
+
+
+def add_label_maps(experiment: Experiment, images: list, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the run an artifact of label maps and its scores, as a further stage would."""
+    schema = pa.schema([("name", pa.string()), ("mask", pa.binary())])
+    drawing = pictures.Drawing(
+        lambda image, row, _: pictures.label_map_picture(image, row["mask"]),
+        lambda row, _: decode_mask(row["mask"]),
+    )
+    monkeypatch.setitem(SCHEMAS, "label_maps", schema)
+    monkeypatch.setitem(pictures.DRAWINGS, "label_maps", drawing)
+    common = {"stage": "", "job": "make_masks.py", "keys": ()}
+    for spec in (
+        Spec("masks", "label_maps", inputs=("cams",), title="Pseudo masks", **common),
+        Spec("mask_scores", "scores", inputs=("masks",), title="Mask scores", of="masks", **common),
+    ):
+        monkeypatch.setitem(ARTIFACTS, spec.name, spec)
+    rows = [{"name": image["name"], "mask": image["mask"]} for image in images]
+    write(artifact(experiment, "masks"), rows)
+    scores = read_json(f"{experiment.run}/scores/{SCORES}")
+    settings = {key: scores["settings"][key] for key in ("data", "split", "names", "scored")}
+    settings |= {"unsure": "background"}
+    target = artifact(experiment, "mask_scores")
+    scores |= {"thresholds": [], "miou": [], "settings": settings}
+    write_json(f"{target.uri}/{SCORES}", scores)
+    target.complete(Built(len(rows), 0, {}), 1.0, {})
+
+
+def test_label_maps_and_their_scores_are_further_columns(complete, monkeypatch):
+    images = read_table(artifact(complete, "images")).to_pylist()
+    before = page_of(complete)
+    add_label_maps(complete, images, monkeypatch)
+    html = page_of(complete)
+    assert before.count("<figcaption>Pseudo masks</figcaption>") == 0
+    assert html.count("<figcaption>Pseudo masks</figcaption>") == NUM_IMAGES
+    assert re.findall('<th class="step ([^"]*)">([^<]*)</th>', html) == [
+        ("baseline", "Baseline CAM"),
+        ("ours", "QA-CLIMS CAM"),
+        ("third", "Mask scores"),
+    ]
+    assert "<th>Difference</th>" in before
+    assert "<th>Difference</th>" not in html
+    assert "<p>Mask scores: 8 images with ground truth of demo, split train; unsure back" in html
+    curves = re.findall("<polyline", html.partition("<h2>Class activation maps")[0])
+    assert len(curves) == 2  # label maps have no threshold
+
+
+def test_a_sheet_shows_label_maps_and_writes_them(complete, monkeypatch):
+    images = read_table(artifact(complete, "images")).to_pylist()
+    add_label_maps(complete, images, monkeypatch)
+    sheet.run(complete, names=["image_1"], cams=["cams", "masks"])
+    html = read_text(f"{complete.run}/show/sheet.html")
+    assert "<figcaption>Pseudo masks</figcaption>" in html
+    written = decode_mask(read_bytes(f"{complete.run}/show/masks/masks/image_1.png"))
+    assert np.array_equal(written, truth(1))

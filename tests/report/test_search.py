@@ -3,10 +3,11 @@ import re
 
 import pytest
 
-from qaclims_ray.report.search import finalist_table, search_summary
+from qaclims_ray.report.search import finalist_rows, search_summary
 from qaclims_ray.report.trials import metrics_of, parallel_coordinates, scatter, share
 from qaclims_ray.search.results import DEFAULT
 from qaclims_ray.search.rows import write_trials
+from qaclims_ray.storage.files import read_json
 
 KEY = "train.ritc.loss.foreground"
 SPACE = {KEY: {"log_uniform": (1, 100)}, "cams.activation": {"choice": ("relu", "sigmoid")}}
@@ -66,6 +67,22 @@ def test_a_search_is_shown_with_all_its_drawings(experiment):
     assert "nan" not in html
 
 
+def test_words_of_a_search_are_escaped(experiment):
+    _write(experiment, [*ROWS, FAILED], None)
+    folder, evil = f"{experiment.run}/search", "<script>alert(1)</script>"
+    found = read_json(f"{folder}/finalists.json")
+    found["finalists"][0] |= {"name": evil, "overrides": {evil: evil}}
+    score = {"background": 0.2, "miou": 0.5}
+    walk = dict.fromkeys(("choosing", "held_out", "published"), score) | {"irn": evil}
+    walk |= {"thresholds": [0.1, 0.2], "curve": [0.4, 0.5]}
+    for file, content in (("finalists", found), ("walk", walk)):
+        with open(f"{folder}/{file}.json", "w") as opened:
+            json.dump(content, opened)
+    html = search_summary(experiment)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;") == 4
+
+
 def test_without_shares_no_importance_is_claimed(experiment):
     _write(experiment, ROWS, None)
     assert "importance" not in search_summary(experiment)
@@ -78,18 +95,18 @@ def test_a_search_of_failures_alone_is_shown(experiment):
     assert "<svg" not in html
 
 
-def test_finalists_show_mean_and_spread_and_the_winner():
-    found = [_finalist(DEFAULT, [0.2, 0.3]), _finalist("trial_2", [0.5, 0.6])]
-    html = finalist_table(found, "trial_2")
-    assert "55.0 &plusmn; 7.1" in html
+def test_finalists_show_mean_and_spread_and_the_winner(experiment):
+    _write(experiment, ROWS, None)
+    html = search_summary(experiment)
+    assert "55.0 ± 7.1" in html
     assert html.index("trial_2, the winner") < html.index("Own values of the configuration")
 
 
 def test_a_finalist_that_diverged_with_a_seed_says_so():
     poor = _finalist("trial_1", [0.5, 0.0]) | {"overrides": {KEY: 7.0}, "diverged": [1]}
-    html = finalist_table([_finalist(DEFAULT, [0.2, 0.3]), poor], DEFAULT)
-    assert f"{KEY} 7, diverged with seed 1" in html
-    assert html.count("diverged with seed") == 1
+    default, row = finalist_rows([_finalist(DEFAULT, [0.2, 0.3]), poor], DEFAULT)
+    assert row.values == f"{KEY} 7, diverged with seed 1"
+    assert default.values == ""
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image as pil
 
 from qaclims_ray.images.transforms import decode_mask
-from qaclims_ray.report import sheet
+from qaclims_ray.report import pictures, sheet
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
@@ -75,15 +75,6 @@ def test_any_store_will_do(demo_run):
     assert b"<img" in read_bytes("memory://sheet/show/sheet.html")
 
 
-def test_a_mask_lies_in_its_colours_over_the_image():
-    image = np.full((2, 3, 3), 100, np.uint8)
-    label_map = np.array([[0, 1, 255], [0, 0, 2]], np.uint8)
-    shown = sheet.mask_overlay(image, label_map)
-    assert (shown[label_map == 0] == 100).all()
-    assert shown[0, 1].tolist() == [round(45 + 0.55 * 128), 45, 45]  # VOC's dark red
-    assert shown[0, 2].tolist() == [round(45 + 0.55 * 255)] * 3
-
-
 def test_labels_that_disagree_with_the_mask_are_said(png):
     row = ImageRow(
         name="<a>",
@@ -104,28 +95,10 @@ def test_labels_that_disagree_with_the_mask_are_said(png):
     assert "no mask" in shown
 
 
-def test_the_label_map_of_cams_is_the_strongest_class_above_the_threshold():
-    cams = np.array([[[0.2, 0.9]], [[0.1, 0.95]]], np.float16)
-    row = CamRow(
-        name="a",
-        height=1,
-        width=2,
-        classes=[3, 5],
-        cam=cams.tobytes(),
-        cam_height=1,
-        cam_width=2,
-    )
-    shown = sheet.show_cam(np.zeros((1, 2, 3), np.uint8), row, 0.5)
-    assert shown.label_map.tolist() == [[0, 6]]
-    empty = CamRow({**row, "classes": [], "cam": b""})
-    assert sheet.show_cam(np.zeros((1, 2, 3), np.uint8), empty, 0.5).label_map.tolist() == [[0, 0]]
-
-
 def test_more_classes_than_a_mask_holds_are_shown_without_label_maps():
     classes = [f"class {number}" for number in range(600)]
-    html = sheet.page("many", [], classes)
+    html = sheet.page("many", [], classes, 2)
     assert all(f">{name}<" in html for name in classes)
-    image = np.zeros((1, 2, 3), np.uint8)
     row = CamRow(
         name="a",
         height=1,
@@ -135,9 +108,9 @@ def test_more_classes_than_a_mask_holds_are_shown_without_label_maps():
         cam_height=1,
         cam_width=2,
     )
-    assert sheet.show_cam(image, row, 0.5).label_map is None
+    assert pictures.cam_label_map(row, 0.5) is None
     fits = CamRow({**row, "classes": [3, 253]})
-    assert sheet.show_cam(image, fits, 0.5).label_map is not None
+    assert pictures.cam_label_map(fits, 0.5) is not None
 
 
 def test_an_image_without_known_labels_says_so():
@@ -162,6 +135,6 @@ def test_names_of_pngs_fit_and_differ_however_long_the_images_are_called(letter)
 
 
 def test_pngs_of_a_long_name_are_written(tmp_path):
-    cam = sheet.Cam(np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8))
-    sheet._write_pngs(str(tmp_path), "sub__" * 100, cam)
+    picture, label_map = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
+    sheet._write_pngs(str(tmp_path), "sub__" * 100, picture, label_map)
     assert len(list(tmp_path.glob("*/*.png"))) == 2

@@ -111,7 +111,7 @@ def test_the_report_shows_trials_finalists_and_failures(searched):
     assert "trial_00001 failed" in html
     assert "1 trained to the end, 0 stopped early, 1 failed" in html
     assert html.count("<svg") == 3
-    assert "nan" not in "".join(re.findall("<svg.*?</svg>", html))
+    assert "nan" not in "".join(re.findall("<svg.*?</svg>", html, re.S))
     assert search_summary(experiment.with_overrides({"run": "nowhere"})) == ""
 
 

@@ -1,0 +1,180 @@
+"""Draw images with their ground truth, CAMs and label maps, side by side."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.evaluate.score import SCORES
+from qaclims_ray.images.transforms import decode
+from qaclims_ray.report.pictures import (
+    COLOUR_MAP,
+    DRAWINGS,
+    Drawing,
+    data_uri,
+    fit,
+    label_map_picture,
+)
+from qaclims_ray.report.render import render
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import ARTIFACTS, schema_of, scores_of
+from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.storage.files import read_json
+from qaclims_ray.types import Image
+
+
+class Column(NamedTuple):
+    """One artifact beside the images."""
+
+    title: str
+    rows: Mapping[str, Any]
+    """By the name of the image."""
+    threshold: float
+    """Background score: the best one where the artifact is scored, else `evaluate.threshold`."""
+    drawing: Drawing
+
+
+class Panel(NamedTuple):
+    """One image and its pictures, by their titles."""
+
+    name: str
+    classes: tuple[str, ...]
+    pictures: dict[str, Image]
+
+
+def columns_of(
+    experiment: Experiment, artifacts: Sequence[str], names: Sequence[str]
+) -> dict[str, Column]:
+    """Read what artifacts hold about some images.
+
+    Args:
+        experiment: The run.
+        artifacts: Complete artifacts of kinds in `DRAWINGS`.
+        names: Names of the images.
+    """
+    return {
+        name: Column(
+            ARTIFACTS[name].title,
+            rows_of(experiment, name, names),
+            _threshold(experiment, name),
+            DRAWINGS[ARTIFACTS[name].kind],
+        )
+        for name in artifacts
+    }
+
+
+def rows_of(experiment: Experiment, name: str, names: Sequence[str]) -> dict[str, Any]:
+    """Return the rows of an artifact about some images, by the name of the image."""
+    rows = look_up(artifact(experiment, name), names, schema_of(name).names).to_pylist()
+    return {row["name"]: row for row in rows}
+
+
+def panels(experiment: Experiment, num_images: int) -> list[Panel]:
+    """Draw some images, chosen evenly by name so that together they show all classes.
+
+    Args:
+        experiment: A run with the artifact `images`; others are shown where they are complete.
+        num_images: How many at most.
+    """
+    class_names: list[str] = artifact(experiment, "images").require()["facts"]["class_names"]
+    names = choose_images(experiment, num_images)
+    shown = [name for name in drawn_artifacts() if _is_made(experiment, name)]
+    columns, limit = columns_of(experiment, shown, names), experiment.data.max_pixels
+    found: list[Panel] = []
+    for name, row in rows_of(experiment, "images", names).items():
+        image = fit(decode(row["image"], max_pixels=limit))
+        pictures = {"Image": image}
+        if row["mask"] is not None:
+            pictures["Ground truth"] = label_map_picture(image, row["mask"], limit)
+        for title, rows, threshold, drawing in columns.values():
+            if name in rows:
+                pictures[title] = drawing.picture(image, rows[name], threshold)
+        classes = tuple(class_names[label] for label in row["labels"] or ())
+        found.append(Panel(name, classes, pictures))
+    return found
+
+
+def drawn_artifacts() -> list[str]:
+    """Return the names of all artifacts that can be drawn, in the order in which they are made."""
+    return [name for name, spec in ARTIFACTS.items() if spec.kind in DRAWINGS]
+
+
+def panel_grid(shown: Sequence[Panel]) -> Markup:
+    """Show panels below a scale of the colours of CAMs."""
+    num_columns = max((len(panel.pictures) for panel in shown), default=1)
+    return render(
+        "panels.html",
+        num_columns=num_columns,
+        colours=[to_hex(colour) for colour in colormaps[COLOUR_MAP](np.linspace(0, 1, 9))],
+        panels=[
+            panel_html(", ".join(panel.classes), panel.name, panel.pictures, num_columns)
+            for panel in shown
+        ],
+    )
+
+
+def panel_html(heading: str, note: str, pictures: Mapping[str, Image], num_columns: int) -> Markup:
+    """Show pictures side by side, in columns of which some may stay empty."""
+    urls = {title: data_uri(picture) for title, picture in pictures.items()}
+    return render("panel.html", heading=heading, note=note, pictures=urls, num_columns=num_columns)
+
+
+def grid_picture(experiment: Experiment, num_images: int = 8) -> bytes:
+    """Draw one PNG of panels: a column per image; below it its ground truth, CAMs and so on."""
+    shown = panels(experiment, num_images)
+    titles = list(dict.fromkeys(title for panel in shown for title in panel.pictures))
+    figure = Figure(figsize=(1.5 * len(shown) + 0.4, 1.5 * len(titles) + 0.3), layout="constrained")
+    axes = figure.subplots(len(titles), len(shown), squeeze=False)
+    for column, panel in enumerate(shown):
+        axes[0, column].set_title(", ".join(panel.classes), fontsize=10)
+        for row, title in enumerate(titles):
+            axes[row, column].set(xticks=[], yticks=[], frame_on=False)
+            if title in panel.pictures:
+                axes[row, column].imshow(panel.pictures[title])
+    for row, title in enumerate(titles):
+        axes[row, 0].set_ylabel(title, fontsize=10)
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=90)
+    return out.getvalue()
+
+
+def choose_images(experiment: Experiment, num_images: int) -> list[str]:
+    """Return names of images of a run, chosen as `choose` does."""
+    table = read_table(artifact(experiment, "images"), ["name", "labels"])
+    return choose(table["name"].to_pylist(), table["labels"].to_pylist(), num_images)
+
+
+def choose(
+    names: Sequence[str], labels: Sequence[Sequence[int] | None], num_images: int
+) -> list[str]:
+    """Return evenly spaced names, those first that bring a class not seen before; sorted."""
+    step = max(1, len(names) // num_images)
+    order = sorted(range(len(names)), key=lambda i: (i % step, i))
+    seen: set[int] = set()
+    chosen: dict[int, None] = {}
+    for i in order:
+        if not seen.issuperset(labels[i] or ()):
+            seen.update(labels[i] or ())
+            chosen[i] = None
+    chosen.update(dict.fromkeys(order))
+    return sorted(names[i] for i in list(chosen)[:num_images])
+
+
+def _threshold(experiment: Experiment, name: str) -> float:
+    scores = scores_of(name)
+    if scores is None or not _is_made(experiment, scores):
+        return experiment.evaluate.threshold
+    return read_json(f"{artifact(experiment, scores).uri}/{SCORES}")["best"]["threshold"]
+
+
+def _is_made(experiment: Experiment, name: str) -> bool:
+    """Return whether an artifact is complete, and of this very configuration."""
+    found = artifact(experiment, name)
+    manifest = found.manifest()
+    return manifest is not None and found.matches(manifest)
