@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.config.overrides import parse_overrides
-from qaclims_ray.storage.files import shown
+from qaclims_ray.storage.paths import shown
 
 _EPILOG = """\
 Values are resolved as: class default < YAML file < key=value. Keys are dotted, values YAML:

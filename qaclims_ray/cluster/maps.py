@@ -19,7 +19,7 @@ from qaclims_ray.run.blocks import Work, Written
 from qaclims_ray.run.faults import forget_deaths
 from qaclims_ray.run.progress import watch
 from qaclims_ray.run.tables import publish
-from qaclims_ray.storage.files import arrow_filesystem
+from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.types import SCHEMAS
 
 log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from qaclims_ray.config.model import Model
 from qaclims_ray.config.overrides import Tree, flatten, parse_yaml, validate, with_overrides
 from qaclims_ray.config.search import Tune
 from qaclims_ray.config.train import Train
-from qaclims_ray.storage.files import absolute, shown
+from qaclims_ray.storage.paths import absolute, shown
 
 PACKAGE = "package:"
 """Prefix of a location inside the installed package, such as `package:demo/weights/clip`."""

@@ -16,11 +16,12 @@ from qaclims_ray.config.corpus import Questions, Vllm
 from qaclims_ray.corpus.ask import questions_about
 from qaclims_ray.corpus.engines.server import data_url
 from qaclims_ray.corpus.questions import clean, lemma
-from qaclims_ray.images.transforms import decode
+from qaclims_ray.images.decode import decode
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import Rows, read_parquet, work_schema
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import arrow_filesystem, atomic_open, find, patiently
+from qaclims_ray.storage.files import atomic_open, find
+from qaclims_ray.storage.filesystem import arrow_filesystem, patiently
 from qaclims_ray.types import Answer, CorpusRow, Kind
 
 ERROR = "__inference_error__"

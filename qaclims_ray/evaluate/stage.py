@@ -20,7 +20,8 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import Attempt
 from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
-from qaclims_ray.storage.files import absolute, read_json, write_json
+from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
 _LABELS = {"baseline_scores": "baseline CAM", "scores": "QA-CLIMS"}

@@ -10,7 +10,7 @@ from typing import TypedDict
 import numpy as np
 import pyarrow as pa
 
-from qaclims_ray.images.transforms import MAX_PIXELS, decode
+from qaclims_ray.images.decode import MAX_PIXELS, decode
 from qaclims_ray.types import Image, ImageRow
 
 

@@ -21,11 +21,9 @@ def read_cls_labels(path: str, num_classes: int) -> dict[str, list[int]]:
     """
     table = read_dictionary(path)
     try:
-        labels = {
-            _name(key): np.flatnonzero(array.values().astype(float)) for key, array in table.items()
-        }
-        lengths = {len(array.values()) for array in table.values()}
-    except Exception as error:  # arrays are read here, and may say anything of themselves
+        labels = {_name(key): np.flatnonzero(array.astype(float)) for key, array in table.items()}
+        lengths = {len(array) for array in table.values()}
+    except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a dict of names to arrays of labels: {error}") from error
     if lengths - {num_classes}:
         raise ValueError(f"{path}: arrays of {sorted(lengths)} labels, expected {num_classes}")

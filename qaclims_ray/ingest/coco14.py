@@ -15,8 +15,8 @@ from pathlib import PurePosixPath
 from qaclims_ray.ingest.json_stream import json_members
 from qaclims_ray.ingest.rasterise import refer_to
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import check_inside, join, locate
+from qaclims_ray.storage.errors import attempt, separate
+from qaclims_ray.storage.paths import check_inside, join, locate
 
 CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -77,7 +77,7 @@ def read_coco(
     bare = listed.keys() - objects.keys()
     if unlabelled:
         objects |= {number: [] for number in bare}
-    sources, errors = sort_out(
+    sources, errors = separate(
         (f"image {number}", attempt(_source, folder, path, listed.get(number), about))
         for number, about in objects.items()
     )

@@ -31,8 +31,9 @@ from qaclims_ray.ingest.label_files import (
     resolve_names,
 )
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import WEB, check_inside, join, locate, present, read_text, walk
+from qaclims_ray.storage.errors import attempt, separate
+from qaclims_ray.storage.files import existing, list_files, read_text
+from qaclims_ray.storage.paths import WEB, check_inside, join, locate
 
 LABEL_FILES = ("labels.csv", "labels.jsonl")
 """Where the labels are looked for."""
@@ -76,7 +77,7 @@ def read_folder(
     if unlabelled:
         lines_of |= {path: [] for path in without}
     masks = _masks(root, files, lines_of)
-    sources, unusable = sort_out(
+    sources, unusable = separate(
         (_called(path, about), attempt(_source, root, path, about, names, masks[path]))
         for path, about in lines_of.items()
     )
@@ -88,9 +89,9 @@ def read_folder(
 def _files(root: str) -> list[str]:
     """Files below the root, relative to it; of a web server only those beside the images."""
     if not root.startswith(WEB):
-        return walk(root)
+        return list_files(root)
     wanted = {join(root, name): name for name in (*LABEL_FILES, _CLASSES)}
-    return [wanted[url] for url in present(list(wanted))]
+    return [wanted[url] for url in existing(list(wanted))]
 
 
 def _read_lines(
@@ -161,7 +162,7 @@ def _masks(
     usual = {path: f"masks/{_bare(_below(path))}.png" for path in lines_of}
     there = {file for file in files if file.startswith("masks/")}
     if root.startswith(WEB):
-        found = present([join(root, mask) for mask in usual.values()])
+        found = existing([join(root, mask) for mask in usual.values()])
         there = {mask for mask in usual.values() if join(root, mask) in found}
     masks: dict[str, str | None] = {}
     for path, about in lines_of.items():

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from qaclims_ray.storage.inputs import Stream, open_stream
+from qaclims_ray.storage.files import Stream, open_stream
 
 _CHUNK = 1 << 20
 _LONGEST = 32 << 20

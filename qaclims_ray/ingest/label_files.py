@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.inputs import check_text, read_text
+from qaclims_ray.storage.files import read_text
+from qaclims_ray.storage.paths import check_text
 
 _HEADERS = {"image", "image_name", "name", "file", "filename", "file_name", "path"}
 _LABELS = re.compile(r"(label|class)(s|es)?[ _]?\d*")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
-from qaclims_ray.storage.inputs import read_ranges
+from qaclims_ray.storage.files import read_ranges
 from qaclims_ray.types import BACKGROUND, IGNORE, LabelMap
 
 coco_mask: Any = mask  # its type stubs are wrong about frPyObjects

@@ -16,9 +16,8 @@ from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.sources import Listing, Source
 from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.files import absolute, shown
-from qaclims_ray.storage.inputs import check_text
+from qaclims_ray.storage.errors import attempt, separate
+from qaclims_ray.storage.paths import absolute, check_text, shown
 from qaclims_ray.types import IGNORE
 
 Data: TypeAlias = Voc12 | Coco14 | Folder | WebDataset | Demo
@@ -46,7 +45,7 @@ def read(data: Data, run: str) -> Listing:
 def _writable(listing: Listing) -> Listing:
     """The listing with errors in place of sources that no table can hold."""
     checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
-    sources, errors = sort_out(checked)
+    sources, errors = separate(checked)
     return replace(listing, sources=sources, errors=listing.errors + errors)
 
 

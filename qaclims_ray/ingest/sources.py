@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from qaclims_ray.images.transforms import (
+from qaclims_ray.images.decode import (
     MAX_PIXELS,
     decode,
     decode_mask,
@@ -19,8 +19,8 @@ from qaclims_ray.images.transforms import (
     orientation,
 )
 from qaclims_ray.ingest.rasterise import rasterise_reference
-from qaclims_ray.storage.files import shown
-from qaclims_ray.storage.inputs import read_bytes
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import IGNORE, ImageRow, LabelMap
 
 

@@ -26,9 +26,9 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import Work, reopen, work_schema
 from qaclims_ray.run.faults import Attempt
 from qaclims_ray.run.tables import Rows, dataset
-from qaclims_ray.storage.files import absolute, find, remove
-from qaclims_ray.storage.inputs import locate, read_all
+from qaclims_ray.storage.files import find, read_all, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.paths import absolute, locate
 
 log = logging.getLogger(__name__)
 

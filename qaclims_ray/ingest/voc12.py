@@ -17,8 +17,9 @@ from xml.etree import ElementTree
 from qaclims_ray.ingest.cls_labels import read_cls_labels
 from qaclims_ray.ingest.label_files import nearest
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import check_inside, join, present, read_all, read_text
+from qaclims_ray.storage.errors import attempt, separate
+from qaclims_ray.storage.files import existing, read_all, read_text
+from qaclims_ray.storage.paths import check_inside, join
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -113,7 +114,7 @@ def _read_list(
     path = split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
     expected = "a list of image names, one per line"
     lines = read_text(path, f"{expected}. {_TRAIN_AUG}" if _is_augmented(split) else expected)
-    return sort_out(
+    return separate(
         (f"{line.strip()} (line {number})", attempt(_entry, root, line.strip(), masks_folder))
         for number, line in enumerate(lines.splitlines(), start=1)
         if line.strip()
@@ -145,7 +146,7 @@ def _entry(root: str, line: str, masks_folder: str) -> Source:
 
 def _with_masks(root: str, sources: list[Source]) -> list[Source]:
     """The sources, their mask None where there is no such file."""
-    there = present([source["mask"] for source in sources if source["mask"]])
+    there = existing([source["mask"] for source in sources if source["mask"]])
     return [
         Source({**source, "mask": source["mask"] if source["mask"] in there else None})
         for source in sources
@@ -162,7 +163,7 @@ def _with_labels(
     else:
         table = read_cls_labels(labels_file, len(class_names))
         found = [table.get(name, ValueError(f"no labels in {labels_file}")) for name in names]
-    return sort_out(
+    return separate(
         (
             source["name"],
             labels if isinstance(labels, ValueError) else Source({**source, "labels": labels}),

@@ -21,16 +21,9 @@ from typing import NamedTuple
 
 from qaclims_ray.ingest.label_files import label_indices, parse_labels, resolve_names
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import (
-    WEB,
-    Stream,
-    check_inside,
-    find_all,
-    member,
-    open_stream,
-    read_ranges,
-)
+from qaclims_ray.storage.errors import attempt, separate
+from qaclims_ray.storage.files import Stream, glob, open_stream, read_ranges
+from qaclims_ray.storage.paths import WEB, check_inside, member
 
 IMAGE_SUFFIXES = frozenset(
     ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2")
@@ -89,7 +82,7 @@ def read_webdataset(
     labels = {label for sample in samples for label in sample.labels or ()}
     names = resolve_names(labels, class_names, classes_file)
     taken = [sample for sample in samples if unlabelled or sample.labels is not None]
-    sources, unusable = sort_out(
+    sources, unusable = separate(
         (sample.image, attempt(_source, sample, names)) for sample in taken
     )
     sources, repeated = first_of_each_name(sources)
@@ -105,7 +98,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
     tars: dict[str, None] = {}
     for pattern in chain.from_iterable(map(_expand_braces, patterns)):
         wild = "*" if pattern.startswith(WEB) else "*?["  # a URL may have a query
-        found = find_all(pattern) if any(sign in pattern for sign in wild) else [pattern]
+        found = glob(pattern) if any(sign in pattern for sign in wild) else [pattern]
         if not found:
             raise ValueError(f"{pattern}: no such tars")
         tars |= dict.fromkeys(found)

@@ -34,7 +34,8 @@ from qaclims_ray.report.stages import error_list, failed_rows, stage_table, tota
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
 from qaclims_ray.run.graph import RECIPES
 from qaclims_ray.run.tables import dataset, look_up
-from qaclims_ray.storage.files import absolute, read_json, write_bytes
+from qaclims_ray.storage.files import read_json, write_bytes
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import TextPair
 
 _NUM_PANELS = 12

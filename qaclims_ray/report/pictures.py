@@ -16,8 +16,8 @@ from PIL import Image as pil
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import decode, decode_mask
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json

@@ -22,7 +22,8 @@ from qaclims_ray.search.rows import TrialRow, read_trials
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.thresholds import SEEDS, SeedChoice
 from qaclims_ray.search.walk import WALK, WalkChoice
-from qaclims_ray.storage.files import absolute, read_json
+from qaclims_ray.storage.files import read_json
+from qaclims_ray.storage.paths import absolute
 
 _CURVES = 20
 """Trials whose curves are drawn, the best ones."""

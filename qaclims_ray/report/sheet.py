@@ -23,13 +23,14 @@ from PIL import Image as pil
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.decode import decode, decode_mask, encode_mask
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import decode, decode_mask, encode_mask
 from qaclims_ray.report.pictures import CAM_NAMES, choose_images, data_uri, overlay
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up, read_parquet, read_table
-from qaclims_ray.storage.files import absolute, read_json, write_bytes
+from qaclims_ray.storage.files import read_json, write_bytes
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import BACKGROUND, IGNORE, SCHEMAS, CamRow, Image, ImageRow, LabelMap
 
 NUM_IMAGES = 24

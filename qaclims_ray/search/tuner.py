@@ -38,7 +38,8 @@ from qaclims_ray.search.trial import (
     trial_experiment,
     with_own_rates,
 )
-from qaclims_ray.storage.files import arrow_filesystem, find, write_json
+from qaclims_ray.storage.files import find, write_json
+from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.loop import Place, State
 

@@ -1,17 +1,13 @@
 """Parquet files at a URI: read, write, and what their footers say of many at once."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qaclims_ray.storage.files import arrow_filesystem, atomic_open, patiently
-
-_THREADS = 16
-_T = TypeVar("_T")
-_Out = TypeVar("_Out")
+from qaclims_ray.storage.files import atomic_open
+from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
 
 
 def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -42,14 +38,6 @@ def read_footers(uris: Sequence[str]) -> list[Any]:
             return None
 
     return in_threads(lambda path: patiently(lambda: read(path), path), paths)
-
-
-def in_threads(
-    function: Callable[[_T], _Out], items: Iterable[_T], threads: int = _THREADS
-) -> list[_Out]:
-    """Results of a function that waits for storage, in order."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
 
 
 def num_values(footer: Any, column: str) -> int:

@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.config.train import Augment
-from qaclims_ray.images.transforms import augment, decode
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import augment
 from qaclims_ray.model.texts import PairTexts
 from qaclims_ray.types import Images, Labels, PairsRow
 

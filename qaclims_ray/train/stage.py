@@ -29,7 +29,8 @@ from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.progress import watch
-from qaclims_ray.storage.files import find, is_transient, read_json, remove, write_bytes, write_json
+from qaclims_ray.storage.files import find, read_json, remove, write_bytes, write_json
+from qaclims_ray.storage.filesystem import is_transient
 from qaclims_ray.train.log import PROGRESS, check_board
 from qaclims_ray.train.loop import DivergedError, Place, State, train
 from qaclims_ray.train.rows import open_rows, save_rows, training_rows

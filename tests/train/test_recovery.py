@@ -17,7 +17,8 @@ from safetensors.torch import load
 from qaclims_ray.config.experiment import dump
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.storage.files import filesystem, find, read_bytes
+from qaclims_ray.storage.files import find, read_bytes
+from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.train import stage
 from qaclims_ray.train.loop import DivergedError, Place, train
 from qaclims_ray.train.rows import training_rows

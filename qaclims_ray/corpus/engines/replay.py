@@ -9,7 +9,8 @@ from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.published import read_published, told
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import absolute, patiently
+from qaclims_ray.storage.filesystem import patiently
+from qaclims_ray.storage.paths import absolute
 
 Told: TypeAlias = Mapping[str, str]
 """Question, class name filled in -> answer as generated; of one image."""

@@ -1,0 +1,203 @@
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from textwrap import dedent
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from qaclims_ray.cluster import maps
+from qaclims_ray.config.compute import Pool
+from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.tables import publish, read_errors, read_table
+
+
+class Collector:
+    """An actor that hands rows on."""
+
+    def __call__(self, rows):
+        return rows
+
+
+def test_rows_are_prepared_by_tasks_of_their_own(local_ray, tmp_path, monkeypatch):
+    """Fused into the actors, they would be prepared by these, one batch after the other."""
+    source, plans = str(tmp_path / "source.parquet"), []
+    pq.write_table(pa.table({"name": ["a", "b"]}), source)
+    monkeypatch.setattr(maps, "write_blocks", lambda rows, _: plans.append(rows))
+
+    def prepare(rows):
+        return rows
+
+    target = Artifact("corpus", str(tmp_path / "corpus"), {})
+    for num_cpus in (0.5, 1, 2):
+        maps.map_actor(
+            [source], ["name"], target, Collector, {}, Pool(num_cpus=num_cpus), "compute.corpus",
+            expected=2, prepare=prepare,
+        )  # fmt: skip
+        stats = plans[-1].materialize().stats()
+        assert re.search(r"MapBatches\(prepare\):", stats), stats
+        assert re.search(r"MapBatches\(Collector\):", stats), stats
+
+
+class Lengths:
+    """An actor that says how many rows it got together."""
+
+    def __call__(self, rows):
+        return rows.append_column("taken", pa.array([len(rows)] * len(rows)))
+
+
+def test_few_rows_are_prepared_at_a_time_and_actors_take_whole_batches(
+    local_ray, tmp_path, monkeypatch
+):
+    """What a task holds of decoded images does not grow with the batches that suit a GPU."""
+    source, taken = str(tmp_path / "source.parquet"), []
+    pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(24)]}), source)
+    monkeypatch.setattr(maps, "write_blocks", lambda rows, _: taken.extend(rows.take_all()))
+
+    def prepare(rows):
+        return rows.append_column("prepared", pa.array([len(rows)] * len(rows)))
+
+    maps.map_actor(
+        [source], ["name"], Artifact("corpus", str(tmp_path / "corpus"), {}), Lengths, {},
+        Pool(batch_size=12, block_rows=24), "compute.corpus", expected=24, prepare=prepare,
+    )  # fmt: skip
+    assert {row["prepared"] for row in taken} == {4}
+    assert {row["taken"] for row in taken} == {12}
+
+
+NUM_ROWS, BLOCK_ROWS, BLOCKS_BEFORE_KILL = 24, 2, 3
+
+DRIVER = dedent("""\
+    import os, sys, time
+    from qaclims_ray.run.artifact import Artifact
+    from qaclims_ray.run.faults import Attempt
+    from qaclims_ray.cluster.session import start
+    from qaclims_ray.cluster.maps import map_actor
+    from qaclims_ray.config.compute import Compute, Pool
+
+    source, uri, log, address = sys.argv[1:]
+
+    class Slow:
+        def __init__(self, target, log):
+            self._attempt, self._log = Attempt(target, 9), log
+
+        def __call__(self, table):
+            time.sleep(0.25)
+            return self._attempt(table.to_pylist(), self._compute)
+
+        def _compute(self, rows):
+            with open(self._log, "a") as file:
+                file.write("".join(row["name"] + "\\n" for row in rows))
+            if len(rows) == 1 and rows[0]["name"] == "13":
+                raise ValueError("unlucky")
+            if any(row["name"] == "13" for row in rows):
+                raise ValueError("an unlucky batch")
+            return [{"name": row["name"], "answers": []} for row in rows]
+
+    start(Compute(address=address))
+    pool = Pool(num_actors=1, batch_size=%d, block_rows=%d)
+    target = Artifact("corpus", uri, {})
+    slow = {"target": target, "log": log}
+    map_actor([source], ["name"], target, Slow, slow, pool, "compute.corpus", expected=%d)
+""") % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
+
+
+@pytest.fixture
+def driver(local_ray, tmp_path):
+    """Starts the map of a table in a process of its own; gives the process, target and log."""
+    script, source = tmp_path / "driver.py", tmp_path / "source.parquet"
+    script.write_text(DRIVER)
+    pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(NUM_ROWS)]}), source)
+    environment = {**os.environ, "PYTHONPATH": str(Path(maps.__file__).parents[2])}
+
+    def start(name):
+        target, log = Artifact("corpus", str(tmp_path / name), {}), tmp_path / f"{name}.log"
+        command = [sys.executable, script, source, target.uri, log]
+        process = subprocess.Popen(
+            [*command, ray.get_runtime_context().gcs_address],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        return process, target, log
+
+    return start
+
+
+def _committed(target: Artifact) -> list[str]:
+    """Names of the rows that the checkpoint says are written."""
+    files = Path(target.work, "checkpoint").glob("*.parquet")
+    done = [path for path in files if not path.name.endswith(".pending.parquet")]
+    return [name for path in done for name in pq.read_table(path)["name"].to_pylist()]
+
+
+def _published(target: Artifact) -> dict[str, bytes]:
+    publish(target, shard_megabytes=0.00003, max_errors=1, expected=NUM_ROWS)
+    files = [path for path in Path(target.uri).rglob("*.parquet") if "_work" not in path.parts]
+    return {str(path.relative_to(target.uri)): path.read_bytes() for path in files}
+
+
+def test_a_killed_map_goes_on_and_ends_as_an_undisturbed_one(driver):
+    process, target, log = driver("killed")
+    while len(_committed(target)) < BLOCKS_BEFORE_KILL * BLOCK_ROWS:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    time.sleep(1)  # the cluster ends the driver's actors
+    kept, before = set(_committed(target)), log.read_text().splitlines()
+    assert BLOCKS_BEFORE_KILL * BLOCK_ROWS <= len(kept) < NUM_ROWS
+
+    process, _, _ = driver("killed")
+    other, undisturbed, _ = driver("undisturbed")
+    assert process.wait() == other.wait() == 0
+    again = log.read_text().splitlines()[len(before) :]
+    assert set(again) == {f"{number:02d}" for number in range(NUM_ROWS)} - kept
+    assert _published(target) == _published(undisturbed)
+    assert len(list(Path(target.uri).glob("part-*.parquet"))) > 1
+    errors = pq.read_table(f"{target.uri}/_errors/part-00000.parquet").to_pylist()
+    assert errors == [{"name": "13", "reason": "ValueError: unlucky"}]
+
+
+@pytest.mark.parametrize(("deadly_times", "errors"), [(1, 0), (9, 1)])
+def test_a_process_that_dies_harms_no_row_and_a_deadly_row_is_recorded(
+    local_ray, tmp_path, deadly_times, errors
+):
+    source, target = tmp_path / "source.parquet", Artifact("corpus", str(tmp_path / "corpus"), {})
+    pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(12)]}), source)
+
+    class Deadly:
+        def __init__(self, target, log):
+            self._attempt, self._log = Attempt(target, 1), log
+
+        def __call__(self, table):
+            return self._attempt(table.to_pylist(), self._compute)
+
+        def _compute(self, rows):
+            if any(row["name"] == "05" for row in rows) and self._deaths() < deadly_times:
+                self._log.write_text("x" * (self._deaths() + 1))
+                os.kill(os.getpid(), signal.SIGKILL)
+            return [{"name": row["name"], "answers": []} for row in rows]
+
+        def _deaths(self):
+            return len(self._log.read_text())
+
+    pool, log = Pool(num_actors=1, batch_size=4, block_rows=4), tmp_path / "deaths"
+    log.write_text("")
+    arguments = {"target": target, "log": log}
+    maps.map_actor(
+        [str(source)], ["name"], target, Deadly, arguments, pool, "compute.corpus", expected=12
+    )
+    assert publish(target, shard_megabytes=1.0, max_errors=1, expected=12) == (12 - errors, errors)
+    names = read_table(target, ["name"])["name"].to_pylist()
+    assert names == [f"{number:02d}" for number in range(12) if number != 5 or not errors]
+    reasons = read_errors(target).to_pylist()
+    assert [row["name"] for row in reasons] == ["05"] * errors
+    assert all("ended its process 3 times" in row["reason"] for row in reasons)
