@@ -17,7 +17,12 @@ from qaclims_ray.preflight.check import check
 
 def main() -> None:
     """Run the job."""
-    experiment, arguments = parse(__doc__, None, "--baseline", masks={"metavar": "FOLDER"})
+    experiment, arguments = parse(
+        __doc__,
+        None,
+        "--baseline",
+        masks={"metavar": "FOLDER", "help": "label maps to score instead of CAMs"},
+    )
     if arguments.masks is not None:
         print(evaluate.run_label_maps(experiment, arguments.masks))
         return

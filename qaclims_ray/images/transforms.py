@@ -1,6 +1,6 @@
-"""Resize, crop, flip and normalise images. NumPy in, NumPy out.
+"""Resize, crop, flip and normalise images and label maps. NumPy in, NumPy out.
 
-`augment` gives the training views of the published VOC pipeline (jiwoon-ahn/irn
+`augment` draws the training views of the published VOC pipeline (jiwoon-ahn/irn
 `voc12/dataloader.py` and `misc/imutils.py`, which QA-CLIMS uses). Here their randomness depends on
 (seed, epoch, name) only: every worker gives every image the same view.
 """
@@ -11,10 +11,14 @@ import numpy as np
 from jaxtyping import Float32, Shaped, UInt8
 from PIL import Image as pil
 
-from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Image
+from qaclims_ray.types import IGNORE, IMAGENET_MEAN, IMAGENET_STD, Image, LabelMap
 
 Pixels = Float32[np.ndarray, "3 _ _"]
 """Normalised RGB, channels first; 0 is the mean colour."""
+Raster = UInt8[np.ndarray, "H W *_"]
+"""An image (height, width, 3) or a label map (height, width)."""
+
+BICUBIC, NEAREST = pil.Resampling.BICUBIC, pil.Resampling.NEAREST
 
 # (x / 255 - mean) / std of all 256 values in float64, then rounded: the published arithmetic.
 _NORMALISED = (
@@ -45,12 +49,39 @@ def augment(
         flip: exchange left and right in half of all views.
     """
     rng = view_rng(seed, epoch, name)
-    if resize_long is not None:
-        image = random_resize(image, rng, *resize_long)
-    if flip and rng.integers(2):
-        image = hflip(image)
-    pixels = normalise(image)
+    pixels = normalise(_resize_and_flip(image, rng, resize_long, flip, BICUBIC))
     return pixels if crop is None else random_crop(pixels, crop, rng)
+
+
+def augment_label_map(
+    label_map: LabelMap,
+    *,
+    seed: int,
+    epoch: int,
+    name: str,
+    resize_long: tuple[int, int] | None,
+    crop: int | None,
+    flip: bool = True,
+) -> UInt8[np.ndarray, "_ _"]:
+    """Draw the view of a label map that `augment` draws of its image, by the same arguments.
+
+    Pixels keep the label of the nearest pixel; those outside the image are `IGNORE`.
+    """
+    rng = view_rng(seed, epoch, name)
+    view = _resize_and_flip(label_map, rng, resize_long, flip, NEAREST)
+    return view if crop is None else random_crop(view, crop, rng, IGNORE)
+
+
+def _resize_and_flip(
+    array: Raster,
+    rng: np.random.Generator,
+    resize_long: tuple[int, int] | None,
+    flip: bool,
+    resample: pil.Resampling,
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    if resize_long is not None:
+        array = random_resize(array, rng, *resize_long, resample)
+    return hflip(array) if flip and rng.integers(2) else array
 
 
 def view_rng(seed: int, epoch: int, name: str) -> np.random.Generator:
@@ -58,29 +89,41 @@ def view_rng(seed: int, epoch: int, name: str) -> np.random.Generator:
     return np.random.default_rng([seed, epoch, zlib.crc32(name.encode())])
 
 
-def resize(image: Image, height: int, width: int) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Resize an image by Pillow's bicubic filter, which averages where it shrinks."""
-    if image.shape[:2] == (height, width):
-        return image
-    return np.array(pil.fromarray(image).resize((width, height), pil.Resampling.BICUBIC))
+def resize(
+    array: Raster, height: int, width: int, resample: pil.Resampling = BICUBIC
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """Resize an image by Pillow's bicubic filter, which averages where it shrinks.
+
+    A label map wants `NEAREST`.
+    """
+    if array.shape[:2] == (height, width):
+        return array
+    return np.array(pil.fromarray(array).resize((width, height), resample))
 
 
-def rescale(image: Image, scale: float) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Multiply both sides of an image by `scale`, rounded, at least one pixel."""
-    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
-    return resize(image, height, width)
+def rescale(
+    array: Raster, scale: float, resample: pil.Resampling = BICUBIC
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """Multiply both sides of an image or label map by `scale`, rounded, at least one pixel."""
+    height, width = (max(1, round(side * scale)) for side in array.shape[:2])
+    return resize(array, height, width, resample)
 
 
 def random_resize(
-    image: Image, rng: np.random.Generator, low: int, high: int
-) -> UInt8[np.ndarray, "_ _ 3"]:
-    """Resize the long side of an image to a random length in [low, high] pixels, aspect kept."""
-    return rescale(image, int(rng.integers(low, high, endpoint=True)) / max(image.shape[:2]))
+    array: Raster,
+    rng: np.random.Generator,
+    low: int,
+    high: int,
+    resample: pil.Resampling = BICUBIC,
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """Resize the long side of an image or label map to a random length in [low, high] pixels."""
+    scale = int(rng.integers(low, high, endpoint=True)) / max(array.shape[:2])
+    return rescale(array, scale, resample)
 
 
-def hflip(image: Image) -> Image:
-    """Exchange left and right."""
-    return np.ascontiguousarray(image[:, ::-1])
+def hflip(array: Raster) -> Raster:
+    """Exchange left and right of an image or label map."""
+    return np.ascontiguousarray(array[:, ::-1])
 
 
 def random_crop(

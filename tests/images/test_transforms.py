@@ -8,6 +8,7 @@ from qaclims_ray.images.decode import decode_mask, encode_mask
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import (
     augment,
+    augment_label_map,
     hflip,
     normalise,
     random_crop,
@@ -188,3 +189,37 @@ def test_the_image_is_not_changed():
     before = image.copy()
     views(image)
     np.testing.assert_array_equal(image, before)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    height=st.integers(8, 60),
+    width=st.integers(8, 60),
+    epoch=st.integers(0, 99),
+    resized=st.booleans(),
+)
+def test_a_label_map_is_seen_as_its_image_is(height, width, epoch, resized):
+    """Four quarters in four colours: labels follow them everywhere but next to their borders."""
+    label_map = np.ones((height, width), np.uint8)
+    label_map[height // 3 :] += 1
+    label_map[:, width // 3 :] += 2
+    colours = np.array([[0, 0, 0], [0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 255, 0]], np.uint8)
+    options = {"seed": 3, "epoch": epoch, "name": "a", "crop": 64}
+    options["resize_long"] = (40, 80) if resized else None
+    pixels = augment(colours[label_map], **options)
+    seen = augment_label_map(label_map, **options)
+    assert seen.dtype == np.uint8
+    np.testing.assert_array_equal(seen == IGNORE, (pixels == 0).all(axis=0))
+    assert set(np.unique(seen)) <= {1, 2, 3, 4, IGNORE}
+    found = 1 + (pixels[0] > 0) + 2 * (pixels[1] > 0)
+    wrong = (found != seen) & (seen != IGNORE)
+    assert wrong.sum() <= (0 if not resized else 2 * 2 * 64)
+    before = label_map.copy()
+    augment_label_map(label_map, **options)
+    np.testing.assert_array_equal(label_map, before)
+
+
+def test_labels_are_those_of_the_nearest_pixel():
+    label_map = np.array([[3, 200], [7, IGNORE]], np.uint8)
+    large = resize(label_map, 4, 4, pil.Resampling.NEAREST)
+    np.testing.assert_array_equal(large, label_map.repeat(2, axis=0).repeat(2, axis=1))

@@ -1,8 +1,6 @@
 """Images without known labels are kept, asked about, and neither learnt from nor scored."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image as pil
 
@@ -15,14 +13,14 @@ from qaclims_ray.run.artifact import make as make_artifact
 from qaclims_ray.run.images import labelled, names_to_score
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.rows import training_rows
-from qaclims_ray.types import SCHEMAS
-from tests.build import encode, jpeg, photo, put
+from tests.build import encode, jpeg, photo, put, write_artifact
 
 
 def images_artifact(folder, labels):
+    images = Artifact("images", str(folder), {})
     rows = [{"name": f"i{number}", "labels": one} for number, one in enumerate(labels)]
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMAS["images"]), folder / "part-00000.parquet")
-    return Artifact("images", str(folder), {})
+    write_artifact(images, rows)
+    return images
 
 
 def test_only_images_with_known_labels_are_taken_and_others_counted(tmp_path, caplog):

@@ -22,12 +22,12 @@ DRIVER = dedent("""\
     import numpy as np, pyarrow as pa, pyarrow.parquet as pq, ray
     from io import BytesIO
     from PIL import Image
-    from qaclims_ray.run.artifact import Artifact
-    from qaclims_ray.run.faults import Attempt
-    from qaclims_ray.cluster.session import start
-    from qaclims_ray.images.decoded import decode_table, images_of
-    from qaclims_ray.cluster.maps import map_actor
-    from qaclims_ray.config.compute import Compute, Pool
+    from qaclims_ray.artifacts import Artifact
+    from qaclims_ray.attempts import Attempt
+    from qaclims_ray.compute import start
+    from qaclims_ray.data.decoded import decode_table, images_of
+    from qaclims_ray.data.stage import map_rows
+    from qaclims_ray.sections.compute import Compute, Pool
 
     folder, store, num_images, height, width = sys.argv[1], *map(int, sys.argv[2:])
 
@@ -61,7 +61,7 @@ DRIVER = dedent("""\
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    map_actor(
+    map_rows(
         [f"{folder}/images.parquet"], ["name", "image", "labels"], target, Slow,
         {"target": target}, Pool(batch_size=4, block_rows=8), "compute.corpus",
         expected=num_images, prepare=partial(decode_table, max_pixels=height * width),
