@@ -8,7 +8,7 @@ ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.y
 
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.ingest import stage
-from qaclims_ray.ingest.facts import describe
+from qaclims_ray.ingest.facts import describe, read_facts
 from qaclims_ray.preflight.check import check
 from qaclims_ray.run.artifact import artifact
 
@@ -18,7 +18,7 @@ def main() -> None:
     experiment, again = parse(__doc__, None, "--retry-errors")
     tell(check(experiment, "images", overwrite=again.overwrite or again.retry_errors))
     line = stage.run(experiment, overwrite=again.overwrite, retry_errors=again.retry_errors)
-    print(describe(artifact(experiment, "images").require()["facts"]), line, sep="\n")
+    print(describe(read_facts(artifact(experiment, "images"))), line, sep="\n")
 
 
 if __name__ == "__main__":

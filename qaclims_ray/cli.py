@@ -1,4 +1,4 @@
-"""The interface of every job: `--config FILE [--overwrite] [key=value …]`."""
+"""The command line of every job: `--config FILE [--overwrite] [key=value …]`."""
 
 import argparse
 import builtins
@@ -6,7 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from pydantic import BaseModel
@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.config.overrides import parse_overrides
-from qaclims_ray.storage.files import shown
+from qaclims_ray.storage.paths import shown
 
 _EPILOG = """\
 Values are resolved as: class default < YAML file < key=value. Keys are dotted, values YAML:
@@ -22,14 +22,30 @@ Values are resolved as: class default < YAML file < key=value. Keys are dotted, 
 `jobs/show_config.py --config FILE` prints every key, its value and what it means.
 A job does nothing where its artifact is complete, and goes on where it was interrupted.
 """
+SWITCHES = {
+    "--baseline": "take the CAMs of the classifier, without RITC",
+    "--retry-errors": "try again the rows of a complete artifact that failed",
+    "--overwrite": "make the artifact anew",
+}
+"""Switches that jobs share, and their meaning."""
+_DASHED = re.compile(r"--(\w+(?:\.\w+)*=\S*|\w+(?:\.\w+)+)")
+"""An override that is written like an option."""
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)): ", re.MULTILINE)
-"""How the last line of a traceback starts."""
+"""Start of the last line of a traceback."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """End the job; hint at overrides that are written like options."""
+        dashed = _DASHED.search(message)
+        hint = f"; overrides have no dashes: {dashed[1]}" if dashed else ""
+        super().error(f"{message}{hint}")
 
 
 def parse(
     description: str | None,
     argv: Sequence[str] | None = None,
-    *flags: str,
+    *switches: str,
     overwrites: bool = True,
     **options: Mapping[str, Any],
 ) -> tuple[Experiment, argparse.Namespace]:
@@ -38,30 +54,27 @@ def parse(
     Args:
         description: The job's docstring, shown by --help.
         argv: Arguments; None takes the command line's.
-        flags: Further switches, such as `--baseline`.
+        switches: Further ones of `SWITCHES`, such as `--baseline`.
         overwrites: Whether the job makes an artifact, which --overwrite makes anew.
-        options: Further options with a value, and what argparse is told of them.
+        options: Further options with a value, and their arguments of `add_argument`.
 
     Returns:
-        The experiment, and the switches: `overwrite` and those of `flags` and `options`.
+        The experiment, and a namespace of switches and options.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         description=description,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
-    for flag in flags:
-        parser.add_argument(flag, action="store_true")
-    for name, told in options.items():
-        parser.add_argument(f"--{name}", **told)
-    if overwrites:
-        parser.add_argument("--overwrite", action="store_true", help="make the artifact anew")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="see below")
+    for switch in (*switches, *(["--overwrite"] if overwrites else [])):
+        parser.add_argument(switch, action="store_true", help=SWITCHES[switch])
+    for name, arguments in options.items():
+        parser.add_argument(f"--{name}", **arguments)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change")
     arguments = parser.parse_intermixed_args(argv)
-    experiment = load(arguments.config, parse_overrides(arguments.overrides))
-    return experiment, arguments
+    return load(arguments.config, parse_overrides(arguments.overrides)), arguments
 
 
 def tell(lines: Iterable[str]) -> None:
@@ -71,7 +84,7 @@ def tell(lines: Iterable[str]) -> None:
 
 
 def run_job(main: Callable[[], Any]) -> None:
-    """Run a job's main function: what a user can mend ends it with one message, no traceback."""
+    """Run a job's main function; an error that a user can mend ends it with one message."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
         main()
@@ -85,7 +98,7 @@ def run_job(main: Callable[[], Any]) -> None:
 
 
 def explain(error: BaseException) -> str | None:
-    """What a user can mend, in a few words, whatever Ray wraps around it; None for other errors."""
+    """Return the message of an error that a user can mend, whatever Ray wraps it in; else None."""
     if getattr(error, "actor_init_failed", False):
         return _from_traceback(str(error))
     cause = getattr(error, "cause", None) or error.__cause__
@@ -99,7 +112,7 @@ def explain(error: BaseException) -> str | None:
 
 
 def _from_traceback(text: str) -> str | None:
-    """The message at the end of a traceback; all that Ray keeps of an actor that does not start."""
+    """Return the message at the end of a traceback, all that Ray keeps of a failed actor start."""
     parts = _RAISED.split(text)
     name = parts[-2].rpartition(".")[2] if len(parts) > 1 else ""
     kind = getattr(builtins, name, Exception)
@@ -108,7 +121,7 @@ def _from_traceback(text: str) -> str | None:
 
 
 def describe(section: BaseModel, indent: str = "") -> Iterator[str]:
-    """Lines of YAML with each key's meaning as a comment above it."""
+    """Yield lines of YAML with each key's meaning as a comment above it."""
     for name, field in type(section).model_fields.items():
         value = getattr(section, name)
         documented = type(value) if isinstance(value, Section) else None

@@ -1,6 +1,5 @@
 """One local Ray for the whole test session, and one small demo run that stage tests share."""
 
-import io
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -9,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image as pil
 
 from qaclims_ray.config.experiment import Experiment, load
+from tests import build
 
 ROOT = Path(__file__).parents[1]
 
@@ -41,14 +40,8 @@ MakeExperiment = Callable[..., Experiment]
 
 @pytest.fixture(scope="session")
 def png() -> Callable[[np.ndarray], bytes]:
-    """The file of an image or label map, without loss."""
-
-    def encode(pixels: np.ndarray) -> bytes:
-        file = io.BytesIO()
-        pil.fromarray(pixels).save(file, "PNG")
-        return file.getvalue()
-
-    return encode
+    """`tests.build.png`, as a fixture."""
+    return build.png
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@ import pytest
 import yaml
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
-from qaclims_ray.cli import describe, explain, parse, run_job
+from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.run.faults import StageError
 
@@ -58,6 +58,36 @@ def test_help_teaches_precedence_and_where_the_keys_are(capsys):
         "jobs/show_config.py",
     ):
         assert part in shown
+
+
+def test_each_option_has_a_help_text(capsys):
+    until = {"choices": ("images", "cams"), "help": "last artifact to make"}
+    with pytest.raises(SystemExit):
+        parse("", ["--help"], *SWITCHES, overwrites=False, until=until)
+    shown = capsys.readouterr().out
+    for text in (*SWITCHES, *SWITCHES.values(), until["help"], "a file of configs/"):
+        assert text in shown
+
+
+@pytest.mark.parametrize(
+    ("argument", "hint"),
+    [
+        ("--train.seed=3", "overrides have no dashes: train.seed=3"),
+        ("--run=elsewhere", "overrides have no dashes: run=elsewhere"),
+        ("--train.seed", "overrides have no dashes: train.seed"),
+        ("--unknown", "unrecognized arguments: --unknown\n"),
+    ],
+)
+def test_an_override_with_dashes_gets_a_hint(demo_config, capsys, argument, hint):
+    with pytest.raises(SystemExit):
+        parse("", ["--config", str(demo_config), argument])
+    assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spaced", ["train.seed = 3", "train.seed= 3", "name=a b"])
+def test_an_override_with_spaces_gets_a_hint(demo_config, spaced):
+    with pytest.raises(ValueError, match="without spaces around '='; quote a value that holds"):
+        parse("", ["--config", str(demo_config), *spaced.split()])
 
 
 def test_a_users_mistake_ends_a_job_with_one_message():

@@ -20,7 +20,7 @@ from qaclims_ray.run.faults import forget_deaths
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.run.progress import watch
 from qaclims_ray.run.tables import publish
-from qaclims_ray.storage.files import arrow_filesystem
+from qaclims_ray.storage.filesystem import arrow_filesystem
 
 log = logging.getLogger(__name__)
 

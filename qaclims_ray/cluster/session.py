@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Nod
 
 from qaclims_ray.cluster.capacity import Capacity, capacity_of
 from qaclims_ray.config.compute import Compute
-from qaclims_ray.storage.files import TRANSIENT_ERRORS
+from qaclims_ray.storage.filesystem import TRANSIENT_ERRORS
 
 ENVIRONMENT = {
     # Workers stay in the driver's folder, so that relative paths of weights mean the same there.

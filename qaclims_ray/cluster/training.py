@@ -8,7 +8,7 @@ import ray.train
 from qaclims_ray.cluster.session import capacity
 from qaclims_ray.config.compute import Compute, Workers
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.storage.files import arrow_filesystem
+from qaclims_ray.storage.filesystem import arrow_filesystem
 
 _TRIAL_CPUS = 0.01
 """CPUs of the process of a trial that waits for its workers."""

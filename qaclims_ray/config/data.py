@@ -1,6 +1,6 @@
 """The section `data`: where images and labels come from."""
 
-from typing import Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
@@ -8,10 +8,10 @@ from qaclims_ray.config.base import Section
 
 
 class Dataset(Section):
-    """What every source of images shares."""
+    """The keys that all data sets share."""
 
     limit: PositiveInt | None = None
-    """Take only the first so many images of the split, for a try; null takes all."""
+    """Number of images to take, the first by name, for a try; null takes all."""
     max_pixels: int = Field(100_000_000, gt=0, le=178_956_970)
     """Larger images are recorded as errors rather than decoded (decompression bombs); Pillow's
     own limit is 178,956,970."""
@@ -46,10 +46,10 @@ class Coco14(Dataset):
     annotations: str | None = None
     """Instances file, below root or by absolute path or URL; null: that of the split."""
     images: str | None = None
-    """Folder of the images, likewise."""
+    """Folder of the images, below root or by absolute path or URL; null: that of the split."""
     unlabelled: bool = False
-    """Take the images without instances too (for questions that name no class), as images of which
-    nobody knows what they show: nothing is learnt from them, and none of their CAMs made."""
+    """Take the images without instances too, as images whose labels are unknown: they may be asked
+    questions that name no class, but are neither trained on nor get CAMs."""
 
 
 class Folder(Dataset):
@@ -64,8 +64,8 @@ class Folder(Dataset):
     """Names in the order of their indices; null: those in classes.txt below root, else the names
     in the labels file, sorted."""
     unlabelled: bool = False
-    """Take images without labels too, or without any labels file (for questions that name no
-    class); nothing is learnt from them, and none of their CAMs made."""
+    """Take images without labels too, or without any labels file: they may be asked questions that
+    name no class, but are neither trained on nor get CAMs."""
 
 
 class WebDataset(Dataset):
@@ -80,11 +80,11 @@ class WebDataset(Dataset):
     classes_file: str | None = None
     """Path or URL of a file with one class name per line."""
     label_suffixes: tuple[Literal["cls", "json", "txt"], ...] = ("cls", "json")
-    """Members that hold labels, the first that is there counts. Most published tars hold captions
-    in `txt`, and some hold other facts in `json`: then leave it out."""
+    """Suffixes of members that hold labels; the first that is there counts. Most published tars
+    hold captions in `txt`, and some hold other facts in `json`: then leave it out."""
     unlabelled: bool = False
-    """Take images without labels too (for questions that name no class); nothing is learnt from
-    them, and none of their CAMs made."""
+    """Take images without labels too: they may be asked questions that name no class, but are
+    neither trained on nor get CAMs."""
 
 
 class Demo(Dataset):
@@ -95,3 +95,9 @@ class Demo(Dataset):
     """train and tune: classes in their home scenes (biased); val: any class in any scene."""
     num_images: PositiveInt = 600
     seed: NonNegativeInt = 0
+
+
+Data: TypeAlias = Annotated[
+    Voc12 | Coco14 | Folder | WebDataset | Demo, Field(discriminator="kind")
+]
+"""The section `data`, by its `kind`."""

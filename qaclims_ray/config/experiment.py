@@ -9,16 +9,15 @@ import re
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import Field
 
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.cams import Cams
 from qaclims_ray.config.compute import Compute
 from qaclims_ray.config.corpus import Corpus
-from qaclims_ray.config.data import Coco14, Demo, Folder, Voc12, WebDataset
+from qaclims_ray.config.data import Data
 from qaclims_ray.config.evaluate import Evaluate
 from qaclims_ray.config.model import Model
 from qaclims_ray.config.overrides import Tree, flatten, parse_yaml, validate, with_overrides
@@ -26,7 +25,7 @@ from qaclims_ray.config.refine import Refine
 from qaclims_ray.config.search import Tune
 from qaclims_ray.config.segment import Segment
 from qaclims_ray.config.train import Train
-from qaclims_ray.storage.files import absolute, shown
+from qaclims_ray.storage.paths import absolute, shown
 
 PACKAGE = "package:"
 """Prefix of a location inside the installed package, such as `package:demo/weights/clip`."""
@@ -46,7 +45,7 @@ class Experiment(Section):
     """Folder or URL that holds the artifacts."""
     base: tuple[str, ...] = ()
     """Other runs whose complete artifacts are used, read-only, where this one has none."""
-    data: Annotated[Voc12 | Coco14 | Folder | WebDataset | Demo, Field(discriminator="kind")]
+    data: Data
     corpus: Corpus = Corpus()
     model: Model = Model()
     train: Train = Train()

@@ -29,7 +29,8 @@ def parse_overrides(items: Sequence[str]) -> Tree:
         key, equals, value = item.partition("=")
         if not equals or not key:
             raise ValueError(
-                f"override {item!r}: expected key=value with a dotted key, such as train.seed=1"
+                f"override {item!r}: expected key=value with a dotted key, such as train.seed=1, "
+                "without spaces around '='; quote a value that holds spaces"
             )
         overrides[key] = parse_yaml(value, f"override {item!r}")
     return overrides

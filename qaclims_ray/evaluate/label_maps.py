@@ -19,8 +19,8 @@ from qaclims_ray.run.faults import Attempt
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
-from qaclims_ray.storage.files import absolute, write_json
-from qaclims_ray.storage.inputs import read_bytes
+from qaclims_ray.storage.files import read_bytes, write_json
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import SCHEMAS, LabelMapRow, ScoreRow
 
 

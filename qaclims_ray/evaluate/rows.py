@@ -6,7 +6,7 @@ from typing import Literal, cast
 import numpy as np
 
 from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.metrics.confusion import Overlap, levels
 from qaclims_ray.metrics.counts import Tally, tally
 from qaclims_ray.run.artifact import Artifact

@@ -1,9 +1,19 @@
-"""Pillow pictures from untrusted bytes: open, turn upright, make RGB."""
+"""Decode images and label maps from untrusted bytes; encode label maps.
+
+Pixels are those that a viewer shows: grey and palette images become RGB, CMYK is converted without
+a colour profile, 16-bit samples are scaled down to 8 bits (not clipped), transparent pixels are
+laid over white, the EXIF orientation is applied, and of an animation the first frame counts.
+Colour profiles are ignored, as in the published pipelines.
+"""
 
 import io
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image as pil
+
+from qaclims_ray.images.palette import voc_palette
+from qaclims_ray.types import Image, LabelMap
 
 MAX_PIXELS = 178_956_970
 """Default limit of pixels per image: half a gigabyte of RGB. Pillow refuses more than this,
@@ -24,21 +34,62 @@ TRANSPOSE = {
 _ORIENTATION = 0x0112
 
 
-def open_picture(image_bytes: bytes, max_pixels: int) -> pil.Image:
-    """The picture, all its pixels loaded; every way in which Pillow fails is a ValueError.
+def decode(image_bytes: bytes, *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Decode an image to RGB pixels.
+
+    Raises:
+        ValueError: the bytes are no image of a known format, are damaged or cut off, or hold
+            more than `max_pixels` pixels (checked before any pixel is decoded).
+    """
+    return np.array(_to_rgb(_upright(_open(image_bytes, max_pixels, load=True))))
+
+
+def decode_mask(png: bytes, *, max_pixels: int = MAX_PIXELS) -> LabelMap:
+    """Decode a mask to its label map: palette indices or grey values, unchanged.
+
+    Raises:
+        ValueError: as in `decode`; also for a colour image, which holds no indices, and for
+            values below 0 or above 255.
+    """
+    picture = _upright(_open(png, max_pixels, load=True))
+    if picture.mode not in ("1", "L", "P", "I", "I;16"):
+        raise ValueError(
+            f"the mask is a colour image (mode {picture.mode}); a mask holds class numbers: "
+            "save it as a paletted or grey PNG"
+        )
+    values = np.array(picture)
+    wrong = values[(values < 0) | (values > 255)]
+    if wrong.size:
+        raise ValueError(f"mask value {wrong[0]} is not in 0 to 255")
+    return values.astype(np.uint8)
+
+
+def encode_mask(label_map: LabelMap, palette: UInt8[np.ndarray, "256 3"] | None = None) -> bytes:
+    """Encode a label map as PNG; a palette (default: VOC's) makes its classes visible."""
+    picture = pil.fromarray(label_map)
+    picture.putpalette((voc_palette() if palette is None else palette).tobytes())
+    out = io.BytesIO()
+    picture.save(out, format="PNG")
+    return out.getvalue()
+
+
+def orientation(image_bytes: bytes) -> int:
+    """Return the EXIF orientation of an image, 1 to 8; 1 where it has none that is legal."""
+    return _orientation(_open(image_bytes, MAX_PIXELS, load=False))
+
+
+def orient(label_map: LabelMap, exif_orientation: int) -> UInt8[np.ndarray, "_ _"]:
+    """Turn a label map of stored pixels as the EXIF orientation turns the image."""
+    if exif_orientation not in TRANSPOSE:
+        return label_map
+    return np.array(pil.fromarray(label_map).transpose(TRANSPOSE[exif_orientation]))
+
+
+def _open(image_bytes: bytes, max_pixels: int, *, load: bool) -> pil.Image:
+    """Open a picture, and load its pixels; every way in which Pillow fails is a ValueError.
 
     Pillow turns a TIFF upright as it loads it, and forgets its orientation.
     """
-    picture = open_header(image_bytes, max_pixels)
-    try:
-        picture.load()
-    except Exception as error:
-        raise ValueError(f"the image is damaged or cut off: {error}") from error
-    return picture
-
-
-def open_header(image_bytes: bytes, max_pixels: int) -> pil.Image:
-    """The picture as its header describes it, nothing loaded; errors as in `open_picture`."""
     if not image_bytes:
         raise ValueError("the file is empty (0 bytes)")
     try:
@@ -52,29 +103,32 @@ def open_header(image_bytes: bytes, max_pixels: int) -> pil.Image:
             f"the image has {picture.width} x {picture.height} pixels, more than the limit of "
             f"{max_pixels:,}; raise the limit or shrink the image"
         )
+    try:
+        if load:
+            picture.load()
+    except Exception as error:
+        raise ValueError(f"the image is damaged or cut off: {error}") from error
     return picture
 
 
-def orientation_of(picture: pil.Image) -> int:
-    """EXIF orientation, 1 to 8. Where the EXIF data are broken it is 1, as in viewers."""
+def _orientation(picture: pil.Image) -> int:
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
-    except Exception:  # as in `open_picture`
+    except Exception:  # broken EXIF data: upright, as in viewers
         return 1
     return value if value in TRANSPOSE else 1
 
 
-def upright(picture: pil.Image) -> pil.Image:
-    """The picture turned as its EXIF orientation says."""
-    value = orientation_of(picture)
+def _upright(picture: pil.Image) -> pil.Image:
+    value = _orientation(picture)
     return picture.transpose(TRANSPOSE[value]) if value in TRANSPOSE else picture
 
 
-def to_rgb(picture: pil.Image) -> pil.Image:
-    """8-bit RGB of a picture of any mode; transparent pixels are laid over white.
+def _to_rgb(picture: pil.Image) -> pil.Image:
+    """Convert a picture of any mode to 8-bit RGB.
 
     Raises:
-        ValueError: floating-point pixels, or more than 16 bits: nobody knows which is white.
+        ValueError: floating-point pixels, or more than 16 bits, whose white level is unknown.
     """
     if picture.mode == "F":
         raise ValueError("the image has floating-point pixels; save it with 8 or 16 bits")

@@ -1,7 +1,6 @@
-"""Image rows decoded by tasks on CPUs, ahead of actors that have better things to do.
+"""Decode the images of Arrow tables, for tasks on CPUs that run ahead of actors on GPUs.
 
-A decoded image takes 3 bytes a pixel of the object store; Ray Data's backpressure holds back the
-tasks while the actors are busy.
+A decoded image takes 3 bytes per pixel.
 """
 
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from typing import TypedDict
 import numpy as np
 import pyarrow as pa
 
-from qaclims_ray.images.transforms import MAX_PIXELS, decode
+from qaclims_ray.images.decode import MAX_PIXELS, decode
 from qaclims_ray.types import Image, ImageRow
 
 
@@ -20,7 +19,7 @@ class DecodedRow(TypedDict):
     name: str
     labels: list[int] | None
     pixels: bytes
-    """RGB, uint8, C-contiguous, shape `(height, width, 3)`; none where there is an error."""
+    """RGB, uint8, C-contiguous, shape `(height, width, 3)`; empty where there is an error."""
     height: int
     width: int
     error: str | None
@@ -40,9 +39,9 @@ _SCHEMA = pa.schema(
 
 
 def decode_table(images: pa.Table, max_pixels: int = MAX_PIXELS) -> pa.Table:
-    """A batch of image rows (name, image, labels) as decoded rows.
+    """Decode a batch of image rows (name, image, labels).
 
-    Each is Arrow's before the next one is decoded: pixels are held once, but for one image's.
+    Each row goes to Arrow before the next is decoded, so pixels are held once, but for one image.
     """
     rows = (decode_row(row, max_pixels) for row in images.to_pylist())
     tables = [pa.Table.from_pylist([{**row}], schema=_SCHEMA) for row in rows]
@@ -50,7 +49,7 @@ def decode_table(images: pa.Table, max_pixels: int = MAX_PIXELS) -> pa.Table:
 
 
 def decode_row(row: ImageRow, max_pixels: int = MAX_PIXELS) -> DecodedRow:
-    """One image row as a decoded row; what is wrong with it, in `error`."""
+    """Decode one image row; an image that cannot be decoded gets its `error`."""
     image, error = _EMPTY, None
     try:
         image = decode(row["image"], max_pixels=max_pixels)
@@ -67,7 +66,7 @@ def decode_row(row: ImageRow, max_pixels: int = MAX_PIXELS) -> DecodedRow:
 
 
 def images_of(rows: Sequence[DecodedRow]) -> list[Image]:
-    """The pixels of rows without error; read-only."""
+    """Return the pixels of rows without error, read-only."""
     return [
         np.frombuffer(row["pixels"], np.uint8).reshape(row["height"], row["width"], 3)
         for row in rows

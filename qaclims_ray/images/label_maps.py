@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qaclims_ray.images.transforms import decode_mask, encode_mask
+from qaclims_ray.images.decode import decode_mask, encode_mask
 from qaclims_ray.types import IGNORE, LabelMap, LabelMapRow
 
 MAX_CLASSES = IGNORE - 1

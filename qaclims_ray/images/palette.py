@@ -5,7 +5,7 @@ from jaxtyping import UInt8
 
 
 def voc_palette() -> UInt8[np.ndarray, "256 3"]:
-    """RGB colour of each label-map value, as in the PASCAL VOC development kit.
+    """Return the RGB colour of each label-map value, as in the PASCAL VOC development kit.
 
     The three low bits of the value give the highest bit of red, green, blue; the next three the
     second highest, and so on. 0 is black, 255 cream.

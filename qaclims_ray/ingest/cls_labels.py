@@ -8,7 +8,7 @@ from qaclims_ray.storage.pickles import read_dictionary
 
 
 def read_cls_labels(path: str, num_classes: int) -> dict[str, list[int]]:
-    """Class indices of each image name.
+    """Read the class indices of each image name.
 
     Names that the file keeps as numbers (irn: 2007000032) become `2007_000032`.
 
@@ -17,15 +17,13 @@ def read_cls_labels(path: str, num_classes: int) -> dict[str, list[int]]:
         num_classes: expected length of each array.
 
     Raises:
-        ValueError: no such file, or anything else in it.
+        ValueError: there is no such file, or it holds something else.
     """
     table = read_dictionary(path)
     try:
-        labels = {
-            _name(key): np.flatnonzero(array.values().astype(float)) for key, array in table.items()
-        }
-        lengths = {len(array.values()) for array in table.values()}
-    except Exception as error:  # arrays are read here, and may say anything of themselves
+        labels = {_name(key): np.flatnonzero(array.astype(float)) for key, array in table.items()}
+        lengths = {len(array) for array in table.values()}
+    except Exception as error:  # the file may hold anything
         raise ValueError(f"{path}: not a dict of names to arrays of labels: {error}") from error
     if lengths - {num_classes}:
         raise ValueError(f"{path}: arrays of {sorted(lengths)} labels, expected {num_classes}")

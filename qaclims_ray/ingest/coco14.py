@@ -1,6 +1,6 @@
 """MS COCO 2014.
 
-    <root>/train2014/COCO_train2014_<id>.jpg              (val2014 likewise)
+    <root>/train2014/COCO_train2014_<id>.jpg         or val2014, COCO_val2014_
     <root>/annotations/instances_train2014.json
 
 COCO numbers its 80 categories from 1 to 90 with gaps. Here class index i is the i-th of them in
@@ -11,12 +11,13 @@ weakly supervised codes. Label maps are rasterised from the instances when an im
 """
 
 from pathlib import PurePosixPath
+from typing import NamedTuple
 
 from qaclims_ray.ingest.json_stream import json_members
 from qaclims_ray.ingest.rasterise import refer_to
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import check_inside, join, locate
+from qaclims_ray.storage.errors import attempt, separate
+from qaclims_ray.storage.paths import check_inside, join, locate
 
 CLASSES = (
     "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat",
@@ -44,10 +45,18 @@ EXPECTED_COUNTS: dict[str, tuple[int, int | None]] = {
 
 _LABEL_OF_ID = {number: label for label, number in enumerate(CATEGORY_IDS)}
 
-_Image = tuple[str, int, int]
-"""File name, height, width."""
-_Instance = tuple[int, int, int]
-"""Category number; offset and size of the instance in its file."""
+
+class _Image(NamedTuple):
+    name: str
+    height: int
+    width: int
+
+
+class _Instance(NamedTuple):
+    category: int
+    offset: int
+    """Position of its JSON in the file, in bytes, as is the size."""
+    size: int
 
 
 def read_coco(
@@ -64,31 +73,31 @@ def read_coco(
         root: the folder that holds `train2014`, `val2014` and `annotations`; path or URL.
         split: `train` or `val`.
         annotations: another instances file, below `root` or by absolute path or URL.
-        images: another folder of images, likewise.
-        unlabelled: list the images without instances too, as without labels and masks.
+        images: another folder of images, below `root` or by absolute path or URL.
+        unlabelled: list the images without instances too, their labels unknown.
 
     Raises:
         ValueError: the instances file is missing or broken. What concerns one image only is in
             `Listing.errors`.
     """
-    path = locate(root, annotations or f"annotations/instances_{split}2014.json")
+    file = locate(root, annotations or f"annotations/instances_{split}2014.json")
     folder = locate(root, images or f"{split}2014")
-    listed, objects = _read_instances(path)
-    bare = listed.keys() - objects.keys()
+    listed, instances = _read_instances(file)
+    without = listed.keys() - instances.keys()
     if unlabelled:
-        objects |= {number: [] for number in bare}
-    sources, errors = sort_out(
-        (f"image {number}", attempt(_source, folder, path, listed.get(number), about))
-        for number, about in objects.items()
+        instances |= {number: [] for number in without}
+    sources, errors = separate(
+        (f"image {number}", attempt(_source, folder, file, listed.get(number), objects))
+        for number, objects in instances.items()
     )
     sources, repeated = first_of_each_name(sources)
-    return Listing(sources, errors + repeated, CLASSES, 0 if unlabelled else len(bare))
+    return Listing(sources, errors + repeated, CLASSES, 0 if unlabelled else len(without))
 
 
 def _read_instances(path: str) -> tuple[dict[int, _Image], dict[int, list[_Instance]]]:
-    """Images by number, and the instances of each."""
+    """Read the images of a file by their numbers, and the instances of each."""
     images: dict[int, _Image] = {}
-    objects: dict[int, list[_Instance]] = {}
+    instances: dict[int, list[_Instance]] = {}
     for key, value, offset, size in json_members(path):
         match key, value:
             case "images", {
@@ -97,9 +106,9 @@ def _read_instances(path: str) -> tuple[dict[int, _Image], dict[int, list[_Insta
                 "height": int(h),
                 "width": int(w),
             }:
-                images[number] = (name, h, w)
+                images[number] = _Image(name, h, w)
             case "annotations", {"image_id": number, "category_id": category, "segmentation": _}:
-                objects.setdefault(number, []).append((category, offset, size))
+                instances.setdefault(number, []).append(_Instance(category, offset, size))
             case (("images" | "annotations"), _):
                 raise ValueError(
                     f"{path}: no COCO instances: one of its {key} lacks what belongs to it "
@@ -107,23 +116,20 @@ def _read_instances(path: str) -> tuple[dict[int, _Image], dict[int, list[_Insta
                 )
             case _:
                 pass
-    return images, objects
+    return images, instances
 
 
-def _source(
-    folder: str, instances_file: str, image: _Image | None, objects: list[_Instance]
-) -> Source:
+def _source(folder: str, file: str, image: _Image | None, objects: list[_Instance]) -> Source:
     if image is None:
         raise ValueError("instances of an image that the file does not list")
-    unknown = {number for number, _, _ in objects} - _LABEL_OF_ID.keys()
+    unknown = {one.category for one in objects} - _LABEL_OF_ID.keys()
     if unknown:
         raise ValueError(f"category {min(unknown)} is not one of COCO's 80")
-    name, height, width = image
-    labelled = [(_LABEL_OF_ID[number], offset, size) for number, offset, size in objects]
+    labelled = [(_LABEL_OF_ID[one.category], one.offset, one.size) for one in objects]
     return Source(
-        name=PurePosixPath(name).stem,
-        image=join(folder, check_inside(name)),
+        name=PurePosixPath(image.name).stem,
+        image=join(folder, check_inside(image.name)),
         labels=sorted({label for label, _, _ in labelled}) or None,
         mask=None,
-        annotations=refer_to(instances_file, height, width, labelled) if labelled else None,
+        annotations=refer_to(file, image.height, image.width, labelled) if labelled else None,
     )

@@ -1,7 +1,7 @@
 """Facts of a data set, to be looked at before hours are spent on it."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from collections.abc import Sequence
+from typing import TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
@@ -9,19 +9,24 @@ import pyarrow.dataset as pads
 
 from qaclims_ray.ingest import coco14, voc12
 from qaclims_ray.ingest.sources import Listing
+from qaclims_ray.run.artifact import Artifact
 
 COLUMNS = {
     **{name: pads.field(name) for name in ("height", "width", "labels")},
     "has_mask": pads.field("mask").is_valid(),
 }
-"""What facts are made of, as columns of a pyarrow dataset: no image or mask is held."""
+"""Columns of a pyarrow dataset that facts are counted from, without images and masks."""
 
 _KNOWN = {"voc12": voc12.EXPECTED_COUNTS, "coco14": coco14.EXPECTED_COUNTS}
 
 
 class Facts(TypedDict):
-    """What an artifact `images` holds."""
+    """Facts that the manifest of the artifact `images` keeps."""
 
+    class_names: list[str]
+    """Names in the order of their indices."""
+    labels_digest: str | None
+    """Digest of the files that label the images; None where they are read while listing."""
     num_images: int
     num_pairs: int
     """(image, class) pairs."""
@@ -39,12 +44,14 @@ class Facts(TypedDict):
     width: tuple[int, int, int]
 
 
-def facts_of(images: pa.Table, listing: Listing) -> Facts:
-    """Facts of a table with the columns of `COLUMNS`, whose rows a reader listed."""
+def count_facts(images: pa.Table, listing: Listing, labels_digest: str | None = None) -> Facts:
+    """Count the facts of a table with the columns of `COLUMNS`, whose rows a reader listed."""
     labelled = images["labels"].combine_chunks()
     labels = labelled.flatten().to_numpy()
     counts = np.bincount(labels, minlength=len(listing.class_names)).tolist()
     return Facts(
+        class_names=list(listing.class_names),
+        labels_digest=labels_digest,
         num_images=len(images),
         num_pairs=len(labels),
         num_masks=sum(images["has_mask"].to_pylist()),
@@ -57,13 +64,24 @@ def facts_of(images: pa.Table, listing: Listing) -> Facts:
     )
 
 
-def describe(facts: Mapping[str, Any]) -> str:
-    """Facts (as `Facts`, from a manifest or anew) as lines of text for people."""
+def _spread(values: np.ndarray) -> tuple[int, int, int]:
+    if not len(values):
+        return (0, 0, 0)
+    return int(values.min()), int(np.median(values)), int(values.max())
+
+
+def read_facts(images: Artifact) -> Facts:
+    """Read the facts of a complete artifact `images`."""
+    return cast(Facts, images.require()["facts"])
+
+
+def describe(facts: Facts) -> str:
+    """Write facts as lines of text for people."""
     left_out = {
         "nobody labelled": facts["num_unlabelled"],
         "cannot be listed": facts["num_listed_errors"],
     }
-    unlabelled = facts.get("num_kept_unlabelled", 0)
+    unlabelled = facts.get("num_kept_unlabelled", 0)  # runs of before lack it
     lines = [
         f"{facts['num_images']:,} images, {facts['num_pairs']:,} pairs (image, class)"
         + (f"; {unlabelled:,} images without labels" if unlabelled else ""),
@@ -79,13 +97,17 @@ def describe(facts: Mapping[str, Any]) -> str:
     return "\n".join([*lines, *(f"  {name:<{width}} {count:>9,}" for name, count in counts)])
 
 
+def _range(spread: Sequence[int]) -> str:
+    return f"{spread[0]:,} to {spread[2]:,} pixels, median {spread[1]:,}"
+
+
 def check_known_set(kind: str, split: str | None, facts: Facts) -> list[str]:
-    """Warnings: what a published set lacks, and what any set had better not have.
+    """Return warnings: what a published set lacks, and what any set should not lack.
 
     Args:
         kind: `voc12`, `coco14`, or another for which no counts are published.
         split: name or path of the split, None where there is none.
-        facts: of the whole split.
+        facts: facts of the whole split.
     """
     num_images, num_pairs = published_counts(kind, split)
     num_labelled = facts["num_images"] - facts["num_kept_unlabelled"]
@@ -105,26 +127,16 @@ def check_known_set(kind: str, split: str | None, facts: Facts) -> list[str]:
 
 
 def published_counts(kind: str, split: str | None) -> tuple[int | None, int | None]:
-    """Published numbers of images and pairs of a split; None where there are none."""
+    """Return the published numbers of images and pairs of a split; None where there are none."""
     name = (split or "").rpartition("/")[2].removesuffix(".txt")
     name = "train_aug" if name == "trainaug" else name
     return _KNOWN.get(kind, {}).get(name, (None, None))
 
 
-def _difference(what: str, found: int, published: int | None) -> str:
+def _difference(noun: str, found: int, published: int | None) -> str:
     if published is None or found == published:
         return ""
     gap = published - found
-    return f"{found:,} {what}, published are {published:,}: {abs(gap):,} " + (
+    return f"{found:,} {noun}, published are {published:,}: {abs(gap):,} " + (
         "missing" if gap > 0 else "too many"
     )
-
-
-def _range(spread: Sequence[int]) -> str:
-    return f"{spread[0]:,} to {spread[2]:,} pixels, median {spread[1]:,}"
-
-
-def _spread(values: np.ndarray) -> tuple[int, int, int]:
-    if not len(values):
-        return (0, 0, 0)
-    return int(values.min()), int(np.median(values)), int(values.max())

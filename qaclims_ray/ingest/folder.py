@@ -7,7 +7,7 @@
     <root>/masks/**           optional: label maps a.png, where the image is images/a.jpg
 
 A line names an image by its path below `images`, with or without suffix, or by a URL (`https://…`,
-`s3://…`, `gs://…`). Several lines about one image add up. A line without labels says that the
+`s3://…`, `gs://…`). Several lines about one image add up. A line without labels means that the
 image shows none of the classes; an image without a line is unlabelled and left out, unless asked
 for. A label is a class name or a class index (from 0). A column or key `mask` names a label map
 below `masks` or by a URL. A CSV's header, if there is one, names no columns but the image's,
@@ -20,6 +20,7 @@ with their suffixes, and the server is asked for each `masks/a.png`.
 A label map belongs to the image as a viewer shows it; see `sources.load` about EXIF orientation.
 """
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from unicodedata import normalize
 
@@ -31,15 +32,16 @@ from qaclims_ray.ingest.label_files import (
     resolve_names,
 )
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import WEB, check_inside, join, locate, present, read_text, walk
+from qaclims_ray.storage.errors import Failures, attempt, separate
+from qaclims_ray.storage.files import existing, list_files, read_text
+from qaclims_ray.storage.paths import WEB, check_inside, join, locate
 
 LABEL_FILES = ("labels.csv", "labels.jsonl")
-"""Where the labels are looked for."""
+"""Files that may hold the labels."""
+CLASSES_FILE = "classes.txt"
+"""File that may hold the class names."""
 URL_SCHEMES = (*WEB, "s3://", "gs://")
-"""What may stand before an image's address; local files are read below the root only."""
-
-_CLASSES = "classes.txt"
+"""Schemes that an image's address may have; local files are read below the root only."""
 
 
 def read_folder(
@@ -60,24 +62,28 @@ def read_folder(
         unlabelled: list the images without a line too; then no labels file is needed.
 
     Raises:
-        ValueError: the labels file is missing, or gives class indices and nobody their names. What
+        ValueError: the labels file is missing, or gives class indices without their names. What
             concerns one image only is in `Listing.errors`, with its line number.
     """
-    files = _files(root)
-    lines, errors = _read_lines(root, files, labels_file, unlabelled)
+    on_web = root.startswith(WEB)
+    files = _fixed_files(root) if on_web else list_files(root)
+    lines, errors = _read_lines(root, files, labels_file, optional=unlabelled)
     names = resolve_names(
         [label for line in lines for label in line.labels],
         class_names,
-        join(root, _CLASSES) if _CLASSES in files else None,
+        join(root, CLASSES_FILE) if CLASSES_FILE in files else None,
     )
-    images = _by_path(files)
-    lines_of, not_found = _group(lines, None if root.startswith(WEB) else images)
+    images = _images_by_spelling(files)
+    lines_of, not_found = _group_by_image(lines, None if on_web else images)
     without = sorted(set(images.values()) - lines_of.keys())
     if unlabelled:
         lines_of |= {path: [] for path in without}
-    masks = _masks(root, files, lines_of)
-    sources, unusable = sort_out(
-        (_called(path, about), attempt(_source, root, path, about, names, masks[path]))
+    masks = _find_masks(root, files, lines_of)
+    sources, unusable = separate(
+        (
+            f"{path} (line {about[0].number})" if about else path,
+            attempt(_source, root, path, about, names, masks[path]),
+        )
         for path, about in lines_of.items()
     )
     sources, repeated = first_of_each_name(sources)
@@ -85,18 +91,16 @@ def read_folder(
     return Listing(sources, errors + not_found + unusable + repeated, names, num_unlabelled)
 
 
-def _files(root: str) -> list[str]:
-    """Files below the root, relative to it; of a web server only those beside the images."""
-    if not root.startswith(WEB):
-        return walk(root)
-    wanted = {join(root, name): name for name in (*LABEL_FILES, _CLASSES)}
-    return [wanted[url] for url in present(list(wanted))]
+def _fixed_files(root: str) -> list[str]:
+    """Ask a web server, which lists no folders, for the files that stand beside the images."""
+    wanted = {join(root, name): name for name in (*LABEL_FILES, CLASSES_FILE)}
+    return [wanted[url] for url in existing(list(wanted))]
 
 
 def _read_lines(
-    root: str, files: Collection[str], given: str | None, optional: bool
-) -> tuple[list[Line], list[tuple[str, str]]]:
-    """The lines of the labels file, and (name, reason) of those that cannot be read."""
+    root: str, files: Collection[str], given: str | None, *, optional: bool
+) -> tuple[list[Line], Failures]:
+    """Read the labels file; lines that cannot be read fail alone."""
     file = given or next((name for name in LABEL_FILES if name in files), None)
     if file is None and optional:
         return [], []
@@ -113,37 +117,36 @@ def _read_lines(
     return lines, [(f"{file} (line {n})", f"line {n}: {reason}") for n, reason in broken]
 
 
-def _by_path(files: Iterable[str]) -> dict[str, str]:
-    """Path of each image from what a line may call it: with and without suffix."""
+def _images_by_spelling(files: Iterable[str]) -> dict[str, str]:
+    """Map the spellings that a line may use, with and without suffix, to the paths of images."""
     images = [file for file in files if file.startswith("images/")]
     full = {normalize("NFC", file.removeprefix("images/")): file for file in images}
-    bare = {_bare(path): file for path, file in full.items()}
-    return bare | full
+    return {_stem(spelling): file for spelling, file in full.items()} | full
 
 
-def _group(
+def _group_by_image(
     lines: Iterable[Line], images: Mapping[str, str] | None
-) -> tuple[dict[str, list[Line]], list[tuple[str, str]]]:
-    """The lines about each image, by its path or URL; (name, reason) of images not found.
+) -> tuple[dict[str, list[Line]], Failures]:
+    """Group lines by the path or URL of their image; lines about no image fail.
 
     Args:
-        lines: of the labels file.
-        images: path of each image from what a line may call it; None: nobody can list them.
+        lines: lines of the labels file.
+        images: path of each image by its spellings; None where they cannot be listed.
     """
     lines_of: dict[str, list[Line]] = {}
-    errors: list[tuple[str, str]] = []
+    failures: Failures = []
     for line in lines:
-        path = attempt(_find, line.image, images)
+        path = attempt(_image_path, line.image, images)
         if isinstance(path, ValueError):
-            errors.append((f"{line.image} (line {line.number})", f"line {line.number}: {path}"))
+            failures.append((f"{line.image} (line {line.number})", f"line {line.number}: {path}"))
         else:
             lines_of.setdefault(path, []).append(line)
-    return lines_of, errors
+    return lines_of, failures
 
 
-def _find(image: str, images: Mapping[str, str] | None) -> str:
+def _image_path(image: str, images: Mapping[str, str] | None) -> str:
     if image.startswith(URL_SCHEMES):
-        if not _below(image):
+        if not _relative_path(image):
             raise ValueError(f"{image} names no file")
         return image
     if images is None:
@@ -154,60 +157,53 @@ def _find(image: str, images: Mapping[str, str] | None) -> str:
     return path
 
 
-def _masks(
+def _find_masks(
     root: str, files: Collection[str], lines_of: Mapping[str, Iterable[Line]]
 ) -> dict[str, str | None]:
-    """The label map of each image: the one that a line gives, or the one of its name if any."""
-    usual = {path: f"masks/{_bare(_below(path))}.png" for path in lines_of}
-    there = {file for file in files if file.startswith("masks/")}
+    """Find the label map of each image: the one that a line gives, or the one of its own name."""
+    own = {path: f"masks/{_stem(_relative_path(path))}.png" for path in lines_of}
     if root.startswith(WEB):
-        found = present([join(root, mask) for mask in usual.values()])
-        there = {mask for mask in usual.values() if join(root, mask) in found}
-    masks: dict[str, str | None] = {}
-    for path, about in lines_of.items():
-        given = next((line.mask for line in about if line.mask), None)
-        if given is not None:
-            masks[path] = given
-        else:
-            masks[path] = usual[path].removeprefix("masks/") if usual[path] in there else None
-    return masks
+        found = existing([join(root, mask) for mask in own.values()])
+        there = {mask for mask in own.values() if join(root, mask) in found}
+    else:
+        there = set(own.values()).intersection(files)
+    return {
+        path: next(
+            (line.mask for line in about if line.mask),
+            own[path].removeprefix("masks/") if own[path] in there else None,
+        )
+        for path, about in lines_of.items()
+    }
 
 
 def _source(
     root: str, path: str, lines: Sequence[Line], names: Sequence[str], mask: str | None
 ) -> Source:
-    """The image at a path or URL, with the labels that all lines about it name, if there are any.
-
-    Without any line nobody knows its labels.
-    """
+    """Make the source of an image from all lines about it; without any its labels are unknown."""
     labels: set[int] = set()
     for line in lines:
         try:
             labels.update(label_indices(line.labels, names))
         except ValueError as error:
             raise ValueError(f"line {line.number}: {error}") from error
-    remote = mask is not None and mask.startswith(URL_SCHEMES)
+    if mask is not None and not mask.startswith(URL_SCHEMES):
+        mask = join(root, "masks", check_inside(mask))
     return Source(
-        name=normalize("NFC", _bare(_below(path)).replace("/", "__")),
+        name=normalize("NFC", _stem(_relative_path(path)).replace("/", "__")),
         image=path if path.startswith(URL_SCHEMES) else join(root, path),
         labels=sorted(labels) if lines else None,
-        mask=mask if mask is None or remote else join(root, "masks", check_inside(mask)),
+        mask=mask,
         annotations=None,
     )
 
 
-def _called(path: str, lines: Sequence[Line]) -> str:
-    return f"{path} (line {lines[0].number})" if lines else path
-
-
-def _below(path: str) -> str:
-    """An image's path below `images`, or the last part of its URL."""
+def _relative_path(path: str) -> str:
+    """Return an image's path below `images`, or the last part of its URL."""
     if path.startswith(URL_SCHEMES):
         return path.partition("?")[0].rpartition("/")[2]
     return path.removeprefix("images/")
 
 
-def _bare(path: str) -> str:
-    """The path without suffix."""
-    folder, slash, last = path.rpartition("/")
-    return f"{folder}{slash}{last.rpartition('.')[0] or last}"
+def _stem(path: str) -> str:
+    """Return a path without its suffix."""
+    return os.path.splitext(path)[0]

@@ -5,23 +5,23 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from qaclims_ray.storage.inputs import Stream, open_stream
+from qaclims_ray.storage.files import Stream, open_stream
 
 _CHUNK = 1 << 20
 _LONGEST = 32 << 20
-"""Bytes of one value: a broken file is not read to its end in search of a closing bracket."""
+"""Most bytes of one value: a broken file is not searched to its end for a closing bracket."""
 _ENDS = frozenset(" \t\r\n,:]}")
-"""What may follow a value."""
+"""Characters that may follow a value."""
 _SEPARATORS = re.compile(r"[\s,:]*")
 
 
 def json_members(path: str) -> Iterator[tuple[str, Any, int, int]]:
-    """Key, value, and the value's offset and size in bytes, of each member of a JSON object.
+    """Yield key, value, and the value's offset and size in bytes, of each member of a JSON object.
 
-    Where a value is a list, its elements come one by one, each with the key.
+    The elements of a list come one by one, each with the list's key.
 
     Raises:
-        ValueError: no such file, or it is broken; the message says where.
+        ValueError: there is no such file, or it is broken; the message says where.
     """
     with open_stream(path) as file:
         window = _Window(path, file)
@@ -38,14 +38,14 @@ def json_members(path: str) -> Iterator[tuple[str, Any, int, int]]:
 
 
 class _Window:
-    """The part of a file that is looked at, as text of one character per byte."""
+    """A window on a file that moves on, as text of one character per byte."""
 
     def __init__(self, path: str, file: Stream) -> None:
         self._path, self._file = path, file
         self._text, self._at, self._start = "", 0, 0
 
     def peek(self) -> str:
-        """The next character; commas and colons count as white space. Empty at the end."""
+        """Return the next character, after commas, colons and white space; empty at the end."""
         while True:
             found = _SEPARATORS.match(self._text, self._at)
             self._at = found.end() if found else self._at
@@ -59,7 +59,7 @@ class _Window:
         self._at += 1
 
     def value(self) -> tuple[Any, int, int]:
-        """The next value, its offset and its size in bytes."""
+        """Read the next value, with its offset and size in bytes."""
         self.peek()
         is_last_try = False
         while True:
@@ -82,7 +82,7 @@ class _Window:
         return value if raw.isascii() else json.loads(raw.encode("latin-1")), offset, len(raw)
 
     def _read_on(self) -> bool:
-        """Read a chunk and forget what was passed; False at the end of the file."""
+        """Read a chunk and drop the text before it; return False at the end of the file."""
         chunk = self._file.read(_CHUNK)
         self._text = self._text[self._at :] + chunk.decode("latin-1")
         self._start, self._at = self._start + self._at, 0

@@ -1,4 +1,4 @@
-"""Labels as people write them: CSV and JSONL files, label files of tars, class names."""
+"""Parse labels as people write them: CSV and JSONL files, label files of tars, class names."""
 
 import csv
 import io
@@ -10,18 +10,19 @@ from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.inputs import check_text, read_text
+from qaclims_ray.storage.files import read_text
+from qaclims_ray.storage.paths import check_text
 
 _HEADERS = {"image", "image_name", "name", "file", "filename", "file_name", "path"}
 _LABELS = re.compile(r"(label|class)(s|es)?[ _]?\d*")
-"""Names of columns that hold labels: `labels`, `class`, `label_2` and so on."""
+"""Columns that hold labels: `labels`, `class`, `label_2` and so on."""
 _SEPARATORS = re.compile(r"[\n,;]")
 _SHOWN = 5
-"""Class names that an error shows."""
+"""Number of class names that an error shows."""
 
 
 class Line(NamedTuple):
-    """What one line says of one image."""
+    """One line about one image."""
 
     number: int
     """Counts from 1, as editors do."""
@@ -33,7 +34,7 @@ class Line(NamedTuple):
 
 
 def parse_csv(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
-    """Lines `image,label,label,…`; one cell may also hold labels separated by semicolons.
+    """Parse lines `image,label,label,…`; one cell may also hold labels separated by semicolons.
 
     A first line whose first cell is a word such as `image` or `file` is a header. Its other
     columns are called `labels` (or `label`, `class`, `label_1`, `label_2` and so on) and `mask`,
@@ -62,7 +63,7 @@ def parse_csv(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
 
 
 def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
-    """Lines `{"image": "a.jpg", "labels": ["cat", 3]}`, optionally with `"mask": "a.png"`.
+    """Parse lines `{"image": "a.jpg", "labels": ["cat", 3]}`, optionally with `"mask": "a.png"`.
 
     Returns:
         The lines, and (line number, reason) of those that cannot be read.
@@ -79,14 +80,14 @@ def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
 
 
 def parse_labels(content: bytes, *, is_json: bool) -> list[str]:
-    """Labels of one image in a file of its own.
+    """Parse the labels of one image in a file of its own.
 
     Args:
         content: names or indices, separated by commas, semicolons or line ends; or JSON.
-        is_json: it is a list, or an object whose `labels` are a list.
+        is_json: the content is JSON: a list, or an object whose `labels` are a list.
 
     Raises:
-        ValueError: it is something else.
+        ValueError: the content is something else.
     """
     if not is_json:
         return [label.strip() for label in _SEPARATORS.split(content.decode()) if label.strip()]
@@ -103,15 +104,15 @@ def parse_labels(content: bytes, *, is_json: bool) -> list[str]:
 def resolve_names(
     labels: Collection[str], given: Sequence[str] | None, file: str | None
 ) -> tuple[str, ...]:
-    """Class names in the order of their indices.
+    """Find the class names, in the order of their indices.
 
     Args:
         labels: all labels of a data set as written.
-        given: the names, if the configuration has them.
-        file: path of a file with one name in each line, if there is one and nothing is given.
+        given: the names in the configuration, if any.
+        file: path of a file with one name per line, read where `given` is None.
 
     Raises:
-        ValueError: nobody gives names, and the labels are indices; a name comes twice.
+        ValueError: the labels are indices without names; a name comes twice.
     """
     if given is not None:
         return _unique(given, "data.class_names")
@@ -127,7 +128,7 @@ def resolve_names(
 
 
 def label_indices(labels: Iterable[str], names: Sequence[str]) -> list[int]:
-    """Class indices of labels as written, sorted, unique.
+    """Convert labels as written to class indices, sorted, unique.
 
     Raises:
         ValueError: a label is neither a class name nor a class index.
@@ -136,7 +137,7 @@ def label_indices(labels: Iterable[str], names: Sequence[str]) -> list[int]:
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
-    """What an unknown class name may have meant, or some of those that there are, as a hint."""
+    """Return a hint for an unknown class name: the nearest known one, or the first few."""
     close = get_close_matches(name, known, n=1)
     if close:
         return f"did you mean {close[0]!r}?"
@@ -160,7 +161,7 @@ def _cells(row: str) -> list[str]:
 
 
 def _mask_column(header: Sequence[str]) -> int | None:
-    """Position of the column of label maps in a header that is legal."""
+    """Find the position of the column of label maps in a legal header."""
     columns = [cell.lower() for cell in header[1:]]
     others = [cell for cell in columns if cell not in ("mask", "") and not _LABELS.fullmatch(cell)]
     if others or not set(columns) - {"mask", ""}:
@@ -198,7 +199,7 @@ def _index(label: str, names: Sequence[str]) -> int:
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, Any]]:
-    """(line number, parsed line), None for a line that is no JSON; blank lines are left out."""
+    """Yield line number and parsed line, None for one that is no JSON; leave out blank lines."""
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

@@ -1,4 +1,4 @@
-"""COCO instances to label maps."""
+"""Rasterise COCO instances to label maps."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,19 +7,20 @@ from typing import Any
 import numpy as np
 from pycocotools import mask
 
-from qaclims_ray.storage.inputs import read_ranges
+from qaclims_ray.storage.files import read_ranges
+from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import BACKGROUND, IGNORE, LabelMap
 
 coco_mask: Any = mask  # its type stubs are wrong about frPyObjects
 
 
 def refer_to(path: str, height: int, width: int, instances: Sequence[tuple[int, int, int]]) -> str:
-    """Reference to one image's instances, which stay in their file.
+    """Make a reference to the instances of one image, which stay in their file.
 
     Args:
         path: file of instances, local or remote.
-        height: of the image.
-        width: of the image.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
         instances: (class index, offset, size) of each; its JSON lies there in the file.
     """
     about = {"file": path, "height": height, "width": width, "instances": instances}
@@ -27,10 +28,10 @@ def refer_to(path: str, height: int, width: int, instances: Sequence[tuple[int, 
 
 
 def rasterise_reference(reference: str) -> LabelMap:
-    """Label map of the instances that `refer_to` refers to.
+    """Rasterise the instances that `refer_to` refers to.
 
     Raises:
-        ValueError: the file has changed since, or as `rasterise`.
+        ValueError: the file has changed since; or as in `rasterise`.
     """
     about = json.loads(reference)
     labels = [label for label, _, _ in about["instances"]]
@@ -41,12 +42,12 @@ def rasterise_reference(reference: str) -> LabelMap:
             {**json.loads(part), "label": label} for part, label in zip(parts, labels, strict=True)
         ]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{about['file']} has changed since it was listed") from error
+        raise ValueError(f"{shown(about['file'])} has changed since it was listed") from error
     return rasterise(objects, height=about["height"], width=about["width"])
 
 
 def rasterise(objects: Sequence[Mapping[str, Any]], *, height: int, width: int) -> LabelMap:
-    """Label map of one image from its instances.
+    """Rasterise the instances of one image.
 
     Crowd regions are painted first, then the objects from the largest to the smallest, so that a
     cup on a table stays visible and an object within a crowd keeps its class. A crowd region
@@ -56,8 +57,8 @@ def rasterise(objects: Sequence[Mapping[str, Any]], *, height: int, width: int) 
     Args:
         objects: `{"label", "iscrowd", "segmentation"}` of each; label is a class index,
             segmentation as in COCO: a list of polygons or a run-length code.
-        height: of the image.
-        width: of the image.
+        height: height of the image in pixels.
+        width: width of the image in pixels.
 
     Raises:
         ValueError: a segmentation does not fit the image.
@@ -73,7 +74,6 @@ def rasterise(objects: Sequence[Mapping[str, Any]], *, height: int, width: int) 
 
 
 def _region(segmentation: Any, height: int, width: int) -> Any:
-    """Boolean map of one instance."""
     try:
         if isinstance(segmentation, dict):
             codes = [_run_lengths(segmentation, height, width)]

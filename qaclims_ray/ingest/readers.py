@@ -1,14 +1,11 @@
-"""The data section of a configuration to the reader that lists it."""
+"""Choose the reader of a data set by the section `data` of a configuration."""
 
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TypeAlias
 
-import fsspec
-
-from qaclims_ray.config.data import Coco14, Demo, Folder, Voc12, WebDataset
+from qaclims_ray.config.data import Coco14, Data, Demo, Folder, Voc12, WebDataset
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.world import CLASSES
 from qaclims_ray.ingest.coco14 import read_coco
@@ -16,13 +13,10 @@ from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.sources import Listing, Source
 from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.files import absolute, shown
-from qaclims_ray.storage.inputs import check_text
+from qaclims_ray.storage.errors import Failures, attempt, separate
+from qaclims_ray.storage.filesystem import filesystem
+from qaclims_ray.storage.paths import absolute, check_text, shown
 from qaclims_ray.types import IGNORE
-
-Data: TypeAlias = Voc12 | Coco14 | Folder | WebDataset | Demo
-"""The `data` section of an experiment."""
 
 
 def read(data: Data, run: str) -> Listing:
@@ -33,51 +27,20 @@ def read(data: Data, run: str) -> Listing:
             are masks and more classes than they can hold.
     """
     try:
-        listing = _presentable(_writable(_list(data, run)))
+        listing = _presentable(_list(data, run))
     except ValueError as error:
         raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
-    _check_masks(listing)
+    num_classes = len(listing.class_names)
+    has_masks = any(source["mask"] or source["annotations"] for source in listing.sources)
+    if has_masks and num_classes >= IGNORE:
+        raise ValueError(
+            f"masks hold at most {IGNORE - 1} classes, the data set has {num_classes:,}: value 0 "
+            f"is background and {IGNORE} is ignored; take the masks away, or merge classes"
+        )
     if not listing.sources:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in listing.errors[:3])
         raise ValueError(f"no image with labels in the data set. First reasons: {reasons or '-'}")
     return listing
-
-
-def _writable(listing: Listing) -> Listing:
-    """The listing with errors in place of sources that no table can hold."""
-    checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
-    sources, errors = sort_out(checked)
-    return replace(listing, sources=sources, errors=listing.errors + errors)
-
-
-def _check_texts(source: Source) -> Source:
-    for text in (source["name"], source["image"], source["mask"], source["annotations"]):
-        check_text(text or "")
-    return source
-
-
-def _presentable(listing: Listing) -> Listing:
-    """The listing whose errors hold no secrets of URLs and are UTF-8; their names stay unique."""
-    errors: list[tuple[str, str]] = []
-    count: Counter[str] = Counter()
-    for name, reason in listing.errors:
-        name = shown(name)
-        count[name] += 1
-        again = f" ({count[name]})" if count[name] > 1 else ""
-        errors.append((f"{name}{again}", shown(reason)))
-    return replace(listing, errors=errors)
-
-
-def _check_masks(listing: Listing) -> None:
-    num_classes = len(listing.class_names)
-    if num_classes < IGNORE:
-        return
-    if any(source["mask"] or source["annotations"] for source in listing.sources):
-        raise ValueError(
-            f"masks hold at most {IGNORE - 1} classes, the data set has {num_classes:,}: value 0 "
-            f"is the background and {IGNORE} counts for nothing; take the masks away, or merge "
-            "classes"
-        )
 
 
 def _list(data: Data, run: str) -> Listing:
@@ -114,11 +77,10 @@ def _list(data: Data, run: str) -> Listing:
                 unlabelled=data.unlabelled,
             )
         case Demo():
-            return _demo(data, run)
+            return _draw_demo(data, f"{run}/world")
 
 
-def _demo(data: Demo, run: str) -> Listing:
-    root = f"{run}/world"
+def _draw_demo(data: Demo, root: str) -> Listing:
     with TemporaryDirectory() as folder:
         local = Path(folder if "://" in root else root)
         write_voc(
@@ -129,6 +91,30 @@ def _demo(data: Demo, run: str) -> Listing:
             biased=data.split != "val",
         )
         if "://" in root:
-            fs, path = fsspec.url_to_fs(root)
+            fs, path = filesystem(root)
             fs.put(f"{local}/", f"{path}/", recursive=True)
     return read_voc(root, data.split, class_names=CLASSES)
+
+
+def _presentable(listing: Listing) -> Listing:
+    """Make a listing that tables can hold and people may see.
+
+    Sources whose texts are not UTF-8 become errors. Errors lose the secrets of their URLs, and
+    their names stay unique.
+    """
+    checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
+    sources, unwritable = separate(checked)
+    errors: Failures = []
+    count: Counter[str] = Counter()
+    for name, reason in listing.errors + unwritable:
+        name = shown(name)
+        count[name] += 1
+        again = f" ({count[name]})" if count[name] > 1 else ""
+        errors.append((f"{name}{again}", shown(reason)))
+    return replace(listing, sources=sources, errors=errors)
+
+
+def _check_texts(source: Source) -> Source:
+    for text in (source["name"], source["image"], source["mask"], source["annotations"]):
+        check_text(text or "")
+    return source

@@ -1,8 +1,8 @@
 """What every reader returns, and how one of its images is loaded.
 
 A reader (`voc12`, `coco14`, `folder`, `webdataset`) lists a data set without opening an image;
-`load` then opens one image, so that the work spreads over processes and one broken file stops
-nothing.
+`load` then opens one image, so that the work spreads over processes and a broken file costs its
+own row only.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import TypedDict
 
 import numpy as np
 
-from qaclims_ray.images.transforms import (
+from qaclims_ray.images.decode import (
     MAX_PIXELS,
     decode,
     decode_mask,
@@ -19,8 +19,9 @@ from qaclims_ray.images.transforms import (
     orientation,
 )
 from qaclims_ray.ingest.rasterise import rasterise_reference
-from qaclims_ray.storage.files import shown
-from qaclims_ray.storage.inputs import read_bytes
+from qaclims_ray.storage.errors import Failures
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import IGNORE, ImageRow, LabelMap
 
 
@@ -29,7 +30,7 @@ class Source(TypedDict):
 
     name: str
     image: str
-    """Path or fsspec URL of the file, or of a member of a tar (see `files.member`)."""
+    """Path or URL of the file, or of a member of a tar (see `storage.paths.member`)."""
     labels: list[int] | None
     """Class indices, sorted, unique; None where nobody labelled the image."""
     mask: str | None
@@ -43,15 +44,15 @@ class Listing:
     """A data set, listed."""
 
     sources: list[Source]
-    errors: list[tuple[str, str]]
-    """(name, reason) of each image that had to be left out; no name twice, none of a source."""
+    errors: Failures
+    """Images that had to be left out; no name twice, none of a source."""
     class_names: tuple[str, ...]
     num_unlabelled: int = 0
     """Images left out because nobody labelled them."""
 
 
 def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> ImageRow:
-    """One image as a row: its bytes unchanged, its size as a viewer shows it, its mask checked.
+    """Load one image as a row: its bytes unchanged, its size as a viewer shows it, its mask.
 
     A mask belongs to the image as a viewer shows it. If it fits only the stored pixels of an
     image that its EXIF orientation turns by 90 degrees, it is turned along.
@@ -64,13 +65,6 @@ def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> I
     Raises:
         ValueError: the reason why this image cannot be used, for its line in `_errors`.
     """
-    try:
-        return _load(source, num_classes, max_pixels)
-    except ValueError as error:
-        raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
-
-
-def _load(source: Source, num_classes: int, max_pixels: int) -> ImageRow:
     labels = None if source["labels"] is None else sorted(set(source["labels"]))
     if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
         raise ValueError(f"labels {labels} are not all in 0 to {num_classes - 1}")
@@ -78,12 +72,12 @@ def _load(source: Source, num_classes: int, max_pixels: int) -> ImageRow:
     try:
         height, width, _ = decode(image, max_pixels=max_pixels).shape
     except ValueError as error:
-        raise ValueError(f"{source['image']}: {error}") from error
-    mask = _read_mask(source, max_pixels)
+        raise ValueError(f"{shown(source['image'])}: {error}") from error
+    mask = _load_mask(source, max_pixels)
     if mask is not None:
         if mask.shape == (width, height) != (height, width):
             mask = orient(mask, orientation(image))
-        _check_mask(mask, (height, width), num_classes, source["mask"] or "instances")
+        _check_mask(mask, (height, width), num_classes, shown(source["mask"] or "instances"))
     return ImageRow(
         name=source["name"],
         image=image,
@@ -94,20 +88,7 @@ def _load(source: Source, num_classes: int, max_pixels: int) -> ImageRow:
     )
 
 
-def first_of_each_name(sources: list[Source]) -> tuple[list[Source], list[tuple[str, str]]]:
-    """The sources without repeated names, and (name and position, reason) of each repetition."""
-    kept: dict[str, Source] = {}
-    errors: list[tuple[str, str]] = []
-    for position, source in enumerate(sources, start=1):
-        name = source["name"]
-        first = kept.setdefault(name, source)
-        if first is not source:
-            reason = f"{source['image']}: the name {name!r} is taken by {first['image']}"
-            errors.append((f"{name} (image {position})", reason))
-    return list(kept.values()), errors
-
-
-def _read_mask(source: Source, max_pixels: int) -> LabelMap | None:
+def _load_mask(source: Source, max_pixels: int) -> LabelMap | None:
     if source["annotations"] is not None:
         return rasterise_reference(source["annotations"])
     if source["mask"] is None:
@@ -116,7 +97,7 @@ def _read_mask(source: Source, max_pixels: int) -> LabelMap | None:
     try:
         return decode_mask(png, max_pixels=max_pixels)
     except ValueError as error:
-        raise ValueError(f"{source['mask']}: {error}") from error
+        raise ValueError(f"{shown(source['mask'])}: {error}") from error
 
 
 def _check_mask(mask: LabelMap, size: tuple[int, int], num_classes: int, where: str) -> None:
@@ -132,3 +113,16 @@ def _check_mask(mask: LabelMap, size: tuple[int, int], num_classes: int, where: 
             f"{where}: mask value {', '.join(map(str, wrong[:5]))} is illegal; legal are "
             f"0 (background), 1 to {num_classes} (class index + 1) and {IGNORE} (ignored)"
         )
+
+
+def first_of_each_name(sources: list[Source]) -> tuple[list[Source], Failures]:
+    """Keep the first source of each name; the others fail, named with their position."""
+    kept: dict[str, Source] = {}
+    failures: Failures = []
+    for position, source in enumerate(sources, start=1):
+        name = source["name"]
+        first = kept.setdefault(name, source)
+        if first is not source:
+            reason = f"{source['image']}: the name {name!r} is taken by {first['image']}"
+            failures.append((f"{name} (image {position})", reason))
+    return list(kept.values()), failures

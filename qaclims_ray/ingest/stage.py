@@ -1,37 +1,30 @@
-"""Ingest: a data set's images and labels to Parquet shards; and the map over them that stages use.
-
-Reads a data set; writes the artifact `images`.
-"""
+"""Ingest a data set: its images, labels and masks become the artifact `images`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
 
-from qaclims_ray.cluster.maps import (
-    map_actor,
-    publish_all,
-)
+from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
-from qaclims_ray.config.data import Folder
+from qaclims_ray.config.data import Data, Folder
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.ingest.facts import COLUMNS, check_known_set, facts_of
-from qaclims_ray.ingest.folder import LABEL_FILES
-from qaclims_ray.ingest.readers import Data, read
-from qaclims_ray.ingest.sources import Listing, Source, load
+from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts
+from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
+from qaclims_ray.ingest.readers import read
+from qaclims_ray.ingest.sources import Source, load
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import Work, reopen, work_schema
 from qaclims_ray.run.faults import Attempt
-from qaclims_ray.run.tables import Rows, dataset
-from qaclims_ray.storage.files import absolute, find, remove
-from qaclims_ray.storage.inputs import locate, read_all
+from qaclims_ray.run.tables import dataset
+from qaclims_ray.storage.files import find, read_all, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.paths import absolute, locate
 
 log = logging.getLogger(__name__)
-
 
 _SOURCE = pa.schema(
     [
@@ -47,24 +40,19 @@ _SOURCE = pa.schema(
 class Loader:
     """Ray Data actor: sources in, image rows out."""
 
-    def __init__(
-        self, num_classes: int, max_pixels: int, target: Artifact, max_errors: int
-    ) -> None:
+    def __init__(self, data: Data, num_classes: int, target: Artifact) -> None:
+        self._data = data
         self._num_classes = num_classes
-        self._max_pixels = max_pixels
-        self._attempt = Attempt(target, max_errors)
+        self._attempt = Attempt(target, data.max_errors)
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
-        return self._attempt(sources.to_pylist(), self._load)
+        return self._attempt(sources.to_pylist(), lambda rows: [self._load(row) for row in rows])
 
-    def _load(self, sources: Sequence[Source]) -> Rows:
-        return [self._load_one(source) for source in sources]
-
-    def _load_one(self, source: Source) -> Mapping[str, Any]:
+    def _load(self, source: Source) -> Mapping[str, Any]:
         try:
-            return load(source, num_classes=self._num_classes, max_pixels=self._max_pixels)
-        except Exception as error:  # each image is loaded alone: whatever it is, it is of this one
+            return load(source, num_classes=self._num_classes, max_pixels=self._data.max_pixels)
+        except Exception as error:  # images are loaded one by one: any error is this one's own
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
 
 
@@ -99,50 +87,28 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     listing = read(data, absolute(experiment.run))
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
     listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
-    arguments = {
-        "num_classes": len(listing.class_names),
-        "max_pixels": data.max_pixels,
-        "target": target,
-        "max_errors": data.max_errors,
-    }
     map_actor(
         experiment,
         target,
         Loader,
-        arguments,
+        {"data": data, "num_classes": len(listing.class_names), "target": target},
         shards=[listed],
         columns=_SOURCE.names,
         expected=len(sources),
     )
-    _record_errors(target, listing)
-    rows, errors = publish_all(experiment, target, len(sources) + len(listing.errors))
-    facts = facts_of(dataset(target).to_table(columns=COLUMNS), listing)
+    failed = [{"name": name, "error": reason} for name, reason in listing.errors]
+    if failed:
+        Work(target).put("listing", pa.Table.from_pylist(failed, work_schema("images")))
+    rows, errors = publish_all(experiment, target, len(sources) + len(failed))
+    facts = count_facts(dataset(target).to_table(columns=COLUMNS), listing, digest)
     if data.limit is None:
         for warning in check_known_set(data.kind, getattr(data, "split", None), facts):
             log.warning(warning)
-    known = {"class_names": list(listing.class_names), "labels_digest": digest}
-    return Built(rows, errors, {**known, **facts})
-
-
-def _labels_changed(experiment: Experiment) -> bool:
-    """Whether complete images have other labels than the files that they were taken from."""
-    manifest = artifact(experiment, "images").manifest()
-    before = None if manifest is None else manifest["facts"].get("labels_digest")
-    return before is not None and before != _labels_digest(experiment.data)
-
-
-def _labels_digest(data: Data) -> str | None:
-    """Of the files that label a folder's images; other sets take as long to read as to list."""
-    if not isinstance(data, Folder):
-        return None
-    names = (*(LABEL_FILES if data.labels_file is None else (data.labels_file,)), "classes.txt")
-    contents = read_all([locate(absolute(data.root), name) for name in names])
-    texts = [one if isinstance(one, bytes) else b"" for one in contents]
-    return sha256(b"\0".join(texts)).hexdigest()[:16]
+    return Built(rows, errors, {**facts})
 
 
 def _list_sources(target: Artifact, sources: pa.Table) -> str:
-    """Write what is to be loaded; rows loaded from another listing are dropped."""
+    """Write the sources to load; drop rows that were loaded from another listing."""
     work = Work(target)
     if find(work.listing) and not read_parquet(work.listing).equals(sources):
         remove(work.checkpoint)
@@ -151,7 +117,18 @@ def _list_sources(target: Artifact, sources: pa.Table) -> str:
     return work.listing
 
 
-def _record_errors(target: Artifact, listing: Listing) -> None:
-    failed = [{"name": name, "error": reason} for name, reason in listing.errors]
-    if failed:
-        Work(target).put("listing", pa.Table.from_pylist(failed, work_schema("images")))
+def _labels_changed(experiment: Experiment) -> bool:
+    """Tell whether the files that complete images took their labels from have changed."""
+    manifest = artifact(experiment, "images").manifest()
+    before = None if manifest is None else manifest["facts"].get("labels_digest")
+    return before is not None and before != _labels_digest(experiment.data)
+
+
+def _labels_digest(data: Data) -> str | None:
+    """Digest the files that label a folder; None for sets that take as long to read as to list."""
+    if not isinstance(data, Folder):
+        return None
+    names = (*(LABEL_FILES if data.labels_file is None else (data.labels_file,)), CLASSES_FILE)
+    contents = read_all([locate(absolute(data.root), name) for name in names])
+    texts = [one if isinstance(one, bytes) else b"" for one in contents]
+    return sha256(b"\0".join(texts)).hexdigest()[:16]

@@ -17,15 +17,16 @@ from xml.etree import ElementTree
 from qaclims_ray.ingest.cls_labels import read_cls_labels
 from qaclims_ray.ingest.label_files import nearest
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import check_inside, join, present, read_all, read_text
+from qaclims_ray.storage.errors import Failures, attempt, separate
+from qaclims_ray.storage.files import existing, read_all, read_text
+from qaclims_ray.storage.paths import check_inside, join
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
     "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa",
     "train", "tv monitor",
 )  # fmt: skip
-"""The 20 classes as the published code spells them in questions and prompts."""
+"""The 20 classes in the published code's spelling of questions and prompts."""
 
 XML_NAMES = {
     "diningtable": "dining table",
@@ -66,9 +67,9 @@ def read_voc(
             `test` have no labels and no masks.
         class_names: the names of the annotations, or `CLASSES`.
         labels_file: the published `cls_labels.npy`; default: labels from the annotations.
-        masks_folder: folder below `root`; default: `SegmentationClassAug` for an augmented
-            split, else `SegmentationClass`. A second column in the list goes before it. Images
-            without a label map there have none.
+        masks_folder: folder of label maps below `root`; default: `SegmentationClassAug` for an
+            augmented split, else `SegmentationClass`. A second column in the list goes before it.
+            Images without a label map there have none.
 
     Raises:
         ValueError: a file that the whole split needs is missing or broken. What concerns one
@@ -87,10 +88,10 @@ def read_voc(
 
 
 def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
-    """Class indices of the objects in an annotation, sorted, unique.
+    """Parse an annotation to the class indices of its objects, sorted, unique.
 
     Raises:
-        ValueError: no XML, or an object of a class that is not among `class_names`.
+        ValueError: it is no XML, or has an object of a class that is not in `class_names`.
     """
     try:
         objects = ElementTree.fromstring(xml).findall("object")
@@ -106,14 +107,12 @@ def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
     return sorted(class_names.index(name) for name in names)
 
 
-def _read_list(
-    root: str, split: str, masks_folder: str
-) -> tuple[list[Source], list[tuple[str, str]]]:
-    """Sources still without labels, with masks where they ought to be; and illegal names."""
+def _read_list(root: str, split: str, masks_folder: str) -> tuple[list[Source], Failures]:
+    """Read the list of a split: sources without labels yet, with the usual paths of masks."""
     path = split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
     expected = "a list of image names, one per line"
     lines = read_text(path, f"{expected}. {_TRAIN_AUG}" if _is_augmented(split) else expected)
-    return sort_out(
+    return separate(
         (f"{line.strip()} (line {number})", attempt(_entry, root, line.strip(), masks_folder))
         for number, line in enumerate(lines.splitlines(), start=1)
         if line.strip()
@@ -125,7 +124,7 @@ def _is_augmented(split: str) -> bool:
 
 
 def _entry(root: str, line: str, masks_folder: str) -> Source:
-    """The image that a line of the list names."""
+    """Make the source of the image that a line of the list names."""
     columns = line.split()
     if len(columns) == 2 and "/" in columns[0]:
         image, mask = (column.lstrip("/") for column in columns)
@@ -144,8 +143,8 @@ def _entry(root: str, line: str, masks_folder: str) -> Source:
 
 
 def _with_masks(root: str, sources: list[Source]) -> list[Source]:
-    """The sources, their mask None where there is no such file."""
-    there = present([source["mask"] for source in sources if source["mask"]])
+    """Set the mask of sources to None where there is no such file."""
+    there = existing([source["mask"] for source in sources if source["mask"]])
     return [
         Source({**source, "mask": source["mask"] if source["mask"] in there else None})
         for source in sources
@@ -154,15 +153,15 @@ def _with_masks(root: str, sources: list[Source]) -> list[Source]:
 
 def _with_labels(
     root: str, sources: list[Source], class_names: Sequence[str], labels_file: str | None
-) -> tuple[list[Source], list[tuple[str, str]]]:
-    """The sources with their labels, and (name, reason) of those that have none to be read."""
+) -> tuple[list[Source], Failures]:
+    """Add the labels to sources; those whose labels cannot be read fail."""
     names = [source["name"] for source in sources]
     if labels_file is None:
         found = _labels_from_annotations(root, names, class_names)
     else:
         table = read_cls_labels(labels_file, len(class_names))
         found = [table.get(name, ValueError(f"no labels in {labels_file}")) for name in names]
-    return sort_out(
+    return separate(
         (
             source["name"],
             labels if isinstance(labels, ValueError) else Source({**source, "labels": labels}),

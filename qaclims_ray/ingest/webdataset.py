@@ -21,32 +21,23 @@ from typing import NamedTuple
 
 from qaclims_ray.ingest.label_files import label_indices, parse_labels, resolve_names
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.storage.errors import attempt, sort_out
-from qaclims_ray.storage.inputs import (
-    WEB,
-    Stream,
-    check_inside,
-    find_all,
-    member,
-    open_stream,
-    read_ranges,
-)
+from qaclims_ray.storage.errors import Failures, attempt, separate
+from qaclims_ray.storage.files import Stream, glob, open_stream, read_ranges
+from qaclims_ray.storage.paths import WEB, check_inside, member
 
 IMAGE_SUFFIXES = frozenset(
     ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2")
 )
 LABEL_SUFFIXES = ("cls", "json")
-"""In the order in which they are looked for; what is no JSON is read like `cls`."""
+"""Suffixes of labels, in the order in which they are looked for; all but JSON are read as `cls`."""
 MASK_SUFFIXES = ("mask.png", "seg.png")
 
 _LONGEST_LABELS = 1 << 20
-"""Bytes of a file of labels."""
+"""Most bytes of a file of labels."""
 _THREADS = 8
-"""Tars that are listed at once."""
+"""Number of tars that are listed at once."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _HEADER = 512
-
-_Errors = list[tuple[str, str]]
 
 
 class Sample(NamedTuple):
@@ -54,7 +45,7 @@ class Sample(NamedTuple):
 
     key: str
     image: str
-    """Paths as `files.read_bytes` takes them."""
+    """Path as `storage.files.read_bytes` takes it, as is the mask's."""
     mask: str | None
     labels: list[str] | None
     """As written; None where nobody labelled the image."""
@@ -89,7 +80,7 @@ def read_webdataset(
     labels = {label for sample in samples for label in sample.labels or ()}
     names = resolve_names(labels, class_names, classes_file)
     taken = [sample for sample in samples if unlabelled or sample.labels is not None]
-    sources, unusable = sort_out(
+    sources, unusable = separate(
         (sample.image, attempt(_source, sample, names)) for sample in taken
     )
     sources, repeated = first_of_each_name(sources)
@@ -97,7 +88,7 @@ def read_webdataset(
 
 
 def expand(patterns: Iterable[str]) -> list[str]:
-    """Tars that patterns stand for, each once.
+    """Expand patterns to the tars that match them, each once.
 
     Raises:
         ValueError: no file matches a pattern.
@@ -105,7 +96,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
     tars: dict[str, None] = {}
     for pattern in chain.from_iterable(map(_expand_braces, patterns)):
         wild = "*" if pattern.startswith(WEB) else "*?["  # a URL may have a query
-        found = find_all(pattern) if any(sign in pattern for sign in wild) else [pattern]
+        found = glob(pattern) if any(sign in pattern for sign in wild) else [pattern]
         if not found:
             raise ValueError(f"{pattern}: no such tars")
         tars |= dict.fromkeys(found)
@@ -113,7 +104,7 @@ def expand(patterns: Iterable[str]) -> list[str]:
 
 
 def _expand_braces(pattern: str) -> list[str]:
-    """`{000..012}` counts, `{a,b}` chooses; as in a shell."""
+    """Expand `{000..012}` and `{a,b}` as a shell does."""
     found = _BRACES.search(pattern)
     if found is None:
         return [pattern]
@@ -131,11 +122,11 @@ class _Member(NamedTuple):
     offset: int
     size: int
     labels: list[str] | ValueError | None
-    """Of a member that holds labels."""
+    """Labels of a member that holds some."""
 
 
-def _list_tar(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Sample], _Errors]:
-    """Samples of a tar in their order, and what is wrong with some."""
+def _list_tar(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Sample], Failures]:
+    """List the samples of a tar in their order; members that cannot be used fail."""
     members, errors = _members(tar, label_suffixes)
     samples: dict[str, dict[str, _Member]] = {}
     for one in members:
@@ -150,9 +141,9 @@ def _list_tar(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Sample], _E
     return [_sample(tar, key, parts, label_suffixes) for key, parts in whole.items()], errors
 
 
-def _members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[_Member], _Errors]:
-    """All files in a tar, read up to where it is damaged."""
-    read_ranges(tar, [(0, _HEADER)])  # whoever lists it must be able to read parts of it
+def _members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[_Member], Failures]:
+    """List the files in a tar up to where it is damaged."""
+    read_ranges(tar, [(0, _HEADER)])  # fail now where parts of it cannot be read later
     members: list[_Member] = []
     with open_stream(tar) as file, _open(tar, file) as archive:
         try:
@@ -194,21 +185,21 @@ def _read_member(
 
 
 def _split(name: str) -> tuple[str, str]:
-    """Key and suffix: all before and after the first dot of the last part."""
+    """Split a name into key and suffix, at the first dot of its last part."""
     folder, slash, last = name.removeprefix("./").rpartition("/")
     stem, _, suffix = last.partition(".")
     return f"{folder}{slash}{stem}", suffix.lower()
 
 
 def _role(suffix: str, label_suffixes: Sequence[str]) -> str:
-    """What a member is for; empty: nothing that is used here."""
+    """Return what a member is: `image`, `mask`, a suffix of labels, or empty for other files."""
     if suffix in IMAGE_SUFFIXES:
         return "image"
     return "mask" if suffix in MASK_SUFFIXES else suffix if suffix in label_suffixes else ""
 
 
 def _objection(one: _Member, suffix: str, other: _Member | None) -> str | None:
-    """Why a member cannot be used, if so."""
+    """Return why a member cannot be used, None if it can."""
     inside = attempt(check_inside, one.name)
     if isinstance(inside, ValueError):
         return str(inside)

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from safetensors.torch import load
 
-from qaclims_ray.images.transforms import decode, normalise
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.multiscale import SCALES, Activation, Resolution, multiscale_cams
 from qaclims_ray.storage.files import read_bytes

@@ -25,7 +25,7 @@ from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
 from qaclims_ray.preflight.models import model_problems
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed, of_kind
-from qaclims_ray.storage.files import is_local
+from qaclims_ray.storage.filesystem import is_local
 
 
 def artifacts_until(last: str, experiment: Experiment) -> list[str]:

@@ -8,15 +8,9 @@ from pathlib import Path
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.preflight.estimate import Counts
 from qaclims_ray.preflight.models import model_paths
-from qaclims_ray.storage.files import (
-    absolute,
-    exists,
-    is_local,
-    read_bytes,
-    remove,
-    shown,
-    write_bytes,
-)
+from qaclims_ray.storage.files import exists, read_bytes, remove, write_bytes
+from qaclims_ray.storage.filesystem import is_local
+from qaclims_ray.storage.paths import absolute, shown
 
 _PACKAGED = "runtime_resources"
 """Part of the path of the copy of a working directory that Ray gives a submitted job."""

@@ -15,8 +15,8 @@ from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.cams import unpack_cams
+from qaclims_ray.images.decode import decode
 from qaclims_ray.images.label_maps import check_num_classes, label_map_row, unlabelled_row
-from qaclims_ray.images.transforms import decode
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.model.irn import Irn, build_irn
 from qaclims_ray.model.predictor import equal_sizes

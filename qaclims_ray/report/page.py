@@ -13,7 +13,7 @@ from markupsafe import Markup
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.corpus.stats.counts import count_answers
 from qaclims_ray.corpus.stats.flat import titles
-from qaclims_ray.images.transforms import decode
+from qaclims_ray.images.decode import decode
 from qaclims_ray.report.answers import Card, card
 from qaclims_ray.report.corpus import corpus_summary
 from qaclims_ray.report.panels import (
@@ -31,7 +31,8 @@ from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
 from qaclims_ray.run.graph import ARTIFACTS, of_kind
 from qaclims_ray.run.tables import dataset, read_errors
-from qaclims_ray.storage.files import absolute, write_bytes
+from qaclims_ray.storage.files import write_bytes
+from qaclims_ray.storage.paths import absolute
 
 _NUM_PANELS = 12
 _NUM_ASKED = 6

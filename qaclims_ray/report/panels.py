@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.score import SCORES
-from qaclims_ray.images.transforms import decode
+from qaclims_ray.images.decode import decode
 from qaclims_ray.report.pictures import (
     COLOUR_MAP,
     DRAWINGS,

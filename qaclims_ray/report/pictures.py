@@ -14,9 +14,9 @@ from matplotlib import colormaps
 from PIL import Image as pil
 
 from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.decode import MAX_PIXELS
+from qaclims_ray.images.decode import MAX_PIXELS, decode_mask
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import decode_mask, rescale, resize
+from qaclims_ray.images.transforms import rescale, resize
 from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, Image, LabelMap
 
 COLOUR_MAP = "inferno"

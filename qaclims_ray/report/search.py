@@ -12,8 +12,7 @@ from qaclims_ray.report.charts import Line, Mark, chart
 from qaclims_ray.report.render import percent, render
 from qaclims_ray.report.trials import (
     curves,
-    front_chart,
-    metrics_of,
+    metric_of,
     overrides_line,
     parallel_coordinates,
     scatter,
@@ -24,7 +23,8 @@ from qaclims_ray.search.rows import TrialRow, read_trials
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.thresholds import SEEDS, SeedChoice
 from qaclims_ray.search.walk import WALK, WalkChoice
-from qaclims_ray.storage.files import absolute, read_json
+from qaclims_ray.storage.files import read_json
+from qaclims_ray.storage.paths import absolute
 
 _CURVES = 20
 """Trials whose curves are drawn, the best ones."""
@@ -109,19 +109,15 @@ def _trials(folder: str, found: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _drawings(rows: Sequence[TrialRow], space: Space, found: Mapping[str, Any]) -> dict[str, Any]:
-    first, *others = metrics = metrics_of(rows, found["metrics"])
+    metric = metric_of(rows, found["metrics"][0])
     shares: Mapping[str, float] | None = found["importance"]
     return {
-        "parallel": parallel_coordinates(rows, space, metrics),
-        "front": [
-            (f"{first.title} over {other.title}", "", front_chart(rows, first, other))
-            for other in others
-        ],
+        "parallel": parallel_coordinates(rows, space, metric),
         "scatters": [
             (
                 key,
                 f"importance {100 * shares[key]:.0f}%" if shares else "",
-                scatter(rows, key, domain, first),
+                scatter(rows, key, domain, metric),
             )
             for key, domain in space.items()
         ],

@@ -17,16 +17,18 @@ from matplotlib.colors import to_hex
 from PIL import Image as pil
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.images.decode import decode, decode_mask, encode_mask
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import decode, decode_mask, encode_mask, rescale
+from qaclims_ray.images.transforms import rescale
 from qaclims_ray.report.panels import Column, choose_images, columns_of, panel_html, rows_of
 from qaclims_ray.report.pictures import mask_overlay
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
-from qaclims_ray.storage.files import absolute, write_bytes
+from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import BACKGROUND, IGNORE, Image, ImageRow, LabelMap
 
 NUM_IMAGES = 24

@@ -68,33 +68,26 @@ class Metric(NamedTuple):
         return [(value - low) / ((high - low) or 1.0) for value in self.values]
 
 
-def metrics_of(rows: Sequence[TrialRow], names: Sequence[str]) -> list[Metric]:
-    """Return the metrics of scored trials, in the order of `tune.metrics`."""
-    first = Metric(_TITLES[names[0]], [100 * score_of(row) for row in rows])
-    others = [
-        Metric(_TITLES[name], [100 * row["others"][name] for row in rows]) for name in names[1:]
-    ]
-    return [first, *others]
+def metric_of(rows: Sequence[TrialRow], name: str) -> Metric:
+    """Return the metric by which trials were scored (`tune.metric`)."""
+    return Metric(_TITLES[name], [100 * score_of(row) for row in rows])
 
 
-def parallel_coordinates(
-    rows: Sequence[TrialRow], space: Space, metrics: Sequence[Metric]
-) -> Markup:
-    """Draw a line per trial over an upright axis for each key and each metric.
+def parallel_coordinates(rows: Sequence[TrialRow], space: Space, metric: Metric) -> Markup:
+    """Draw a line per trial over an upright axis for each key and one for the metric.
 
     Args:
         rows: Scored trials, the last of which stands out.
         space: Keys and their domains.
-        metrics: Scores of these trials; the first orders them.
+        metric: Scores of these trials.
     """
-    drawn = list(reversed(metrics))
-    names = [*(key.rsplit(".", 1)[-1] for key in space), *(metric.title for metric in drawn)]
-    ends = [*map(_ends, space.values()), *(metric.ends for metric in drawn)]
+    names = [*(key.rsplit(".", 1)[-1] for key in space), metric.title]
+    ends = [*map(_ends, space.values()), metric.ends]
     across = np.linspace(_SIDE, _WIDTH - _SIDE, len(names)).round(1).tolist()
     lines: list[tuple[str, str, str]] = []
     for i, row in enumerate(rows):
         places = [share(row["overrides"][key], domain) for key, domain in space.items()]
-        places += [metric.shares[i] for metric in drawn]
+        places.append(metric.shares[i])
         down = [_BOTTOM - (_BOTTOM - _TOP) * place for place in places]
         points = " ".join(f"{x},{y:.1f}" for x, y in zip(across, down, strict=True))
         if i == len(rows) - 1:
@@ -113,12 +106,6 @@ def scatter(rows: Sequence[TrialRow], key: str, domain: Domain, metric: Metric) 
     across = [share(row["overrides"][key], domain) for row in rows]
     strong = [row["status"] == "complete" for row in rows]
     return _dots(across, metric, strong, f"{metric.title} over {key}", _ends(domain))
-
-
-def front_chart(rows: Sequence[TrialRow], first: Metric, other: Metric) -> Markup:
-    """Draw one metric over another; trials that no other beats by all metrics are stronger."""
-    strong = [row["front"] for row in rows]
-    return _dots(other.shares, first, strong, f"{first.title} over {other.title}", other.ends)
 
 
 def curves(rows: Sequence[TrialRow], thresholds: Sequence[float]) -> Markup:

@@ -27,7 +27,8 @@ from qaclims_ray.config.overrides import Tree, differences
 from qaclims_ray.config.renamed import current_keys
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe
 from qaclims_ray.run.lease import OWNER, owning
-from qaclims_ray.storage.files import absolute, find, read_json, remove, write_json
+from qaclims_ray.storage.files import find, read_json, remove, write_json
+from qaclims_ray.storage.paths import absolute
 
 COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"

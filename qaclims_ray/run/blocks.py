@@ -77,7 +77,7 @@ class Work:
         self.tidy()
         self._forget_failed()
         footers = read_footers(self._checkpoints())
-        return sum(footer.num_rows for footer in footers)
+        return sum(footer.num_rows for footer in footers if footer is not None)
 
     def tidy(self) -> None:
         """Remove all but blocks that have rows and checkpoint, both whole.

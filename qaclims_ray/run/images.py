@@ -8,8 +8,7 @@ import pyarrow.dataset as pads
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.tables import dataset, read_errors, read_table
-from qaclims_ray.storage.files import read_bytes
-from qaclims_ray.storage.inputs import walk
+from qaclims_ray.storage.files import list_files, read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +100,7 @@ def num_unreadable(experiment: Experiment) -> int:
 
 def names_in(folder: str) -> set[str]:
     """Names of the PNG files in a folder or at a URL, folders below it included."""
-    return {file.removesuffix(".png") for file in walk(folder) if file.endswith(".png")}
+    return {file.removesuffix(".png") for file in list_files(folder) if file.endswith(".png")}
 
 
 def check_there(wanted: Collection[str], there: Collection[str], what: str, remedy: str) -> None:

@@ -17,7 +17,8 @@ from jaxtyping import Int
 from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import Work, work_schema
 from qaclims_ray.run.graph import schema_of
-from qaclims_ray.storage.files import arrow_filesystem, find, remove
+from qaclims_ray.storage.files import find, remove
+from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.storage.parquet import in_threads, read_parquet, write_parquet
 
 ROW_GROUP = 64

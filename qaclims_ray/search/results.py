@@ -20,7 +20,8 @@ from qaclims_ray.search.holdout import REPORT
 from qaclims_ray.search.importance import importance
 from qaclims_ray.search.rows import TrialRow, write_trials
 from qaclims_ray.search.trial import Candidate
-from qaclims_ray.storage.files import absolute, write_bytes, write_json
+from qaclims_ray.storage.files import write_bytes, write_json
+from qaclims_ray.storage.paths import absolute
 
 FINALISTS = "finalists.json"
 BEST = "best.yaml"

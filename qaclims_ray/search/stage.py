@@ -29,7 +29,7 @@ from qaclims_ray.search.results import search_artifact, winner, write_results
 from qaclims_ray.search.thresholds import search_seeds
 from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.search.walk import check_cams, choose_background, count_masks, write_walk
-from qaclims_ray.storage.files import absolute
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.train import stage as train_stage
 
 _CHUNK = 32

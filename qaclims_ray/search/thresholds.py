@@ -21,7 +21,8 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.search.holdout import Split
 from qaclims_ray.search.rows import on_front
-from qaclims_ray.storage.files import absolute, write_json
+from qaclims_ray.storage.files import write_json
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import BACKGROUND
 
 _BATCH = 256

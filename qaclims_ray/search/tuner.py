@@ -39,7 +39,8 @@ from qaclims_ray.search.trial import (
     scored_in,
     trial_experiment,
 )
-from qaclims_ray.storage.files import arrow_filesystem, find, read_json, write_json
+from qaclims_ray.storage.files import find, read_json, write_json
+from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.trainings import TRAININGS

@@ -16,14 +16,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.images.transforms import decode, decode_mask, normalise
+from qaclims_ray.images.decode import decode, decode_mask
+from qaclims_ray.images.transforms import normalise
 from qaclims_ray.metrics.confusion import mean_iou, sweep
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import Irn, build_irn, predict_boundaries
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up
-from qaclims_ray.storage.files import absolute, read_bytes, write_json
+from qaclims_ray.storage.files import read_bytes, write_json
+from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import SCHEMAS, CamRow, Image
 
 WALK = "walk.json"

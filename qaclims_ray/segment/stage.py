@@ -12,8 +12,8 @@ import torch
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.images.decode import decode
 from qaclims_ray.images.label_maps import label_map_row
-from qaclims_ray.images.transforms import decode
 from qaclims_ray.model.predictor import equal_sizes
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen

@@ -1,29 +1,30 @@
-"""Errors as values: one broken item is recorded and the others go on."""
+"""Errors as values: one bad item is recorded and the others go on."""
 
 from collections.abc import Callable, Iterable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeAlias, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Failures: TypeAlias = list[tuple[str, str]]
+"""(name, reason) of each item that failed."""
+
 
 def attempt(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | ValueError:
-    """The function's result, or the ValueError that it raised."""
+    """Return a function's result, or the ValueError that it raised."""
     try:
         return function(*args, **kwargs)
     except ValueError as error:
         return error
 
 
-def sort_out(
-    outcomes: Iterable[tuple[str, T | ValueError]],
-) -> tuple[list[T], list[tuple[str, str]]]:
-    """The results, and (name, reason) of each that is an error."""
+def separate(outcomes: Iterable[tuple[str, T | ValueError]]) -> tuple[list[T], Failures]:
+    """Separate the results of named attempts from the failures."""
     results: list[T] = []
-    errors: list[tuple[str, str]] = []
+    failures: Failures = []
     for name, outcome in outcomes:
         if isinstance(outcome, ValueError):
-            errors.append((name, str(outcome)))
+            failures.append((name, str(outcome)))
         else:
             results.append(outcome)
-    return results, errors
+    return results, failures

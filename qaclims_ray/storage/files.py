@@ -1,4 +1,4 @@
-"""Files at a URI, on local disk or in cloud storage: paths, atomic writes, removal, patience.
+"""Files on local disk or in cloud storage: list, read, write and remove.
 
 Every part of the package opens its storage here. Endpoint, region and credentials are those of the
 storage's own standard environment (for S3 `AWS_ENDPOINT_URL`, `AWS_PROFILE`, `AWS_ACCESS_KEY_ID`,
@@ -6,148 +6,203 @@ an IAM role and so on); none of them is part of a configuration.
 """
 
 import json
-import logging
+import os
 import re
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from glob import glob as local_glob
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, TypeAlias, TypeVar
 from uuid import uuid4
 
-import fsspec
-import pyarrow.fs as pafs
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem
 
-log = logging.getLogger(__name__)
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.storage.filesystem import filesystem, in_threads, patiently
+from qaclims_ray.storage.paths import WEB, join, shown, split_member
 
-TRANSIENT_ERRORS = (
-    r"SlowDown",
-    r"SLOW_DOWN",
-    r"reduce your request rate",
-    r"Too Many Requests",
-    r"RequestTimeout",
-    r"ServiceUnavailable",
-    r"SERVICE_UNAVAILABLE",
-    r"Service Unavailable",
-    r"InternalError",
-    r"INTERNAL_FAILURE",
-    r"NETWORK_CONNECTION",
-    r"\b(429|500|502|503|504)\b",
-    r"Connection (reset|refused|aborted|closed)",
-    r"Could not connect to the endpoint",
-    r"(?i)timed? ?out",
-    r"IncompleteRead",
-    r"Server disconnected",
-    r"Connection was closed before we received",
-    r"payload is not completed",
-    r"Temporary failure in name resolution",
-    r"Broken pipe",
-)
-"""Patterns of errors that time mends, in the words of s3fs, pyarrow, gcsfs and adlfs."""
-_PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0)
-"""Seconds between the tries of a call."""
-_USER = re.compile(r"(?<=://)[^/?#\s]*@")
-_QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
+Stream: TypeAlias = Any
+"""Binary file to read, of fsspec, whose classes have no types."""
 _T = TypeVar("_T")
 
 
-def shown(text: str) -> str:
-    """A URI, or a message that holds some, as others may see it.
-
-    User and password, and what follows a question mark, such as a signature, are left out. What
-    is no UTF-8, as in names of files of old disks, is escaped.
-    """
-    text = text.encode(errors="backslashreplace").decode()
-    return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
-
-
-def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
-    """The file system of a URI and the path in it.
-
-    Raises:
-        ValueError: the URI's scheme is unknown, or the package that serves it is not installed.
-    """
-    try:
-        # What was listed once would hide what other processes write.
-        return fsspec.url_to_fs(uri, use_listings_cache=False)
-    except (ImportError, ValueError) as error:
-        raise ValueError(shown(f"{uri}: {error}")) from error
-
-
-def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
-    """The same as pyarrow and Ray want it."""
-    fs, path = filesystem(uri)
-    if isinstance(fs, LocalFileSystem):
-        return pafs.LocalFileSystem(), path
-    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
-
-
-def patiently(call: Callable[[], _T], uri: str) -> _T:
-    """The result of a call to storage, tried again with growing pauses while time may mend it.
-
-    Raises:
-        FileNotFoundError: as it is, for those who expect it.
-        ValueError: the storage refuses for good, or still fails after 16 seconds.
-    """
-    for pause in (*_PAUSES, None):
-        try:
-            return call()
-        except FileNotFoundError:
-            raise
-        except Exception as error:
-            if pause is None or not is_transient(error):
-                raise ValueError(shown(f"{uri}: {type(error).__name__}: {error}")) from error
-            log.info("%s; tried again in %s s", shown(f"{uri}: {error}"), pause)
-            time.sleep(pause)
-    raise AssertionError("unreachable")
-
-
-def is_transient(error: Exception) -> bool:
-    """Whether the same call may well succeed a little later."""
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
-    known = isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
-    return not known and any(re.search(pattern, str(error)) for pattern in TRANSIENT_ERRORS)
-
-
-def absolute(uri: str) -> str:
-    """The URI without a slash at its end; a local path absolute, as workers run elsewhere."""
-    return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
-
-
-def is_local(uri: str) -> bool:
-    """Whether a URI is a path of this machine."""
-    return isinstance(filesystem(uri)[0], LocalFileSystem)
-
-
-def size(uri: str) -> int:
-    """Bytes of a file."""
-    fs, path = filesystem(uri)
-    return cast(int, patiently(lambda: fs.size(path), uri))
+class MissingFileError(FileNotFoundError, ValueError):
+    """There is no such file: a ValueError for users, like all that they can mend."""
 
 
 def exists(uri: str) -> bool:
-    """Whether there is a file or folder."""
+    """Tell whether there is a file or folder."""
     fs, path = filesystem(uri)
     return patiently(lambda: fs.exists(path), uri)
 
 
+def size(uri: str) -> int:
+    """Return the size of a file in bytes."""
+    fs: Any
+    fs, path = filesystem(uri)
+    return patiently(lambda: fs.size(path), uri)
+
+
 def remove(uri: str) -> None:
-    """Remove a file or a folder with all that it holds; nothing there is fine."""
+    """Remove a file, or a folder with all that it holds; do nothing where there is none."""
     fs, path = filesystem(uri)
     if exists(uri):
         patiently(lambda: fs.rm(path, recursive=True), uri)
 
 
 def find(pattern: str) -> list[str]:
-    """URIs that match a pattern, sorted; `*` is the one wildcard, as folders may be called [1]."""
+    """Find the files and folders that match a pattern, sorted, hidden ones included.
+
+    `*` is the only wildcard: folders may be called `run [1]`. A local pattern finds local paths.
+    """
     fs, path = filesystem(pattern)
     literal = re.sub(r"[\[?]", r"[\g<0>]", path)
-    found = patiently(lambda: fs.glob(literal), pattern)
-    return sorted(fs.unstrip_protocol(str(one)) for one in found)
+    return _like(pattern, fs, patiently(lambda: fs.glob(literal), pattern))
+
+
+def glob(pattern: str) -> list[str]:
+    """Find the files that match a pattern with `*`, `?` or `[…]`, sorted, hidden ones left out.
+
+    Unlike in `find`, links to local folders are followed.
+    """
+    fs, path = filesystem(pattern)
+    if isinstance(fs, LocalFileSystem):
+        return _like(pattern, fs, local_glob(path, recursive=True))
+    return _like(pattern, fs, patiently(lambda: fs.glob(path), pattern))
+
+
+def _like(pattern: str, fs: AbstractFileSystem, found: Iterable[Any]) -> list[str]:
+    """Sort paths, and write them as URLs where the pattern is one."""
+    return sorted(fs.unstrip_protocol(path) if "://" in pattern else path for path in found)
+
+
+def list_files(folder: str) -> list[str]:
+    """List all files below a folder by their paths relative to it, sorted, without hidden ones.
+
+    Links to local folders are followed, but for those that lead back to a folder above them. A
+    folder that does not exist has no files.
+    """
+    fs, root = filesystem(folder)
+    local = isinstance(fs, LocalFileSystem)
+    try:
+        return sorted(patiently(lambda: _walk(root) if local else _list(fs, root), folder))
+    except FileNotFoundError:
+        return []
+
+
+def _walk(folder: str, above: tuple[str, ...] = ()) -> list[str]:
+    """List the files below a local folder; none if it is one of those `above`, by real paths."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return []
+    files: list[str] = []
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.startswith("."):
+            continue
+        if os.path.isdir(path):
+            files += (f"{name}/{file}" for file in _walk(path, (*above, real)))
+        else:
+            files.append(name)
+    return files
+
+
+def _list(fs: AbstractFileSystem, root: str) -> list[str]:
+    root = root.rstrip("/") + "/"
+    below = (path.removeprefix(root) for path in fs.find(root))
+    return [path for path in below if not any(part.startswith(".") for part in path.split("/"))]
+
+
+def existing(paths: Sequence[str]) -> set[str]:
+    """Return those of many paths at which there is a file.
+
+    Folders are listed once each; a web server, which lists none, is asked for each file.
+    """
+    web = [path for path in paths if path.startswith(WEB)]
+    folders = {path.rpartition("/")[0] for path in paths if not path.startswith(WEB)}
+    listed = {join(folder, file) for folder in folders for file in list_files(folder)}
+    found = {url for url, is_there in zip(web, in_threads(exists, web), strict=True) if is_there}
+    return listed.intersection(paths) | found
+
+
+def read_bytes(uri: str) -> bytes:
+    """Read a whole file, or a file inside a tar (see `paths.member`).
+
+    Raises:
+        MissingFileError: there is no such file.
+        ValueError: it is no file, may not be read, or its server fails for long.
+    """
+    within = split_member(uri)
+    if within and not os.path.exists(uri):
+        tar, offset, num_bytes = within
+        return read_ranges(tar, [(offset, num_bytes)])[0]
+    return _read(uri, lambda fs, path: fs.cat_file(path))
+
+
+def read_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+    """Read parts of a file, given by offset and size in bytes; of a remote file several at a time.
+
+    Raises:
+        ValueError: as in `read_bytes`; the file ends before a part does; or its server does not
+            hand out parts.
+    """
+    starts = [offset for offset, _ in ranges]
+    ends = [offset + num_bytes for offset, num_bytes in ranges]
+    parts: list[bytes] = _read(
+        uri, lambda fs, path: fs.cat_ranges([path] * len(ranges), starts, ends, on_error="raise")
+    )
+    for part, start, end in zip(parts, starts, ends, strict=True):
+        if len(part) < end - start:
+            raise ValueError(shown(f"{uri}: cut off, bytes {start:,} to {end:,} are missing"))
+        if len(part) > end - start:
+            raise ValueError(
+                f"{shown(uri)}: its server does not hand out parts of files (range requests); copy "
+                "the file to disk or to a store such as s3://"
+            )
+    return parts
+
+
+@contextmanager
+def open_stream(uri: str) -> Generator[Stream]:
+    """Open a file to read it bit by bit; errors as in `read_bytes`."""
+    with _read(uri, lambda fs, path: fs.open(path, "rb")) as file:
+        yield file
+
+
+def read_text(uri: str, content: str) -> str:
+    """Read a UTF-8 file; `content` says in the error message what it should hold."""
+    try:
+        return read_bytes(uri).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{shown(uri)}: not UTF-8 text; expected {content}") from error
+    except ValueError as error:
+        raise ValueError(f"{error}; expected {content}") from error
+
+
+def read_json(uri: str) -> Any:
+    """Read the plain data in a JSON file; None where there is no file."""
+    try:
+        return json.loads(read_bytes(uri))
+    except FileNotFoundError:
+        return None
+
+
+def read_all(uris: Iterable[str]) -> list[bytes | ValueError]:
+    """Read many small files, in order; the error stands in place of one that cannot be read."""
+    return in_threads(lambda uri: attempt(read_bytes, uri), uris)
+
+
+def _read(uri: str, read: Callable[[Any, str], _T]) -> _T:
+    """Return what `read` makes of the file system and path of a regular file."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem) and os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"{uri}: not a file")  # reading a pipe or device might never end
+    try:
+        return patiently(lambda: read(fs, path), uri)
+    except FileNotFoundError as error:
+        raise MissingFileError(shown(f"{uri}: {error.strerror or 'file not found'}")) from error
 
 
 @contextmanager
@@ -157,7 +212,10 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
     if not isinstance(fs, LocalFileSystem):  # a store's own file would appear on errors too
         buffer = BytesIO()
         yield buffer
-        _put(fs, path, buffer.getvalue(), uri)
+        try:
+            patiently(lambda: fs.pipe_file(path, buffer.getvalue()), uri)
+        except FileNotFoundError as error:  # the bucket itself
+            raise ValueError(shown(f"{uri}: {error}")) from error
         return
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     # A name may be as long as file systems allow: the temporary one must not grow with it.
@@ -170,34 +228,12 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
-def _put(fs: AbstractFileSystem, path: str, content: bytes, uri: str) -> None:
-    try:
-        patiently(lambda: fs.pipe_file(path, content), uri)
-    except FileNotFoundError as error:  # the bucket itself
-        raise ValueError(shown(f"{uri}: {error}")) from error
-
-
-def write_json(uri: str, content: Any) -> None:
-    """Write plain data as a JSON file, atomically."""
-    with atomic_open(uri) as file:
-        file.write(json.dumps(content, indent=2).encode())
-
-
-def read_json(uri: str) -> Any:
-    """The plain data in a JSON file, or None where there is none."""
-    try:
-        return json.loads(read_bytes(uri))
-    except FileNotFoundError:
-        return None
-
-
-def read_bytes(uri: str) -> bytes:
-    """A whole file."""
-    fs, path = filesystem(uri)
-    return cast(bytes, patiently(lambda: fs.cat_file(path), uri))
-
-
 def write_bytes(uri: str, content: bytes) -> None:
     """Write a whole file, atomically."""
     with atomic_open(uri) as file:
         file.write(content)
+
+
+def write_json(uri: str, content: Any) -> None:
+    """Write plain data as a JSON file, atomically."""
+    write_bytes(uri, json.dumps(content, indent=2).encode())

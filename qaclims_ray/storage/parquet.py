@@ -1,21 +1,16 @@
-"""Parquet files at a URI: read, write, and what their footers say of many at once."""
+"""Parquet files on local disk or in cloud storage: read, write, and count by their footers."""
 
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from qaclims_ray.storage.files import arrow_filesystem, atomic_open, patiently
-
-_THREADS = 16
-_T = TypeVar("_T")
-_Out = TypeVar("_Out")
+from qaclims_ray.storage.files import atomic_open
+from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
 
 
 def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One Parquet file, or some of its columns, wherever it lies."""
+    """Read one Parquet file, or some of its columns."""
     fs, path = arrow_filesystem(uri)
     wanted = None if columns is None else list(columns)
     return patiently(lambda: pq.read_table(path, columns=wanted, filesystem=fs), uri)
@@ -27,15 +22,15 @@ def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) 
         pq.write_table(table, file, row_group_size=row_group_size)
 
 
-def read_footers(uris: Sequence[str]) -> list[Any]:
-    """Footers of files of one storage; None for those that have gone or are only half written."""
+def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
+    """Read the footers of files of one storage; None for files that are gone or half written."""
     if not uris:
         return []
     fs, _ = arrow_filesystem(uris[0])
     # Not in the threads: each would connect to the storage anew.
     paths = [arrow_filesystem(uri)[1] for uri in uris]
 
-    def read(path: str) -> Any:
+    def read(path: str) -> pq.FileMetaData | None:
         try:
             return pq.read_metadata(path, filesystem=fs)
         except (FileNotFoundError, pa.ArrowInvalid):
@@ -44,16 +39,8 @@ def read_footers(uris: Sequence[str]) -> list[Any]:
     return in_threads(lambda path: patiently(lambda: read(path), path), paths)
 
 
-def in_threads(
-    function: Callable[[_T], _Out], items: Iterable[_T], threads: int = _THREADS
-) -> list[_Out]:
-    """Results of a function that waits for storage, in order."""
-    with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(function, items))
-
-
-def num_values(footer: Any, column: str) -> int:
-    """Values in a column that are not null; of a list column (`answers.`) its elements."""
+def num_values(footer: pq.FileMetaData, column: str) -> int:
+    """Count the values of a column that are not null; elements of a list column (`answers.`)."""
     paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
     wanted = next(i for i, path in enumerate(paths) if path.startswith(column))
     groups = [footer.row_group(group) for group in range(footer.num_row_groups)]

@@ -1,91 +1,78 @@
-"""Published `.npy` files that hold a pickled dictionary, read without running what they say.
+"""Read the dictionaries that NumPy pickled into published `.npy` files, and run nothing of them.
 
-`np.load(allow_pickle=True)` would call any function that a file names. Here the pickle machine
-knows five names only, and all five are the small functions and recorders below: not even NumPy
-gets to see what a damaged file says of its arrays.
+`np.load(allow_pickle=True)` would call any function that a file names. Here NumPy's own names of
+arrays, data types and numbers are the only ones known. Even these NumPy takes at their word: an
+array that claims more elements than its list holds crashes the process. So claims are checked.
 """
 
 import io
+import math
 import pickle
-from collections.abc import Callable, Iterator
+import re
 from typing import Any
 
 import numpy as np
 
-from qaclims_ray.storage.inputs import read_bytes
+from qaclims_ray.storage.files import read_bytes
 
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
 }
-_TYPES = "fiubUS"
-"""Kinds of values that an array may hold: numbers and texts."""
-
-
-class PickledArray:
-    """Stands for an array: an object array keeps its `items`, another one its bytes."""
-
-    items: list[Any] | None = None
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, self._shape, self._dtype, is_fortran, content = state
-        self._order = "F" if is_fortran else "C"
-        self.items = content if isinstance(content, list) else None
-        self._raw = content
-
-    def values(self) -> np.ndarray:
-        """The numbers or texts in it."""
-        return self._dtype.read(self._raw).reshape(self._shape, order=self._order)
-
-    def __iter__(self) -> Iterator[Any]:
-        """Its rows."""
-        return iter(self.values() if self.items is None else self.items)
+_TYPE_CODES = re.compile(r"[biufUSO][1-9]\d*")
+"""Numbers, texts and objects, with their size; no structures."""
 
 
 class _Dtype:
-    """Stands for `numpy.dtype`."""
+    """Reads a `numpy.dtype`: its code and byte order, and no other part of its state."""
 
     def __init__(self, code: str, *_: bool) -> None:
-        self._code, self._byte_order = code, "<"
+        if not _TYPE_CODES.fullmatch(code):
+            raise ValueError(f"values of type {code!r}")
+        self.numpy = np.dtype(code)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._byte_order = state[1].replace("|", "<")
-
-    def read(self, raw: bytes) -> np.ndarray:
-        if self._code[0] not in _TYPES:
-            raise ValueError(f"values of type {self._code!r}")
-        return np.frombuffer(raw, self._byte_order + self._code)
+        self.numpy = self.numpy.newbyteorder(state[1])
 
 
-def _new_array(*_: Any) -> PickledArray:
-    """Stands for `numpy.core.multiarray._reconstruct`."""
-    return PickledArray()
+class _Array(np.ndarray):
+    """Reads a `numpy.ndarray` whose content is as long as its shape and type claim."""
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, content = state
+        if not all(type(side) is int and side >= 0 for side in shape):
+            raise ValueError(f"an array of shape {shape}")
+        holds_objects = dtype.numpy == np.dtype(object)
+        length = math.prod(shape) * (1 if holds_objects else dtype.numpy.itemsize)
+        if not isinstance(content, list if holds_objects else bytes) or len(content) != length:
+            raise ValueError(f"an array of shape {shape} whose content does not fit it")
+        super().__setstate__((1, shape, dtype.numpy, is_fortran, content))
 
 
-def _scalar(dtype: _Dtype, raw: bytes) -> Any:
-    """Stands for `numpy.core.multiarray.scalar`."""
-    return dtype.read(raw)[0]
+def _reconstruct(*_: Any) -> _Array:
+    return _Array(0)
+
+
+def _scalar(dtype: _Dtype, content: bytes) -> Any:
+    return np.frombuffer(content, dtype.numpy)[0]
 
 
 def _encode(text: str, _: str) -> bytes:
-    """Stands for `_codecs.encode`, by which pickles for Python 2 spell bytes."""
     return text.encode("latin1")
 
 
-_KNOWN: dict[tuple[str, str], Callable[..., Any]] = {
-    ("multiarray", "_reconstruct"): _new_array,
+_KNOWN: dict[tuple[str, str], Any] = {
+    ("multiarray", "_reconstruct"): _reconstruct,
     ("multiarray", "scalar"): _scalar,
-    ("_codecs", "encode"): _encode,
-    ("numpy", "ndarray"): PickledArray,
     ("numpy", "dtype"): _Dtype,
+    ("numpy", "ndarray"): None,  # an argument of _reconstruct, never called
+    ("_codecs", "encode"): _encode,  # pickles for Python 2 spell bytes by it
 }
 
 
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: io.BytesIO) -> None:
-        super().__init__(stream, encoding="latin1")
-
     def find_class(self, module_name: str, global_name: str, /) -> Any:
+        """Return what stands for a name; refuse all names but NumPy's."""
         # numpy.core.multiarray until NumPy 1, numpy._core.multiarray since.
         short = module_name.removeprefix("numpy.core.").removeprefix("numpy._core.")
         if (short, global_name) not in _KNOWN:
@@ -97,28 +84,24 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_dictionary(path: str) -> dict[Any, Any]:
-    """The dictionary in a file, a path or URL; arrays below it are `PickledArray`s.
+    """Read the one dictionary in a `.npy` file at a path or URL.
 
     Raises:
-        ValueError: no such file, no such content, or it asks for anything but plain data.
+        ValueError: there is no such file, it holds something else, or asks for anything but plain
+            data.
     """
     stream = io.BytesIO(read_bytes(path))
-    _skip_header(stream, path)
     try:
-        loaded = _Unpickler(stream).load()
-    except Exception as error:  # a pickle machine fails in any way on bytes that are none
-        raise ValueError(f"{path!r} cannot be loaded: {error}") from error
-    items = loaded.items if isinstance(loaded, PickledArray) else None
-    if items is None or len(items) != 1 or not isinstance(items[0], dict):
-        raise ValueError(f"{path!r} is not a dictionary that NumPy saved")
-    return items[0]
-
-
-def _skip_header(stream: io.BytesIO, path: str) -> None:
-    try:
-        version = np.lib.format.read_magic(stream)
-        _, _, dtype = _HEADERS[version](stream)
-    except Exception as error:  # it parses Python's syntax
+        _, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+    except Exception as error:  # NumPy parses Python's syntax
         raise ValueError(f"{path!r} is no .npy file: {error}") from error
     if dtype != np.dtype(object):
         raise ValueError(f"{path!r} holds an array of {dtype}, not a pickled dictionary")
+    try:
+        loaded = _Unpickler(stream, encoding="latin1").load()
+    except Exception as error:  # a pickle machine fails in any way on bytes that are none
+        raise ValueError(f"{path!r} cannot be loaded: {error}") from error
+    content = loaded.item() if isinstance(loaded, _Array) and loaded.size == 1 else None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path!r} is not a dictionary that NumPy saved")
+    return content

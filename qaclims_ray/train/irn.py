@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
-from qaclims_ray.images.transforms import decode, normalise
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.irn import Irn, Relations, build_irn, mean_displacement, reduce_labels
 from qaclims_ray.model.irn_losses import irn_losses
 from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages

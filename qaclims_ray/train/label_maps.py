@@ -5,7 +5,7 @@ import pyarrow.dataset as pads
 from jaxtyping import Int
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names

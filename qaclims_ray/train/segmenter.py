@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.train import Segmenter as Settings
-from qaclims_ray.images.transforms import decode, decode_mask, normalise
+from qaclims_ray.images.decode import decode, decode_mask
+from qaclims_ray.images.transforms import normalise
 from qaclims_ray.metrics.confusion import count, mean_iou
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities

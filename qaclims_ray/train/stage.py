@@ -27,7 +27,8 @@ from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.progress import watch
-from qaclims_ray.storage.files import is_transient, read_json, remove, write_bytes
+from qaclims_ray.storage.files import read_json, remove, write_bytes
+from qaclims_ray.storage.filesystem import is_transient
 from qaclims_ray.train.checkpoint import State, load_state, save_state
 from qaclims_ray.train.faults import failure, note_fault, noted_faults
 from qaclims_ray.train.log import PROGRESS, check_board

@@ -14,7 +14,7 @@ from torch import nn
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.train import Fit
 from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.metrics.confusion import best_threshold, sweep
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.predictor import CamPredictor

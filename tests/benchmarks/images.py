@@ -15,7 +15,8 @@ import torch
 from PIL import Image as pil
 from torchvision.transforms import v2
 
-from qaclims_ray.images.transforms import augment, decode
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import augment
 from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 NUM_IMAGES = 16

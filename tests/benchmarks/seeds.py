@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from qaclims_ray.evaluate.boundary import boundary_overlap
-from qaclims_ray.evaluate.confusion import Overlap, count, mean_iou
+from qaclims_ray.metrics.boundary import boundary_overlap
+from qaclims_ray.metrics.confusion import Overlap, count, mean_iou
 from qaclims_ray.model.crf import dense_crf
 from qaclims_ray.refine.par import par_label_maps
 from qaclims_ray.refine.seeds import label_cams, merge_labels

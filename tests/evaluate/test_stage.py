@@ -12,7 +12,7 @@ from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.evaluate import stage
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.transforms import decode_mask, encode_mask
+from qaclims_ray.images.decode import decode_mask, encode_mask
 from qaclims_ray.metrics.confusion import count, mean_iou, sweep
 from qaclims_ray.run.artifact import COMPLETE, artifact
 from qaclims_ray.run.tables import read_table

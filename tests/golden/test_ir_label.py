@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from qaclims_ray.model import crf
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import reduce_labels
-from qaclims_ray.model import crf, seeds, walk
+from qaclims_ray.refine import seeds, walk
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as pil
-from qaclims_ray.data.images import crop, flip, normalise, rescale
 from torch.nn import functional as F
 
+from qaclims_ray.images.transforms import normalise, rescale
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import build_irn, predict_boundaries, reduce_labels
 from qaclims_ray.model.irn_losses import pair_labels
@@ -176,7 +176,7 @@ def _labels_view(data, case):
     if data.arrays[f"{case}_flip"]:
         scaled = scaled[:, ::-1]
     offsets = _offsets(data.arrays[f"{case}_box"])
-    return crop(scaled, data.meta["measured"][case]["crop"], _Drawn(*offsets), IGNORE)
+    return random_crop(scaled, data.meta["measured"][case]["crop"], _Drawn(*offsets), IGNORE)
 
 
 @pytest.mark.parametrize("case", ["L1", "L2", "L3"])
@@ -184,9 +184,9 @@ def test_training_view_of_an_image(data, case):
     image = rescale(data.arrays[f"{case}_img_u8"], float(data.arrays[f"{case}_scale"]))
     assert list(image.shape[:2]) == data.meta["measured"][case]["scaled_size"]
     if data.arrays[f"{case}_flip"]:
-        image = flip(image)
+        image = hflip(image)
     offsets = _offsets(data.arrays[f"{case}_box"])
-    pixels = crop(normalise(image), data.meta["measured"][case]["crop"], _Drawn(*offsets))
+    pixels = random_crop(normalise(image), data.meta["measured"][case]["crop"], _Drawn(*offsets))
     expected = data.arrays[f"{case}_crop_img"]
     np.testing.assert_allclose(pixels[:, ::4, ::4], expected, rtol=0, atol=1e-5)
 

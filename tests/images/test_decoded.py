@@ -6,6 +6,7 @@ import pytest
 
 from qaclims_ray.images import decoded
 from qaclims_ray.images.decoded import decode_row, decode_table, images_of
+from tests.build import png
 
 RANDOM = np.random.default_rng(0)
 
@@ -14,7 +15,7 @@ def _row(name, image):
     return {"name": name, "image": image, "labels": [2]}
 
 
-def test_pixels_arrive_as_they_are(png):
+def test_pixels_arrive_as_they_are():
     images = [RANDOM.integers(0, 256, (height, 5, 3)).astype(np.uint8) for height in (1, 7)]
     table = pa.Table.from_pylist([_row(str(i), png(image)) for i, image in enumerate(images)])
     rows = decode_table(table).to_pylist()
@@ -25,7 +26,7 @@ def test_pixels_arrive_as_they_are(png):
         np.testing.assert_array_equal(seen, image)
 
 
-def test_what_cannot_be_decoded_says_why_and_keeps_its_place(png):
+def test_what_cannot_be_decoded_says_why_and_keeps_its_place():
     whole = png(np.zeros((4, 4, 3), np.uint8))
     rows = [_row("a", whole), _row("b", whole[:30]), _row("c", b""), _row("d", whole)]
     decoded = decode_table(pa.Table.from_pylist(rows)).to_pylist()
@@ -34,7 +35,7 @@ def test_what_cannot_be_decoded_says_why_and_keeps_its_place(png):
     assert all(row["error"].startswith("ValueError: ") for row in decoded[1:3])
 
 
-def test_an_image_that_is_too_large_is_an_error(png):
+def test_an_image_that_is_too_large_is_an_error():
     row = decode_row(_row("a", png(np.zeros((4, 4, 3), np.uint8))), max_pixels=15)
     assert "pixels" in row["error"]
     assert images_of([row])[0].shape == (0, 0, 3)
@@ -52,7 +53,7 @@ def test_whatever_goes_wrong_with_an_image_costs_no_other(monkeypatch, error):
     assert [row["error"] for row in rows] == [None, f"{type(error).__name__}: {error}"]
 
 
-def test_pixels_are_held_once_but_for_one_image(png):
+def test_pixels_are_held_once_but_for_one_image():
     """Arrow's memory is not traced, so that what is seen is beside the one copy."""
     image = np.zeros((500, 1000, 3), np.uint8)
     table = pa.Table.from_pylist([_row(str(number), png(image)) for number in range(12)])

@@ -4,18 +4,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as pil
 
+from qaclims_ray.images.decode import decode_mask, encode_mask
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import (
     augment,
     augment_label_map,
-    crop,
-    decode_mask,
-    encode_mask,
-    flip,
+    hflip,
     normalise,
+    random_crop,
+    random_resize,
     rescale,
     resize,
-    resize_long,
     view_rng,
 )
 from qaclims_ray.types import IGNORE, IMAGENET_MEAN, IMAGENET_STD
@@ -88,7 +87,7 @@ def test_rescaled_size_is_rounded_to_even_as_published(size, scale, expected):
 @settings(max_examples=30)
 @given(height=sides, width=sides, seed=st.integers(0, 999))
 def test_long_side_lies_in_the_range_and_the_aspect_is_kept(height, width, seed):
-    out = resize_long(random_image(height, width), np.random.default_rng(seed), 20, 30)
+    out = random_resize(random_image(height, width), np.random.default_rng(seed), 20, 30)
     assert 20 <= max(out.shape[:2]) <= 30
     scale = max(out.shape[:2]) / max(height, width)
     assert abs(out.shape[0] - max(1, height * scale)) <= 0.5 + 1e-9
@@ -97,21 +96,21 @@ def test_long_side_lies_in_the_range_and_the_aspect_is_kept(height, width, seed)
 
 def test_both_ends_of_the_range_occur():
     rng = np.random.default_rng(0)
-    seen = {resize_long(random_image(4, 4), rng, 5, 7).shape[0] for _ in range(50)}
+    seen = {random_resize(random_image(4, 4), rng, 5, 7).shape[0] for _ in range(50)}
     assert seen == {5, 6, 7}
 
 
 def test_flip_twice_is_nothing():
     image = random_image(3, 4)
-    np.testing.assert_array_equal(flip(flip(image)), image)
-    np.testing.assert_array_equal(flip(image)[:, 0], image[:, -1])
+    np.testing.assert_array_equal(hflip(hflip(image)), image)
+    np.testing.assert_array_equal(hflip(image)[:, 0], image[:, -1])
 
 
 @settings(max_examples=60)
 @given(height=sides, width=sides, size=sides, seed=st.integers(0, 999))
 def test_crop_holds_one_window_and_fill_elsewhere(height, width, size, seed):
     array = np.arange(1, height * width + 1).reshape(1, height, width)
-    out = crop(array, size, np.random.default_rng(seed))
+    out = random_crop(array, size, np.random.default_rng(seed))
     assert out.shape == (1, size, size)
     rows, columns = np.nonzero(out[0])
     assert len(rows) == min(height, size) * min(width, size)
@@ -123,9 +122,9 @@ def test_crop_holds_one_window_and_fill_elsewhere(height, width, size, seed):
 
 def test_crop_reaches_every_place():
     rng = np.random.default_rng(0)
-    inside = {int(crop(np.arange(5.0)[None], 1, rng)[0, 0]) for _ in range(99)}
+    inside = {int(random_crop(np.arange(5.0)[None], 1, rng)[0, 0]) for _ in range(99)}
     assert inside == {0, 1, 2, 3, 4}
-    outside = {tuple(np.argwhere(crop(np.ones((1, 1)), 2, rng))[0]) for _ in range(99)}
+    outside = {tuple(np.argwhere(random_crop(np.ones((1, 1)), 2, rng))[0]) for _ in range(99)}
     assert outside == {(0, 0), (0, 1), (1, 0), (1, 1)}
 
 
@@ -133,8 +132,8 @@ def test_an_image_and_its_label_map_are_cropped_alike():
     label_map = np.random.default_rng(0).integers(0, 20, (30, 50), np.uint8)
     pixels = np.repeat(label_map[None].astype(np.float32) + 1, 3, axis=0)
     for seed in range(20):
-        cut = crop(label_map, 40, np.random.default_rng(seed), IGNORE)
-        image = crop(pixels, 40, np.random.default_rng(seed))
+        cut = random_crop(label_map, 40, np.random.default_rng(seed), IGNORE)
+        image = random_crop(pixels, 40, np.random.default_rng(seed))
         np.testing.assert_array_equal(image[0] == 0, cut == IGNORE)
         np.testing.assert_array_equal(image[0][cut != IGNORE] - 1, cut[cut != IGNORE])
 
@@ -164,7 +163,7 @@ def test_a_view_is_the_same_on_every_machine():
 
 def test_views_of_the_demo_are_the_image_or_its_mirror_image():
     image = random_image(96, 96)
-    both = {normalise(image).tobytes(): 0, normalise(flip(image)).tobytes(): 0}
+    both = {normalise(image).tobytes(): 0, normalise(hflip(image)).tobytes(): 0}
     for epoch in range(60):
         view = views(image, epoch=epoch, resize_long=None, crop=None)
         both[view.tobytes()] += 1

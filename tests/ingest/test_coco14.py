@@ -5,10 +5,11 @@ import pytest
 from PIL import Image as pil
 from pycocotools import mask as coco_mask
 
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.ingest.coco14 import CATEGORY_IDS, CLASSES, read_coco
 from qaclims_ray.ingest.rasterise import rasterise
 from qaclims_ray.ingest.sources import load
+from tests.build import encode, photo, put
 
 SIZE = {"height": 20, "width": 30}
 LARGE = coco_mask.encode(np.ones((40, 60), np.uint8, order="F"))
@@ -34,14 +35,14 @@ def crowd(image_id, category_id, region):
     return instance(image_id, category_id, iscrowd=1) | {"segmentation": code}
 
 
-def dataset(root, make, annotations, images=(9, 25, 30), split="train", indent=None):
+def dataset(root, annotations, images=(9, 25, 30), split="train", indent=None):
     listed = [
         {"id": i, "file_name": f"COCO_{split}2014_{i:012d}.jpg", "license": 3, **SIZE}
         for i in images
     ]
     for image in listed:
-        picture = pil.fromarray(make.photo(20, 30, image["id"]))
-        make.put(root / f"{split}2014" / image["file_name"], make.encode(picture, "JPEG"))
+        picture = pil.fromarray(photo(20, 30, image["id"]))
+        put(root / f"{split}2014" / image["file_name"], encode(picture, "JPEG"))
     content = {
         "info": {"description": 'a "[tricky}, text\\'},
         "images": listed,
@@ -50,18 +51,18 @@ def dataset(root, make, annotations, images=(9, 25, 30), split="train", indent=N
         "categories": [{"id": 1, "name": "person"}],
     }
     path = root / "annotations" / f"instances_{split}2014.json"
-    make.put(path, json.dumps(content, indent=indent))
+    put(path, json.dumps(content, indent=indent))
     return str(root)
 
 
 @pytest.fixture
-def coco(tmp_path, make):
+def coco(tmp_path):
     table = instance(9, 67, box(0, 0, 30, 20))
     cup = instance(9, 47, box(10, 5, 14, 9))
     person = instance(25, 1, box(0, 0, 5, 5), box(20, 10, 25, 15))
     group = np.zeros((20, 30), np.uint8)
     group[:, :15] = 1
-    return dataset(tmp_path, make, [cup, table, person, crowd(25, 1, group)])
+    return dataset(tmp_path, [cup, table, person, crowd(25, 1, group)])
 
 
 def test_the_81_ids():
@@ -96,7 +97,7 @@ def test_smaller_objects_lie_on_top_and_crowds_are_ignored(coco):
     assert set(np.unique(mask[:10, 16:])) == {0}
 
 
-def test_rasterising_agrees_with_cocos_own_tools(make):
+def test_rasterising_agrees_with_cocos_own_tools():
     rng = np.random.default_rng(0)
     for _ in range(20):
         polygon = (rng.random(10) * 20).tolist()
@@ -106,7 +107,7 @@ def test_rasterising_agrees_with_cocos_own_tools(make):
         np.testing.assert_array_equal(region, expected.astype(bool))
 
 
-def test_the_compressed_code_of_a_region(make):
+def test_the_compressed_code_of_a_region():
     region = np.zeros((20, 30), np.uint8, order="F")
     region[3:7, 2:9] = 1
     code = coco_mask.encode(region)
@@ -140,35 +141,35 @@ def test_segmentations_that_do_not_fit_are_refused(segmentation, reason):
         rasterise([item], **SIZE)
 
 
-def test_an_unknown_category_or_image_is_recorded(tmp_path, make):
+def test_an_unknown_category_or_image_is_recorded(tmp_path):
     polygon = box(0, 0, 9, 9)
     bad = [instance(9, 12, polygon), instance(77, 1, polygon), instance(25, 1, polygon)]
-    listing = read_coco(dataset(tmp_path, make, bad), "train")
+    listing = read_coco(dataset(tmp_path, bad), "train")
     assert [source["name"][-2:] for source in listing.sources] == ["25"]
     reasons = dict(listing.errors)
     assert "category 12" in reasons["image 9"]
     assert "does not list" in reasons["image 77"]
 
 
-def test_layout_of_the_json_does_not_matter(tmp_path, make):
+def test_layout_of_the_json_does_not_matter(tmp_path):
     parts = [instance(9, 1, box(0, 0, 9, 9)), instance(25, 2, box(0, 0, 9, 9))]
-    compact = read_coco(dataset(tmp_path / "a", make, parts), "train")
-    pretty = read_coco(dataset(tmp_path / "b", make, parts, indent=2), "train")
+    compact = read_coco(dataset(tmp_path / "a", parts), "train")
+    pretty = read_coco(dataset(tmp_path / "b", parts, indent=2), "train")
     rows = [[load(s, num_classes=80) for s in listing.sources] for listing in (compact, pretty)]
     assert len(rows[0]) == 2
     assert rows[0] == rows[1]
 
 
 @pytest.mark.parametrize("keep", [0, 1, 30, 200, 700, -1])
-def test_a_cut_off_file_names_itself(coco, make, tmp_path, keep):
+def test_a_cut_off_file_names_itself(coco, tmp_path, keep):
     path = tmp_path / "annotations" / "instances_train2014.json"
     path.write_text(path.read_text()[:keep])
     with pytest.raises(ValueError, match=r"instances_train2014\.json: broken JSON"):
         read_coco(coco, "train")
 
 
-def test_a_file_of_another_kind(tmp_path, make):
-    root = dataset(tmp_path, make, [{"image_id": 9, "category_id": 1, "caption": "a dog"}])
+def test_a_file_of_another_kind(tmp_path):
+    root = dataset(tmp_path, [{"image_id": 9, "category_id": 1, "caption": "a dog"}])
     with pytest.raises(
         ValueError, match=r"train2014\.json: no COCO instances: .*annotations lacks"
     ):

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from qaclims_ray.ingest.facts import COLUMNS, check_known_set, describe, facts_of
+from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts, describe
 from qaclims_ray.ingest.sources import Listing
 from qaclims_ray.types import SCHEMAS
 
@@ -24,8 +24,10 @@ def listing(**more):
 
 def test_facts():
     images = table((10, 30, [0, 1], b"m"), (20, 10, [1], None), (60, 20, [], None))
-    facts = facts_of(pa.concat_tables([images, images]), listing(num_unlabelled=4))
+    facts = count_facts(pa.concat_tables([images, images]), listing(num_unlabelled=4), "0a1b")
     assert facts == {
+        "class_names": ["cat", "dog", "fox"],
+        "labels_digest": "0a1b",
         "num_images": 6,
         "num_pairs": 6,
         "num_masks": 2,
@@ -40,19 +42,19 @@ def test_facts():
 
 
 def test_images_without_labels_are_counted_apart_from_those_without_a_class():
-    facts = facts_of(table((1, 1, [0], None), (1, 1, [], None), (1, 1, None, None)), listing())
+    facts = count_facts(table((1, 1, [0], None), (1, 1, [], None), (1, 1, None, None)), listing())
     assert (facts["num_pairs"], facts["num_kept_unlabelled"]) == (1, 1)
     assert "1 images without labels" in describe(facts)
 
 
-def test_facts_of_nothing():
-    facts = facts_of(table(), listing(errors=[("a", "broken")]))
+def test_count_facts_nothing():
+    facts = count_facts(table(), listing(errors=[("a", "broken")]))
     assert facts["num_images"] == facts["num_pairs"] == 0
     assert facts["num_listed_errors"] == 1
 
 
 def whole(num_images, num_pairs, num_masks=None):
-    facts = facts_of(table((1, 1, [0, 1, 2], b"m")), listing())
+    facts = count_facts(table((1, 1, [0, 1, 2], b"m")), listing())
     masks = num_images if num_masks is None else num_masks
     return facts | {"num_images": num_images, "num_pairs": num_pairs, "num_masks": masks}
 
@@ -89,7 +91,7 @@ def test_published_are_the_labelled_images():
 
 
 def test_classes_without_images_and_images_without_masks():
-    facts = facts_of(table((1, 1, [0], b"m"), (1, 1, [0], None)), listing())
+    facts = count_facts(table((1, 1, [0], b"m"), (1, 1, [0], None)), listing())
     assert check_known_set("folder", None, facts) == [
         "no image is labelled dog, fox",
         "1 of 2 images have no mask",
@@ -99,7 +101,7 @@ def test_classes_without_images_and_images_without_masks():
 
 def test_people_see_all_facts():
     images = table((10, 1300, [0, 1], b"m"), (20, 10, [1], None))
-    facts = facts_of(images, listing(errors=[("a", "broken")], num_unlabelled=4))
+    facts = count_facts(images, listing(errors=[("a", "broken")], num_unlabelled=4))
     assert describe(facts).splitlines() == [
         "2 images, 3 pairs (image, class)",
         "left out: 4 that nobody labelled, 1 that cannot be listed",

@@ -8,29 +8,30 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.images.transforms import decode, decode_mask
+from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.ingest.sources import Source, load
-from qaclims_ray.storage.errors import attempt, sort_out
+from qaclims_ray.storage.errors import attempt, separate
+from tests.build import encode, exif, photo
 
 SIZE = (33, 47)
 
 
-def originals(make):
-    picture = pil.fromarray(make.photo(*SIZE))
+def originals():
+    picture = pil.fromarray(photo(*SIZE))
     alpha = picture.copy()
     alpha.putalpha(128)
     deep = pil.fromarray(np.array(picture.convert("L")).astype(np.uint16) * 257)
-    exif = make.exif(6)
+    turned = exif(6)
     return [
-        make.encode(picture, "JPEG"),
-        make.encode(picture, "JPEG", progressive=True, exif=exif),
-        make.encode(picture.convert("CMYK"), "JPEG"),
-        make.encode(picture.convert("L"), "JPEG", restart_marker_rows=1),
-        make.encode(picture, "PNG", exif=exif),
-        make.encode(picture.convert("P"), "PNG", transparency=3),
-        make.encode(deep, "PNG"),
-        make.encode(alpha, "PNG"),
-        make.encode(picture.convert("1"), "PNG"),
+        encode(picture, "JPEG"),
+        encode(picture, "JPEG", progressive=True, exif=turned),
+        encode(picture.convert("CMYK"), "JPEG"),
+        encode(picture.convert("L"), "JPEG", restart_marker_rows=1),
+        encode(picture, "PNG", exif=turned),
+        encode(picture.convert("P"), "PNG", transparency=3),
+        encode(deep, "PNG"),
+        encode(alpha, "PNG"),
+        encode(picture.convert("1"), "PNG"),
     ]
 
 
@@ -97,23 +98,23 @@ DAMAGES = [
 ]
 
 
-def damaged(make, number):
-    files = originals(make)
+def damaged(number):
+    files = originals()
     for i in range(number):
         rng = np.random.default_rng(i)
         yield DAMAGES[i % len(DAMAGES)](bytearray(files[rng.integers(len(files))]), rng)
 
 
 def count(outcomes):
-    rows, errors = sort_out((str(i), outcome) for i, outcome in enumerate(outcomes))
+    rows, errors = separate((str(i), outcome) for i, outcome in enumerate(outcomes))
     assert all(reason for _, reason in errors)
     return rows, errors
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_thousand_damaged_images_are_read_or_recorded(tmp_path, make):
+def test_a_thousand_damaged_images_are_read_or_recorded(tmp_path):
     outcomes = []
-    for i, content in enumerate(damaged(make, 1000)):
+    for i, content in enumerate(damaged(1000)):
         path = tmp_path / f"{i}.jpg"
         path.write_bytes(content)
         source = Source(name=str(i), image=str(path), labels=[0], mask=None, annotations=None)
@@ -128,11 +129,11 @@ def test_a_thousand_damaged_images_are_read_or_recorded(tmp_path, make):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_damaged_masks_are_read_or_recorded(make):
+def test_damaged_masks_are_read_or_recorded():
     values = np.random.default_rng(0).integers(0, 5, (20, 30), np.uint8)
     paletted = pil.fromarray(values)
     paletted.putpalette(list(range(256)) * 3)
-    files = [make.encode(pil.fromarray(values)), make.encode(paletted, bits=4)]
+    files = [encode(pil.fromarray(values)), encode(paletted, bits=4)]
     outcomes = []
     for i in range(300):
         rng = np.random.default_rng(i)

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import tarfile
@@ -9,12 +8,13 @@ from PIL import Image as pil
 
 from qaclims_ray.config.data import Folder, WebDataset
 from qaclims_ray.ingest.readers import read
+from tests.build import encode, put, tar
 
 
 @pytest.fixture
-def folder(tmp_path, make):
-    make.put(tmp_path / "images" / "a.jpg", make.encode(pil.new("RGB", (4, 4)), "JPEG"))
-    make.put(tmp_path / "labels.csv", "a.jpg,class 300\n")
+def folder(tmp_path):
+    put(tmp_path / "images" / "a.jpg", encode(pil.new("RGB", (4, 4)), "JPEG"))
+    put(tmp_path / "labels.csv", "a.jpg,class 300\n")
     return tmp_path
 
 
@@ -27,9 +27,9 @@ def test_any_number_of_classes_will_do_without_masks(folder):
     assert read(many(folder, 300), "run").sources[0]["labels"] == [299]
 
 
-def test_masks_hold_254_classes(folder, make):
-    make.put(folder / "labels.csv", "a.jpg,class 3\n")
-    make.put(folder / "masks" / "a.png", make.encode(pil.new("L", (4, 4))))
+def test_masks_hold_254_classes(folder):
+    put(folder / "labels.csv", "a.jpg,class 3\n")
+    put(folder / "masks" / "a.png", encode(pil.new("L", (4, 4))))
     assert read(many(folder, 254), "run").sources[0]["mask"]
     with pytest.raises(ValueError, match="at most 254 classes, the data set has 255"):
         read(many(folder, 255), "run")
@@ -56,11 +56,8 @@ def test_a_file_whose_name_is_not_utf8_is_an_error_and_stops_no_other(folder):
 
 def test_members_of_a_tar_whose_names_are_not_utf8_are_errors(tmp_path):
     old = {"format": tarfile.GNU_FORMAT, "encoding": "latin-1"}
-    with tarfile.open(tmp_path / "a.tar", "w", **old) as archive:
-        for name in ("été.jpg", "été.cls", "b.jpg", "b.cls"):
-            info = tarfile.TarInfo(name)
-            info.size = 3
-            archive.addfile(info, io.BytesIO(b"cat"))
+    names = ("été.jpg", "été.cls", "b.jpg", "b.cls")
+    tar(tmp_path / "a.tar", [(name, "cat") for name in names], **old)
     listing = read(WebDataset(kind="webdataset", shards=str(tmp_path / "a.tar")), "run")
     assert [source["name"] for source in listing.sources] == ["b"]
     assert len(listing.errors) == 1
@@ -76,12 +73,12 @@ def test_members_of_a_tar_whose_names_are_not_utf8_are_errors(tmp_path):
         {"image": "b.jpg", "labels": ["cat"], "mask": "https://h/\ud83d.png"},
     ],
 )
-def test_half_a_character_makes_a_line_an_error(folder, make, line):
+def test_half_a_character_makes_a_line_an_error(folder, line):
     for name in "ab":
-        make.put(folder / "images" / f"{name}.jpg", b"")
+        put(folder / "images" / f"{name}.jpg", b"")
     (folder / "labels.csv").unlink()
     lines = ({"image": "a.jpg", "labels": ["dog"]}, line)
-    make.put(folder / "labels.jsonl", "\n".join(map(json.dumps, lines)))
+    put(folder / "labels.jsonl", "\n".join(map(json.dumps, lines)))
     listing = read(Folder(kind="folder", root=str(folder)), "run")
     assert [source["name"] for source in listing.sources] == ["a"]
     assert len(listing.errors) == 1
@@ -90,11 +87,7 @@ def test_half_a_character_makes_a_line_an_error(folder, make, line):
 
 
 def test_half_a_character_in_labels_of_a_tar_is_an_error(tmp_path):
-    with tarfile.open(tmp_path / "a.tar", "w") as archive:
-        for name, content in (("a.json", rb'["\ud83d"]'), ("a.jpg", b""), ("b.jpg", b"")):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+    tar(tmp_path / "a.tar", [("a.json", rb'["\ud83d"]'), ("a.jpg", b""), ("b.jpg", b"")])
     data = WebDataset(kind="webdataset", shards=str(tmp_path / "a.tar"), unlabelled=True)
     listing = read(data, "run")
     assert listing.class_names == ()

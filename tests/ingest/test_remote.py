@@ -1,34 +1,26 @@
 """Readers over a real web server and over an fsspec store: lists, images, masks, tars, COCO."""
 
-import io
 import json
-import tarfile
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import fsspec
 import numpy as np
 import pytest
-from PIL import Image as pil
 
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.ingest.coco14 import read_coco
 from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.sources import load
 from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
-from qaclims_ray.storage.inputs import present, read_bytes, read_ranges
+from qaclims_ray.storage.files import existing, read_bytes, read_ranges
+from tests.build import FileHandler, jpeg, photo, png, put, tar, web_server
 
 
-class Server(SimpleHTTPRequestHandler):
+class Server(FileHandler):
     """Files without lists of folders; parts of files unless below `whole`."""
 
     def list_directory(self, path):
         self.send_error(404)
-
-    def log_message(self, format, *args):  # noqa: A002 - its name in the base class
-        pass
 
     def do_GET(self):
         wanted = self.headers.get("Range")
@@ -60,22 +52,18 @@ def publish(request, tmp_path):
         yield upload
         store.store.clear()
         return
-    handler = partial(Server, directory=str(tmp_path))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield lambda folder: f"http://127.0.0.1:{server.server_port}/{folder.relative_to(tmp_path)}"
-    server.shutdown()
-    server.server_close()
+    with web_server(tmp_path, Server) as url:
+        yield lambda folder: f"{url}/{folder.relative_to(tmp_path)}"
 
 
 @pytest.fixture
-def image(make):
-    return make.encode(pil.fromarray(make.photo(20, 30)), "JPEG")
+def image():
+    return jpeg(photo(20, 30))
 
 
 @pytest.fixture
-def mask(make):
-    return make.encode(pil.fromarray(np.full((20, 30), 1, np.uint8)))
+def mask():
+    return png(np.full((20, 30), 1, np.uint8))
 
 
 def rows(listing):
@@ -85,13 +73,13 @@ def rows(listing):
     }
 
 
-def test_a_folder(tmp_path, make, image, mask, publish):
+def test_a_folder(tmp_path, image, mask, publish):
     root = tmp_path / "mine"
     for path in ("images/a.jpg", "images/sub/b.jpg", "images/c.jpg"):
-        make.put(root / path, image)
+        put(root / path, image)
     for path in ("masks/sub/b.png", "masks/other.png"):
-        make.put(root / path, mask)
-    make.put(root / "labels.csv", "image,labels,mask\na.jpg,cat,other.png\nsub/b.jpg,cat;dog\n")
+        put(root / path, mask)
+    put(root / "labels.csv", "image,labels,mask\na.jpg,cat,other.png\nsub/b.jpg,cat;dog\n")
     listing = read_folder(publish(root))
     assert listing.errors == []
     found = rows(listing)
@@ -99,16 +87,16 @@ def test_a_folder(tmp_path, make, image, mask, publish):
     assert all(set(np.unique(decode_mask(row["mask"]))) == {1} for row in found.values())
 
 
-def test_a_list_on_the_web_names_local_images(tmp_path, make, image, publish):
-    make.put(tmp_path / "lists" / "some.jsonl", '{"image": "a.jpg", "labels": ["cat"]}')
+def test_a_list_on_the_web_names_local_images(tmp_path, image, publish):
+    put(tmp_path / "lists" / "some.jsonl", '{"image": "a.jpg", "labels": ["cat"]}')
     url = publish(tmp_path / "lists")
-    make.put(tmp_path / "here" / "images" / "a.jpg", image)
+    put(tmp_path / "here" / "images" / "a.jpg", image)
     listing = read_folder(str(tmp_path / "here"), labels_file=f"{url}/some.jsonl")
     assert list(rows(listing)) == ["a"]
 
 
-def test_a_missing_image_of_a_web_list_is_recorded_when_loaded(tmp_path, make, publish):
-    make.put(tmp_path / "mine" / "labels.csv", "../x.jpg,cat\nnone.jpg,cat\n")
+def test_a_missing_image_of_a_web_list_is_recorded_when_loaded(tmp_path, publish):
+    put(tmp_path / "mine" / "labels.csv", "../x.jpg,cat\nnone.jpg,cat\n")
     listing = read_folder(publish(tmp_path / "mine"))
     assert len(listing.errors) + len(listing.sources) == 2
     for source in listing.sources:
@@ -128,27 +116,22 @@ def test_voc_and_its_list(voc, publish, tmp_path):
         assert [name for name, row in found.items() if row["mask"] is not None] == ["a"]
 
 
-def test_tars(tmp_path, make, image, mask, publish):
-
-    (tmp_path / "tars").mkdir()
-    with tarfile.open(tmp_path / "tars" / "00.tar", "w") as archive:
-        for name, content in (("0.jpg", image), ("0.cls", b"cat"), ("0.seg.png", mask)):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            archive.addfile(info, io.BytesIO(content))
+def test_tars(tmp_path, image, mask, publish):
+    members = [("0.jpg", image), ("0.cls", b"cat"), ("0.seg.png", mask)]
+    tar(tmp_path / "tars" / "00.tar", members)
     found = rows(read_webdataset([f"{publish(tmp_path / 'tars')}/{{00..00}}.tar"]))
     assert found["0"]["image"] == image
     assert found["0"]["mask"] is not None
 
 
-def test_coco(tmp_path, make, image, publish):
+def test_coco(tmp_path, image, publish):
     box = {"segmentation": [[0, 0, 30, 0, 30, 10, 0, 10]], "category_id": 2, "image_id": 7}
     about = {"id": 7, "file_name": "七.jpg", "height": 20, "width": 30}
 
     content = {"images": [about], "annotations": [box, box]}
     text = json.dumps(content, ensure_ascii=False)
-    make.put(tmp_path / "coco" / "mine.json", text)
-    make.put(tmp_path / "coco" / "pictures" / "七.jpg", image)
+    put(tmp_path / "coco" / "mine.json", text)
+    put(tmp_path / "coco" / "pictures" / "七.jpg", image)
     listing = read_coco(
         publish(tmp_path / "coco"), "val", annotations="mine.json", images="pictures"
     )
@@ -157,15 +140,15 @@ def test_coco(tmp_path, make, image, publish):
     assert (decode_mask(row["mask"]) == 2).sum() == 300
 
 
-def test_what_is_there(tmp_path, make, publish):
-    make.put(tmp_path / "some" / "a.png", b"x")
+def test_what_is_there(tmp_path, publish):
+    put(tmp_path / "some" / "a.png", b"x")
     url = publish(tmp_path / "some")
-    assert present([f"{url}/a.png", f"{url}/b.png"]) == {f"{url}/a.png"}
+    assert existing([f"{url}/a.png", f"{url}/b.png"]) == {f"{url}/a.png"}
 
 
 @pytest.mark.parametrize("publish", ["http"], indirect=True)
-def test_a_server_without_parts_of_files_is_named(tmp_path, make, publish):
-    make.put(tmp_path / "whole" / "a.tar", b"x" * 1000)
+def test_a_server_without_parts_of_files_is_named(tmp_path, publish):
+    put(tmp_path / "whole" / "a.tar", b"x" * 1000)
     url = publish(tmp_path / "whole")
     assert len(read_bytes(f"{url}/a.tar")) == 1000
     with pytest.raises(ValueError, match=r"a\.tar: its server does not hand out parts of files"):

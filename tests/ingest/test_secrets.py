@@ -1,52 +1,40 @@
 """What a URL says after its question mark, and users' passwords, stay where the user wrote them."""
 
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from PIL import Image as pil
 
 from qaclims_ray.config.data import Folder, WebDataset
 from qaclims_ray.ingest import stage
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_errors
+from tests.build import jpeg, photo, put, web_server
 
 SECRET = "MARKED-SECRET"
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format, *args):  # noqa: A002 - its name in the base class
-        pass
-
-
 @pytest.fixture
-def url(tmp_path, make):
+def url(tmp_path):
     """A web server with one good and one broken image."""
-    make.put(tmp_path / "web" / "good.jpg", make.encode(pil.fromarray(make.photo(20, 30)), "JPEG"))
-    make.put(tmp_path / "web" / "broken.jpg", b"no image")
-    handler = partial(Quiet, directory=str(tmp_path / "web"))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
+    put(tmp_path / "web" / "good.jpg", jpeg(photo(20, 30)))
+    put(tmp_path / "web" / "broken.jpg", b"no image")
+    with web_server(tmp_path / "web") as address:
+        yield address
 
 
-def folder(tmp_path, make, lines):
+def folder(tmp_path, lines):
     signed = "".join(f"{url}?X-Signature={SECRET}%2F&a=1,{label}\n" for url, label in lines)
-    make.put(tmp_path / "mine" / "labels.csv", signed)
+    put(tmp_path / "mine" / "labels.csv", signed)
     return {"kind": "folder", "root": str(tmp_path / "mine")}
 
 
 def test_ingests_that_succeed_and_fail_tell_no_signature(
-    local_ray, make_experiment, tmp_path, make, url, caplog, capfd
+    local_ray, make_experiment, tmp_path, url, caplog, capfd
 ):
     caplog.set_level("DEBUG", "qaclims_ray")
     lines = [(f"{url}/{name}.jpg", "cat") for name in ("good", "broken", "missing")]
-    data = folder(tmp_path, make, lines)
+    data = folder(tmp_path, lines)
     experiment = make_experiment(tmp_path / "run", {"data": data})
     stage.run(experiment)
     errors = {
@@ -79,9 +67,9 @@ def test_what_the_whole_set_lacks_is_told_without_secrets(tmp_path):
         assert SECRET not in str(error.value)
 
 
-def test_errors_that_differ_in_the_query_only_keep_names_of_their_own(tmp_path, make):
-    make.put(tmp_path / "labels.csv", "https://h/?id=1,cat\n")
-    make.put(tmp_path / "more.csv", "https://h/x.jpg?id=1,cat\nhttps://h/x.jpg?id=2,cat\n")
+def test_errors_that_differ_in_the_query_only_keep_names_of_their_own(tmp_path):
+    put(tmp_path / "labels.csv", "https://h/?id=1,cat\n")
+    put(tmp_path / "more.csv", "https://h/x.jpg?id=1,cat\nhttps://h/x.jpg?id=2,cat\n")
     data = Folder(kind="folder", root=str(tmp_path), labels_file="more.csv")
     listing = read(data, str(tmp_path))
     ((name, reason),) = listing.errors

@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.images.transforms import decode, decode_mask
+from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.ingest.rasterise import refer_to
 from qaclims_ray.ingest.sources import Source, first_of_each_name, load
 from qaclims_ray.ingest.voc12 import read_voc
+from tests.build import encode, exif, jpeg, photo, put
 
 
 def source(image, mask=None, labels=(0,), annotations=None, name="a"):
@@ -22,13 +23,13 @@ def source(image, mask=None, labels=(0,), annotations=None, name="a"):
 
 
 @pytest.fixture
-def image(tmp_path, make):
-    make.put(tmp_path / "a.jpg", make.encode(pil.fromarray(make.photo(20, 30)), "JPEG"))
+def image(tmp_path):
+    put(tmp_path / "a.jpg", jpeg(photo(20, 30)))
     return tmp_path / "a.jpg"
 
 
-def put_mask(folder, values, make):
-    make.put(folder / "a.png", make.encode(pil.fromarray(np.asarray(values, np.uint8))))
+def put_mask(folder, values):
+    put(folder / "a.png", encode(pil.fromarray(np.asarray(values, np.uint8))))
     return folder / "a.png"
 
 
@@ -65,38 +66,38 @@ def test_a_missing_image_and_things_that_are_no_files(tmp_path):
         load(source("memory://no/such.jpg"), num_classes=1)
 
 
-def test_names_of_all_kinds(tmp_path, make, image):
+def test_names_of_all_kinds(tmp_path, image):
     for name in ("Ünïcødé 猫", "with space", "x" * 250, "[a]*?", "100%", "#1"):
         path = tmp_path / f"{name}.j"
         path.write_bytes(image.read_bytes())
         assert load(source(path, name=name), num_classes=1)["width"] == 30
 
 
-def test_an_empty_file_and_the_limit_name_the_file(tmp_path, make, image):
-    make.put(tmp_path / "b.jpg", b"")
+def test_an_empty_file_and_the_limit_name_the_file(tmp_path, image):
+    put(tmp_path / "b.jpg", b"")
     with pytest.raises(ValueError, match=r"b\.jpg: the file is empty"):
         load(source(tmp_path / "b.jpg"), num_classes=1)
     with pytest.raises(ValueError, match=r"a\.jpg: .*30 x 20 pixels, more than .* 599"):
         load(source(image), num_classes=1, max_pixels=599)
 
 
-def test_a_mask_of_another_size_names_file_and_sizes(tmp_path, make, image):
-    mask = put_mask(tmp_path, np.zeros((21, 30)), make)
+def test_a_mask_of_another_size_names_file_and_sizes(tmp_path, image):
+    mask = put_mask(tmp_path, np.zeros((21, 30)))
     with pytest.raises(ValueError, match=r"a\.png: the mask is 30 x 21 .* its image 30 x 20"):
         load(source(image, mask), num_classes=1)
 
 
-def test_a_mask_value_out_of_range_names_file_and_value(tmp_path, make, image):
+def test_a_mask_value_out_of_range_names_file_and_value(tmp_path, image):
     values = np.zeros((20, 30))
     values[0, :3] = 3, 255, 77
-    mask = put_mask(tmp_path, values, make)
+    mask = put_mask(tmp_path, values)
     load(source(image, mask), num_classes=77)
     with pytest.raises(ValueError, match=r"a\.png: mask value 77 is illegal; .* 1 to 76"):
         load(source(image, mask), num_classes=76)
 
 
-def test_a_broken_or_missing_mask_names_its_file(tmp_path, make, image):
-    make.put(tmp_path / "m.png", b"no mask")
+def test_a_broken_or_missing_mask_names_its_file(tmp_path, image):
+    put(tmp_path / "m.png", b"no mask")
     with pytest.raises(ValueError, match=r"m\.png: not an image"):
         load(source(image, tmp_path / "m.png"), num_classes=1)
     with pytest.raises(ValueError, match=r"none\.png: No such file"):
@@ -105,23 +106,21 @@ def test_a_broken_or_missing_mask_names_its_file(tmp_path, make, image):
 
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "JPEG"])
 @pytest.mark.parametrize("orientation", [5, 6, 7, 8])
-def test_a_mask_of_the_stored_pixels_is_turned_with_its_image(
-    tmp_path, make, orientation, file_format
-):
+def test_a_mask_of_the_stored_pixels_is_turned_with_its_image(tmp_path, orientation, file_format):
     stored = np.zeros((20, 30), np.uint8)
     stored[:8, :16] = 1  # whole blocks of JPEG
     picture = pil.fromarray(np.repeat(stored[..., None] * 200, 3, axis=2))
-    make.put(tmp_path / "a.jpg", make.encode(picture, file_format, exif=make.exif(orientation)))
-    row = load(source(tmp_path / "a.jpg", put_mask(tmp_path, stored, make)), num_classes=1)
+    put(tmp_path / "a.jpg", encode(picture, file_format, exif=exif(orientation)))
+    row = load(source(tmp_path / "a.jpg", put_mask(tmp_path, stored)), num_classes=1)
     assert (row["height"], row["width"]) == (30, 20)
     np.testing.assert_array_equal(decode_mask(row["mask"]), decode(row["image"])[..., 0] // 200)
 
 
-def test_a_mask_of_the_shown_pixels_stays(tmp_path, make):
+def test_a_mask_of_the_shown_pixels_stays(tmp_path):
     shown = np.random.default_rng(0).integers(0, 2, (30, 20), np.uint8)
-    picture = pil.fromarray(make.photo(20, 30))
-    make.put(tmp_path / "a.jpg", make.encode(picture, "JPEG", exif=make.exif(6)))
-    row = load(source(tmp_path / "a.jpg", put_mask(tmp_path, shown, make)), num_classes=1)
+    picture = pil.fromarray(photo(20, 30))
+    put(tmp_path / "a.jpg", encode(picture, "JPEG", exif=exif(6)))
+    row = load(source(tmp_path / "a.jpg", put_mask(tmp_path, shown)), num_classes=1)
     np.testing.assert_array_equal(decode_mask(row["mask"]), shown)
 
 

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.cluster import maps
+from qaclims_ray.config.data import Demo
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.ingest import readers, stage
@@ -86,7 +87,8 @@ def test_a_broken_image_has_no_other_loaded_twice(tmp_path, monkeypatch):
         return {"name": source["name"], **image}
 
     monkeypatch.setattr(stage, "load", load)
-    loader = stage.Loader(1, 100, Artifact("images", str(tmp_path), {}), 1)
+    target = Artifact("images", str(tmp_path), {})
+    loader = stage.Loader(Demo(kind="demo", max_errors=1), 1, target)
     rows = loader(pa.table({"name": ["a", "b", "c", "d"]})).to_pylist()
     assert seen == ["a", "b", "c", "d"]
     errors = {row["name"]: row["error"] for row in rows}

@@ -1,8 +1,6 @@
 """Images without known labels are kept, asked about, and neither learnt from nor scored."""
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from PIL import Image as pil
 
@@ -15,13 +13,13 @@ from qaclims_ray.run.artifact import make as make_artifact
 from qaclims_ray.run.images import labelled, names_to_score
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.rows import training_images
-from qaclims_ray.types import SCHEMAS
 
 
 def images_artifact(folder, labels):
+    images = Artifact("images", str(folder), {})
     rows = [{"name": f"i{number}", "labels": one} for number, one in enumerate(labels)]
-    pq.write_table(pa.Table.from_pylist(rows, SCHEMAS["images"]), folder / "part-00000.parquet")
-    return Artifact("images", str(folder), {})
+    write_artifact(images, rows)
+    return images
 
 
 def test_only_images_with_known_labels_are_taken_and_others_counted(tmp_path, caplog):
@@ -42,15 +40,15 @@ def test_about_the_classes_of_an_image_without_labels_nothing_is_asked():
 
 
 @pytest.fixture
-def folder(tmp_path, make):
+def folder(tmp_path):
     """Image a with a cat, b without a line, c without any class; all with masks."""
     root = tmp_path / "mine"
-    mask = make.encode(pil.fromarray(np.ones((20, 30), np.uint8)))
+    mask = encode(pil.fromarray(np.ones((20, 30), np.uint8)))
     for seed, name in enumerate("abc"):
-        image = make.encode(pil.fromarray(make.photo(20, 30, seed)), "JPEG")
-        make.put(root / "images" / f"{name}.jpg", image)
-        make.put(root / "masks" / f"{name}.png", mask)
-    make.put(root / "labels.csv", "a.jpg,cat\nc.jpg\n")
+        image = jpeg(photo(20, 30, seed))
+        put(root / "images" / f"{name}.jpg", image)
+        put(root / "masks" / f"{name}.png", mask)
+    put(root / "labels.csv", "a.jpg,cat\nc.jpg\n")
     return {"kind": "folder", "root": str(root), "unlabelled": True}
 
 
@@ -73,11 +71,9 @@ def test_they_are_kept_but_neither_trained_on_nor_scored(
         names_to_score(listed)
 
 
-def test_no_cams_are_made_where_nobody_knows_a_label(
-    local_ray, make_experiment, tmp_path, folder, make
-):
+def test_no_cams_are_made_where_nobody_knows_a_label(local_ray, make_experiment, tmp_path, folder):
     unlabelled = {**folder, "class_names": ["cat"], "labels_file": "none.csv"}
-    make.put(tmp_path / "mine" / "none.csv", "")
+    put(tmp_path / "mine" / "none.csv", "")
     experiment = make_experiment(tmp_path / "run", {"data": unlabelled})
     stage.run(experiment)
     with pytest.raises(ValueError, match="no image is labelled"):

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.world import CLASSES as DEMO_CLASSES
 from qaclims_ray.ingest.voc12 import CLASSES, EXPECTED_COUNTS, parse_annotation, read_voc
+from tests.build import annotation, put
 
 
 def test_names_labels_images_and_masks(voc):
@@ -32,19 +33,19 @@ def test_every_class_of_the_annotations_is_known():
     assert parse_annotation(f"<annotation>{xml}</annotation>".encode(), CLASSES) == list(range(20))
 
 
-def test_difficult_objects_count_and_parts_do_not(make):
-    xml = make.annotation("cat", difficult=1).replace(
+def test_difficult_objects_count_and_parts_do_not():
+    xml = annotation("cat", difficult=1).replace(
         "</object>", "<part><name>head</name></part></object>"
     )
     assert parse_annotation(xml.encode(), CLASSES) == [CLASSES.index("cat")]
 
 
-def test_two_columns(voc, make):
-    make.put(voc / "SegmentationClassAug" / "b.png", b"")
+def test_two_columns(voc):
+    put(voc / "SegmentationClassAug" / "b.png", b"")
     lines = (
         "/JPEGImages/a.jpg /SegmentationClass/a.png\nJPEGImages/b.jpg SegmentationClassAug/b.png"
     )
-    make.put(voc / "mine.txt", lines)
+    put(voc / "mine.txt", lines)
     listing = read_voc(str(voc), str(voc / "mine.txt"))
     assert [source["mask"] for source in listing.sources] == [
         f"{voc}/SegmentationClass/a.png",
@@ -54,17 +55,17 @@ def test_two_columns(voc, make):
 
 
 @pytest.mark.parametrize("split", ["train_aug", "trainaug"])
-def test_an_augmented_split_takes_the_augmented_masks(voc, make, split):
-    make.put(voc / "SegmentationClassAug" / "b.png", b"")
-    make.put(voc / "ImageSets" / "Segmentation" / f"{split}.txt", "a\nb\n")
+def test_an_augmented_split_takes_the_augmented_masks(voc, split):
+    put(voc / "SegmentationClassAug" / "b.png", b"")
+    put(voc / "ImageSets" / "Segmentation" / f"{split}.txt", "a\nb\n")
     masks = [source["mask"] for source in read_voc(str(voc), split).sources]
     assert masks == [None, f"{voc}/SegmentationClassAug/b.png"]
     given = read_voc(str(voc), split, masks_folder="SegmentationClass").sources
     assert [source["mask"] for source in given] == [f"{voc}/SegmentationClass/a.png", None]
 
 
-def test_test_images_have_neither_labels_nor_masks(voc, make):
-    make.put(voc / "ImageSets" / "Segmentation" / "test.txt", "a\nx\n")
+def test_test_images_have_neither_labels_nor_masks(voc):
+    put(voc / "ImageSets" / "Segmentation" / "test.txt", "a\nx\n")
     listing = read_voc(str(voc), "test")
     assert [(s["labels"], s["mask"]) for s in listing.sources] == [(None, None)] * 2
 
@@ -79,12 +80,12 @@ def test_labels_of_the_published_file_win_over_annotations(voc):
     assert "no labels in" in listing.errors[0][1]
 
 
-def test_what_concerns_one_image_is_recorded(voc, make):
+def test_what_concerns_one_image_is_recorded(voc):
     (voc / "Annotations" / "a.xml").unlink()
-    make.put(voc / "Annotations" / "b.xml", "<annotation><object>")
-    make.put(voc / "Annotations" / "c.xml", make.annotation("tiger"))
-    make.put(voc / "Annotations" / "d.xml", make.annotation("cat"))
-    make.put(voc / "ImageSets" / "Segmentation" / "train.txt", "a\nb\nc\nd\nd\n")
+    put(voc / "Annotations" / "b.xml", "<annotation><object>")
+    put(voc / "Annotations" / "c.xml", annotation("tiger"))
+    put(voc / "Annotations" / "d.xml", annotation("cat"))
+    put(voc / "ImageSets" / "Segmentation" / "train.txt", "a\nb\nc\nd\nd\n")
     listing = read_voc(str(voc), "train")
     assert [source["name"] for source in listing.sources] == ["d"]
     reasons = dict(listing.errors)
@@ -95,8 +96,8 @@ def test_what_concerns_one_image_is_recorded(voc, make):
 
 
 @pytest.mark.parametrize("name", ["../a", "/etc/passwd", "x/../../a", "a\\b", ".", "..", "sub/a"])
-def test_no_name_leaves_the_folder(voc, make, name):
-    make.put(voc / "ImageSets" / "Segmentation" / "train.txt", f"a\n{name}\n")
+def test_no_name_leaves_the_folder(voc, name):
+    put(voc / "ImageSets" / "Segmentation" / "train.txt", f"a\n{name}\n")
     listing = read_voc(str(voc), "train")
     assert [source["name"] for source in listing.sources] == ["a"]
     assert [key for key, _ in listing.errors] == [f"{name} (line 2)"]
@@ -105,16 +106,16 @@ def test_no_name_leaves_the_folder(voc, make, name):
 @pytest.mark.parametrize(
     "columns", ["/JPEGImages/../a.jpg /m/a.png", "/JPEGImages/a.jpg /../a.png"]
 )
-def test_no_column_leaves_the_folder(voc, make, columns):
-    make.put(voc / "mine.txt", columns + "\nb")
+def test_no_column_leaves_the_folder(voc, columns):
+    put(voc / "mine.txt", columns + "\nb")
     listing = read_voc(str(voc), str(voc / "mine.txt"))
     assert len(listing.sources) == len(listing.errors) == 1
 
 
-def test_missing_files_say_what_is_expected_where(voc, make):
+def test_missing_files_say_what_is_expected_where(voc):
     with pytest.raises(ValueError, match=r"ImageSets/Segmentation/val\.txt.*list of image names"):
         read_voc(str(voc), "val")
-    make.put(voc / "ImageSets" / "Segmentation" / "val.txt", "x\ny\n")
+    put(voc / "ImageSets" / "Segmentation" / "val.txt", "x\ny\n")
     with pytest.raises(ValueError, match=r"Annotations: no annotations; expected <name>\.xml"):
         read_voc(str(voc), "val")
     with pytest.raises(ValueError, match=r"nowhere/ImageSets"):
@@ -158,10 +159,10 @@ def test_a_missing_train_aug_list_says_what_it_is_and_how_to_give_it(voc, split)
         assert text in str(caught.value)
 
 
-def test_the_published_train_aug_list_may_lie_anywhere(voc, make, tmp_path_factory):
+def test_the_published_train_aug_list_may_lie_anywhere(voc, tmp_path_factory):
     path = tmp_path_factory.mktemp("lists") / "train_aug.txt"
     path.write_text("/JPEGImages/a.jpg /SegmentationClassAug/a.png \n/JPEGImages/b.jpg x/b.png\n")
-    make.put(voc / "SegmentationClassAug" / "a.png", b"")
+    put(voc / "SegmentationClassAug" / "a.png", b"")
     listing = read_voc(str(voc), str(path))
     assert [(s["name"], s["mask"]) for s in listing.sources] == [
         ("a", f"{voc}/SegmentationClassAug/a.png"),

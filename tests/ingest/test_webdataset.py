@@ -1,36 +1,23 @@
-import io
 import json
 import tarfile
 
 import numpy as np
 import pytest
-from PIL import Image as pil
 
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.ingest.sources import load
 from qaclims_ray.ingest.webdataset import expand, read_webdataset
-
-
-def tar(path, members, **options):
-    """A tar of (name, content); contents may be text."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", **options) as archive:
-        for name, content in members:
-            data = content.encode() if isinstance(content, str) else content
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return str(path)
+from tests.build import jpeg, photo, png, put, tar
 
 
 @pytest.fixture
-def image(make):
-    return make.encode(pil.fromarray(make.photo(20, 30)), "JPEG")
+def image():
+    return jpeg(photo(20, 30))
 
 
 @pytest.fixture
-def mask(make):
-    return make.encode(pil.fromarray(np.full((20, 30), 2, np.uint8)))
+def mask():
+    return png(np.full((20, 30), 2, np.uint8))
 
 
 def labels(listing):
@@ -74,10 +61,10 @@ def test_labels_of_all_kinds_masks_and_rows(tmp_path, image, mask):
     assert rows["0"]["mask"] is None
 
 
-def test_class_indices_need_names_from_the_config_or_a_file(tmp_path, image, make):
+def test_class_indices_need_names_from_the_config_or_a_file(tmp_path, image):
     path = tar(tmp_path / "a.tar", [("0.jpg", image), ("0.cls", "1")])
     assert labels(read_webdataset([path], class_names=["cat", "dog"])) == {"0": ["dog"]}
-    make.put(tmp_path / "names.txt", "fox\nowl\n")
+    put(tmp_path / "names.txt", "fox\nowl\n")
     listing = read_webdataset([path], classes_file=str(tmp_path / "names.txt"))
     assert labels(listing) == {"0": ["owl"]}
     with pytest.raises(ValueError, match="class indices only"):
@@ -196,17 +183,14 @@ def test_an_image_cut_after_listing_names_its_tar(tmp_path, image):
         load(source, num_classes=1)
 
 
-def test_missing_compressed_and_other_files_say_what_they_are(tmp_path, image, make):
+def test_missing_compressed_and_other_files_say_what_they_are(tmp_path, image):
     with pytest.raises(ValueError, match=r"none\.tar: No such file"):
         read_webdataset([str(tmp_path / "none.tar")])
     packed = tmp_path / "a.tar.gz"
-    with tarfile.open(packed, "w:gz") as archive:
-        info = tarfile.TarInfo("0.jpg")
-        info.size = len(image)
-        archive.addfile(info, io.BytesIO(image))
+    tar(packed, [("0.jpg", image)], mode="w:gz")
     with pytest.raises(ValueError, match=r"a\.tar\.gz: no tar, or a compressed one"):
         read_webdataset([str(packed)])
-    make.put(tmp_path / "b.tar", b"")
+    put(tmp_path / "b.tar", b"")
     with pytest.raises(ValueError, match=r"b\.tar: cut off"):
         read_webdataset([str(tmp_path / "b.tar")])
 

@@ -4,7 +4,8 @@ import torch
 from safetensors.torch import save_file
 
 from qaclims_ray.config.cams import Cams
-from qaclims_ray.images.transforms import decode, normalise
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.multiscale import multiscale_cams
 from qaclims_ray.model.predictor import CamPredictor, equal_sizes, load_cam_net

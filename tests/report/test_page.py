@@ -14,7 +14,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.texts import pairs_of
 from qaclims_ray.evaluate.rows import score_cams, unpack
 from qaclims_ray.evaluate.score import SCORES, report_scores
-from qaclims_ray.images.transforms import decode_mask, encode_mask
+from qaclims_ray.images.decode import decode_mask, encode_mask
 from qaclims_ray.report import page as report
 from qaclims_ray.report import pictures, sheet
 from qaclims_ray.report.panels import grid_picture

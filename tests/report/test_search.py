@@ -4,7 +4,7 @@ import re
 import pytest
 
 from qaclims_ray.report.search import finalist_rows, search_summary
-from qaclims_ray.report.trials import metrics_of, parallel_coordinates, scatter, share
+from qaclims_ray.report.trials import metric_of, parallel_coordinates, scatter, share
 from qaclims_ray.search.results import DEFAULT
 from qaclims_ray.search.rows import write_trials
 from qaclims_ray.storage.files import read_json
@@ -122,14 +122,14 @@ def test_a_value_lies_where_its_domain_puts_it(value, domain, wanted):
 
 
 def test_a_line_is_a_trial_and_the_best_one_stands_out():
-    html = parallel_coordinates(ROWS, SPACE, metrics_of(ROWS, ["miou"]))
+    html = parallel_coordinates(ROWS, SPACE, metric_of(ROWS, "miou"))
     assert len(re.findall("<polyline", html)) == 3
     assert len(re.findall('<polyline class="ours"', html)) == 1
     assert html.count("<path") == 3  # two keys and the score
 
 
 def test_dots_stand_in_the_order_of_their_values():
-    (metric,) = metrics_of(ROWS, ["miou"])
+    metric = metric_of(ROWS, "miou")
     html = scatter(ROWS, KEY, SPACE[KEY], metric)
     x, y = (
         [float(one) for one in re.findall(rf'<circle[^>]* {axis}="([\d.]+)"', html)]

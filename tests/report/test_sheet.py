@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image as pil
 
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.report import pictures, sheet
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table

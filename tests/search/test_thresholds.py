@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from qaclims_ray.config.search import Refine
 from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.transforms import decode_mask
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.metrics.confusion import iou, sweep
 from qaclims_ray.refine.seeds import make_seeds
 from qaclims_ray.run.artifact import artifact

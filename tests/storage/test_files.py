@@ -1,6 +1,4 @@
 import os
-import re
-from importlib.util import find_spec
 from pathlib import Path
 from uuid import uuid4
 
@@ -8,6 +6,9 @@ import fsspec
 import pytest
 
 from qaclims_ray.storage import files as storage
+from qaclims_ray.storage.files import glob, list_files, write_bytes
+from qaclims_ray.storage.paths import member
+from tests.build import put
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -19,12 +20,6 @@ def folder(request, tmp_path):
 def _names(folder):
     fs, path = fsspec.url_to_fs(folder)
     return sorted(name.rpartition("/")[2] for name in fs.find(path)) if fs.exists(path) else []
-
-
-def test_local_paths_become_absolute_and_urls_stay(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert storage.absolute("runs/a/") == str(tmp_path / "runs" / "a")
-    assert storage.absolute("s3://bucket/a/") == "s3://bucket/a"
 
 
 def test_what_was_written_is_read(folder):
@@ -113,116 +108,9 @@ def test_writing_makes_missing_folders(tmp_path: Path):
     assert (tmp_path / "x" / "y" / "z").read_bytes() == b"1"
 
 
-class Flaky:
-    """A call that fails a given number of times."""
-
-    def __init__(self, failures: int, error: Exception) -> None:
-        self.calls, self._failures, self._error = 0, failures, error
-
-    def __call__(self) -> str:
-        self.calls += 1
-        if self.calls <= self._failures:
-            raise self._error
-        return "done"
-
-
-@pytest.fixture
-def pauses(monkeypatch):
-    """The pauses that were made, without making them."""
-    made: list[float] = []
-    monkeypatch.setattr(storage.time, "sleep", made.append)
-    return made
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        OSError(16, "Please reduce your request rate."),
-        OSError(5, "An error occurred (ServiceUnavailable) when calling the PutObject operation"),
-        OSError("AWS Error UNKNOWN (HTTP status 503) during HeadObject operation"),
-        OSError('Could not connect to the endpoint URL: "https://x"'),
-        ConnectionResetError("peer"),
-        TimeoutError(),
-        OSError("Read timeout on endpoint URL"),
-    ],
-)
-def test_what_time_mends_is_tried_again_with_growing_pauses(pauses, error):
-    call = Flaky(3, error)
-    assert storage.patiently(call, "s3://b/a") == "done"
-    assert pauses == [0.5, 1.0, 2.0]
-
-
-@pytest.mark.parametrize(
-    "error",
-    [PermissionError("Access Denied"), OSError(28, "No space left"), OSError("NoSuchBucket")],
-)
-def test_what_time_does_not_mend_stops_at_once_with_path_and_cause(pauses, error):
-    call = Flaky(1, error)
-    with pytest.raises(ValueError, match=rf"^s3://b/a: {type(error).__name__}: .*{error.args[-1]}"):
-        storage.patiently(call, "s3://b/a")
-    assert (call.calls, pauses) == (1, [])
-
-
-def test_patience_ends(pauses):
-    with pytest.raises(ValueError, match="s3://b/a: TimeoutError: slow"):
-        storage.patiently(Flaky(99, TimeoutError("slow")), "s3://b/a")
-    assert sum(pauses) == 15.5
-
-
 def test_a_missing_file_stays_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         storage.read_bytes(str(tmp_path / "absent"))
-
-
-@pytest.mark.parametrize(
-    ("uri", "message"),
-    [("nosuch://bucket/a", "nosuch"), ("gs://bucket/a", "gcsfs"), ("az://bucket/a", "adlfs")],
-)
-def test_a_store_without_its_driver_names_the_package(uri, message):
-    if message in ("gcsfs", "adlfs") and find_spec(message):
-        pytest.skip("its driver is installed")
-    with pytest.raises(ValueError, match=f"^{uri}: .*{message}"):
-        storage.read_bytes(uri)
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("s3://b/a.jpg", "s3://b/a.jpg"),
-        ("/data/what?.jpg", "/data/what?.jpg"),
-        ("https://u:p@h/a b.jpg?sig=1%2F: HTTP 403", "https://h/a b.jpg?…: HTTP 403"),
-        ("url='https://h/a?TOKEN', no", "url='https://h/a?…', no"),
-        ("no answer (/v1/a?key=1)", "no answer (/v1/a?…)"),
-        ("https://h/a.tar?sig=1#a.jpg:5+6: bad", "https://h/a.tar?…#a.jpg:5+6: bad"),
-        ("caf\udce9/été.jpg: bad", "caf\\udce9/été.jpg: bad"),
-    ],
-)
-def test_users_and_queries_are_not_shown_and_text_is_utf8(text, told):
-    assert storage.shown(text) == told
-    assert storage.shown(told) == told
-
-
-def test_no_message_of_the_storage_holds_a_secret(pauses, caplog):
-    caplog.set_level("INFO")
-    uri = "https://me:PASS@h/a?sig=SIGN"
-    with pytest.raises(ValueError, match="https://h/a") as error:
-        storage.patiently(Flaky(99, TimeoutError(f"url={uri!r}")), uri)
-    assert "tried again" in caplog.text
-    assert not {"PASS", "SIGN"} & {*re.findall("PASS|SIGN", f"{error.value}{caplog.text}")}
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "Server disconnected",
-        "Connection was closed before we received a valid response from endpoint URL",
-        "Response payload is not completed",
-        "[Errno -3] Temporary failure in name resolution",
-        "[Errno 32] Broken pipe",
-    ],
-)
-def test_a_connection_that_breaks_is_tried_again(text):
-    assert storage.is_transient(RuntimeError(text))
 
 
 def test_files_written_by_others_are_seen(folder):
@@ -231,3 +119,118 @@ def test_files_written_by_others_are_seen(folder):
     fs.mkdirs(path, exist_ok=True)
     fs.pipe_file(f"{path}/new.bin", b"x")
     assert len(storage.find(f"{folder}/*.bin")) == 1
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Two files beside hidden ones."""
+    for path in ("a.jpg", "sub/b.jpg", ".hidden", ".git/c.jpg", "sub/.d.jpg"):
+        put(tmp_path / "images" / path, b"")
+    return tmp_path / "images"
+
+
+def test_files_are_sorted_and_hidden_ones_left_out(tree):
+    assert list_files(str(tree)) == ["a.jpg", "sub/b.jpg"]
+    assert list_files(f"{tree}/") == list_files(f"file://{tree}") == list_files(str(tree))
+
+
+def test_a_missing_folder_has_no_files(tmp_path):
+    assert list_files(str(tmp_path / "missing")) == []
+
+
+def test_links_to_folders_and_files_are_followed(tree, tmp_path):
+    put(tmp_path / "disk" / "far" / "e.jpg", b"")
+    (tree / "linked").symlink_to(tmp_path / "disk")
+    (tree / "f.jpg").symlink_to(tmp_path / "disk" / "far" / "e.jpg")
+    assert list_files(str(tree)) == ["a.jpg", "f.jpg", "linked/far/e.jpg", "sub/b.jpg"]
+    (tmp_path / "link").symlink_to(tree)
+    assert list_files(str(tmp_path / "link")) == list_files(str(tree))
+
+
+def test_two_links_to_one_folder_are_two_folders(tree):
+    for name in ("one", "two"):
+        (tree / name).symlink_to("sub")
+    assert list_files(str(tree)) == ["a.jpg", "one/b.jpg", "sub/b.jpg", "two/b.jpg"]
+
+
+def test_links_that_lead_back_end(tree, tmp_path):
+    (tree / "sub" / "top").symlink_to(tree)
+    (tree / "sub" / "same").symlink_to(".")
+    assert list_files(str(tree)) == ["a.jpg", "sub/b.jpg"]
+    (tmp_path / "link").symlink_to(tree)
+    (tree / "sub" / "again").symlink_to(tmp_path / "link")
+    assert list_files(str(tmp_path / "link")) == ["a.jpg", "sub/b.jpg"]
+
+
+def test_what_cannot_be_read_is_listed_for_its_error_to_be_told(tree, tmp_path):
+    (tree / "broken.jpg").symlink_to(tmp_path / "missing")
+    (tree / "self.jpg").symlink_to("self.jpg")
+    os.mkfifo(tree / "pipe.jpg")
+    assert list_files(str(tree)) == ["a.jpg", "broken.jpg", "pipe.jpg", "self.jpg", "sub/b.jpg"]
+
+
+def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(ValueError, match="images: PermissionError"):
+        list_files(str(tree))
+
+
+def test_stores_are_listed_alike():
+    for path in ("a.jpg", "sub/b.jpg", ".git/c.jpg", "sub/.d.jpg"):
+        write_bytes(f"memory://walked/{path}", b"")
+    assert list_files("memory://walked") == ["a.jpg", "sub/b.jpg"]
+    assert list_files("memory://nowhere") == []
+
+
+def test_patterns_match_behind_links(tree, tmp_path):
+    (tmp_path / "link").symlink_to(tree)
+    found = [f"{tmp_path}/images/a.jpg", f"{tmp_path}/link/a.jpg"]
+    assert glob(f"{tmp_path}/*/?.jpg") == found
+    assert glob(f"file://{tmp_path}/*/?.jpg") == [f"file://{path}" for path in found]
+
+
+@pytest.mark.parametrize("name", ["a::b.bin", "~", "a#b:1+2", "[a]*?"])
+def test_any_name_is_written_found_and_read(tmp_path, name):
+    write_bytes(f"{tmp_path}/{name}", b"x")
+    assert storage.find(f"{tmp_path}/*") == [f"{tmp_path}/{name}"]
+    assert storage.read_bytes(f"{tmp_path}/{name}") == b"x"
+
+
+def test_parts_of_files_and_members_are_read_by_their_range(folder):
+    uri = f"{folder}/some.tar"
+    write_bytes(uri, b"0123456789")
+    assert storage.read_ranges(uri, [(7, 2), (0, 3), (4, 0)]) == [b"78", b"012", b""]
+    assert storage.read_bytes(member(uri, "a#b.jpg", 2, 4)) == b"2345"
+    with storage.open_stream(uri) as file:
+        assert (file.read(2), file.read()) == (b"01", b"23456789")
+    with pytest.raises(ValueError, match=r"some\.tar: cut off, bytes 8 to 12 are missing"):
+        storage.read_ranges(uri, [(8, 4)])
+
+
+def test_a_missing_file_is_a_users_mistake_and_an_expected_one(folder):
+    for read in (storage.read_bytes, lambda uri: storage.read_ranges(uri, [(0, 1)])):
+        with pytest.raises(
+            storage.MissingFileError, match=r"absent: (No such file|file not found)"
+        ):
+            read(f"{folder}/absent")
+    assert issubclass(storage.MissingFileError, ValueError)
+    broken, good = storage.read_all([f"{folder}/absent", __file__])
+    assert isinstance(broken, ValueError)
+    assert b"def test_" in good
+
+
+def test_what_would_never_end_is_not_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(ValueError, match="not a file"):
+            storage.read_bytes(str(path))
+
+
+def test_only_existing_files_are_returned(folder):
+    paths = [f"{folder}/{name}" for name in ("a", "b/c", "d", "b")]
+    for path in paths[:2]:
+        write_bytes(path, b"")
+    assert storage.existing(paths) == set(paths[:2])

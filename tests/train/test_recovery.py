@@ -16,7 +16,8 @@ from safetensors.torch import load
 
 from qaclims_ray.config.experiment import dump
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.storage.files import filesystem, find, read_bytes
+from qaclims_ray.storage.files import find, read_bytes
+from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.train import stage
 from qaclims_ray.train.classifier import rows
 from qaclims_ray.train.faults import DivergedError

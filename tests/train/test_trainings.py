@@ -1,7 +1,7 @@
 import pytest
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.graph import JOBS
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.train.trainings import (
     TRAININGS,
     batches_per_step,
@@ -21,7 +21,7 @@ def experiment(make_experiment, tmp_path) -> Experiment:
 def test_each_training_has_its_own_settings(experiment, network, key):
     assert settings(experiment, network) is getattr(experiment.train, key)
     assert section_key(network) == f"train.{key}"
-    assert network in JOBS
+    assert ARTIFACTS[network].kind == "network"
 
 
 def test_there_is_a_training_for_each_section(experiment):

@@ -10,7 +10,8 @@ from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.published import answers_by_question, read_published
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import absolute, patiently
+from qaclims_ray.storage.filesystem import patiently
+from qaclims_ray.storage.paths import absolute
 
 Answers: TypeAlias = Mapping[str, str]
 """Answers about one image, as generated, by question (class name filled in)."""

@@ -18,7 +18,7 @@ from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.questions import clean
 from qaclims_ray.run.faults import StageError
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import shown
+from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import Image
 
 _RETRIES, _READ_RETRIES = 6, 2

@@ -16,7 +16,8 @@ from fsspec.implementations.local import LocalFileSystem
 
 from qaclims_ray.corpus.stats.figures import with_class
 from qaclims_ray.corpus.stats.flat import chunks, flatten
-from qaclims_ray.storage.files import atomic_open, filesystem, patiently
+from qaclims_ray.storage.files import atomic_open
+from qaclims_ray.storage.filesystem import filesystem, patiently
 from qaclims_ray.types import SCHEMAS
 
 Lines: TypeAlias = Callable[[pa.Table, bool], bytes]

@@ -20,7 +20,8 @@ from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import absolute, write_bytes, write_json
+from qaclims_ray.storage.files import write_bytes, write_json
+from qaclims_ray.storage.paths import absolute
 
 FOLDER = "corpus_stats"
 _ON_SCREEN = 4

@@ -1,0 +1,75 @@
+"""Paths and URLs as text: join, check, and show them; nothing is opened here."""
+
+import re
+from pathlib import Path
+
+WEB = ("http://", "https://")
+"""Schemes of servers that hand out files and list no folders."""
+
+_MEMBER = re.compile(r"(.+)#(.*):(\d+)\+(\d+)", re.DOTALL)
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
+
+
+def shown(text: str) -> str:
+    """Return a URI, or a message that holds some, without what must stay secret.
+
+    User and password, and what follows a question mark, such as a signature, are left out.
+    Characters that are not UTF-8, as in old file names, are escaped.
+    """
+    text = text.encode(errors="backslashreplace").decode()
+    return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
+
+
+def absolute(uri: str) -> str:
+    """Make a local path absolute, as workers run in other folders; strip a slash at the end."""
+    return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
+
+
+def join(root: str, *parts: str) -> str:
+    """Join parts to a folder, local or remote."""
+    return "/".join([root.rstrip("/"), *parts])
+
+
+def locate(root: str, path: str) -> str:
+    """Join a path to a folder; a URL or an absolute path stays as it is."""
+    return path if "://" in path or path.startswith("/") else join(root, path)
+
+
+def member(tar: str, name: str, offset: int, size: int) -> str:
+    """Return the path of a file inside an uncompressed tar: `<tar>#<name>:<offset>+<size>`.
+
+    Its content is the range of bytes; the name, without its own "#", is for people.
+    """
+    return f"{tar}#{name.replace('#', '%23')}:{offset}+{size}"
+
+
+def split_member(path: str) -> tuple[str, int, int] | None:
+    """Return the tar, offset and size of a path that `member` made, None for any other path."""
+    found = _MEMBER.fullmatch(path)
+    return None if found is None else (found[1], int(found[3]), int(found[4]))
+
+
+def check_inside(relative: str) -> str:
+    """Return the path if it stays below its folder.
+
+    Raises:
+        ValueError: it is absolute, or has a part that is empty, `.` or `..`, or a backslash.
+    """
+    parts = relative.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or "\\" in relative or "\0" in relative:
+        raise ValueError(f"{relative!r} is not a path below its folder")
+    return relative
+
+
+def check_text(text: str) -> str:
+    """Return the name, address or label if a table can hold it.
+
+    Raises:
+        ValueError: it is not UTF-8: a name in another encoding, or half a surrogate pair.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text!r} is not UTF-8 text, as tables hold it: rename it") from error
+    return text
