@@ -24,7 +24,6 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model.checkpointed import checkpoint_activations
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.search.results import BEST
 from qaclims_ray.storage.files import read_bytes, write_bytes
 from qaclims_ray.train.batches import Batch, BatchLoader
 from qaclims_ray.train.checkpoint import Checkpointer, NoCheckpoints, State
@@ -35,7 +34,7 @@ from qaclims_ray.train.rows import Rows, TrainingSet, open_rows, save_rows
 from qaclims_ray.train.step import Step, unwrapped
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.trainings import TRAININGS, batches_per_step, num_steps, settings
-from qaclims_ray.train.validation import MODEL, MakeScorer, Validation, evaluating, weights
+from qaclims_ray.train.validation import BEST, MODEL, MakeScorer, Validation, evaluating, weights
 
 _T = TypeVar("_T")
 
