@@ -27,6 +27,8 @@ SMALL = {
     "data.shard_megabytes": 0.004,
     "train.classifier.epochs": 1,
     "train.ritc.epochs": 1,
+    "train.irn.epochs": 1,
+    "train.segmenter.epochs": 1,
     "cams.scales": [1.0],
     "evaluate.thresholds": [0.1, 0.3, 0.5, 0.7, 0.9],
     "compute.train.num_workers": 0,
@@ -86,19 +88,11 @@ def demo_run(
     local_ray: None, make_experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory
 ) -> Experiment:
     """A demo run with all artifacts complete; read only."""
-    from qaclims_ray.cams import stage as cams
-    from qaclims_ray.corpus import stage as corpus
-    from qaclims_ray.evaluate import stage as evaluate
-    from qaclims_ray.ingest import stage as data
-    from qaclims_ray.train import stage as train
+    from importlib import import_module
+
+    from qaclims_ray.run.graph import ARTIFACTS
 
     experiment = make_experiment(tmp_path_factory.mktemp("demo"))
-    data.run(experiment)
-    corpus.run(experiment)
-    corpus.run_texts(experiment)
-    train.run(experiment, "classifier")
-    train.run(experiment, "cam_net")
-    for prefix in ("baseline_", ""):
-        cams.run(experiment, f"{prefix}cams")
-        evaluate.run(experiment, f"{prefix}scores")
+    for name, spec in ARTIFACTS.items():
+        import_module(f"qaclims_ray.{spec.stage}").run(experiment, name)
     return experiment

@@ -14,7 +14,7 @@ from qaclims_ray.config.experiment import load
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import to_published_cam
 from qaclims_ray.run.artifact import Built, artifact, make
-from qaclims_ray.run.faults import MAX_DEATHS
+from qaclims_ray.run.faults import MAX_CRASHES
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import atomic_open
 from qaclims_ray.types import SCHEMAS
@@ -95,7 +95,7 @@ def test_more_lacking_images_than_allowed_stop_the_import(options, experiment, t
 
 def test_an_import_that_was_stopped_is_no_rows_fault(options, experiment, tmp_path):
     few = save_corpus(tmp_path / "few.npy", "a", "ship")
-    for _ in range(MAX_DEATHS):
+    for _ in range(MAX_CRASHES):
         with pytest.raises(ValueError, match="no sound entry for 'c'"):
             list(published.run({**options, "corpus": [few, few]}))
     sound = save_corpus(tmp_path / "sound.npy", "abc", "ship")

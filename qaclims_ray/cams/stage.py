@@ -13,7 +13,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names, labelled
 
@@ -30,11 +30,11 @@ class CamMaker:
         max_images = experiment.compute.cams.batch_size
         predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
         self._predict = partial(predictor.predict_rows, max_pixels=experiment.data.max_pixels)
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Make the CAMs of a batch of images."""
-        return self._attempt(images.to_pylist(), self._predict)
+        return self._map(images.to_pylist(), self._predict)
 
 
 def run(

@@ -15,8 +15,8 @@ from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
 from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.blocks import Work, Written
-from qaclims_ray.run.faults import forget_deaths
+from qaclims_ray.run.blocks import BlockProgress, PendingBlocks
+from qaclims_ray.run.faults import forget_crashes
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.run.progress import watch
 from qaclims_ray.run.tables import publish
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _PREPARED = 4
 """Rows that a task prepares at a time, however many an actor takes: decoded photographs of many
-pixels fill the memory, and what ends a task, no diary knows."""
+pixels fill the memory, and what ends a task, no crash log knows."""
 
 
 _NOMINAL = 2**20
@@ -131,7 +131,7 @@ def map_actor(
     Args:
         experiment: The run.
         target: Artifact under way.
-        actor: Class whose instances turn a table of rows into an unfinished block (`Attempt`).
+        actor: Class whose instances turn a table of rows into an unfinished block (`IsolatedMap`).
         arguments: Arguments of its constructor.
         shards: Parquet files to read.
         columns: Columns that the actor needs, the artifact's key (its first column) among them.
@@ -144,12 +144,12 @@ def map_actor(
     name = pool or ARTIFACTS[target.name].pool
     assert name is not None, f"{target.name} has no pool"
     section: Pool = getattr(experiment.compute, name)
-    work = Work(target)
+    work = PendingBlocks(target)
     done = work.resume()
-    forget_deaths(target)
+    forget_crashes(target)
     if done == expected:
         return
-    written = Written(target, parts)
+    written = BlockProgress(target, parts)
     bar = watch(target.name, written, expected, detail=written.detail)
     with resuming(target, schema_of(target.name).names[0]), bar:
         rows = read_rows(shards).select_columns(list(columns))

@@ -15,7 +15,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.questions import fill
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import map_here
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset, publish
 from qaclims_ray.storage.pickles import read_dictionary
@@ -49,7 +49,7 @@ def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
         ]
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
-        attempt = Attempt(target, data.max_errors)
+        attempt = IsolatedMap(target, data.max_errors)
         return lambda rows: attempt(rows.to_pylist(), converted)
 
     shards = dataset(images).get_fragments()

@@ -20,7 +20,7 @@ from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip import load_clip
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import num_elements, reopen
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset, look_up, read_errors, read_table
 from qaclims_ray.storage.parquet import write_parquet
@@ -37,7 +37,7 @@ class Answerer:
         self, experiment: Experiment, class_names: Sequence[str], target: Artifact
     ) -> None:
         corpus, pool = experiment.corpus, experiment.compute.corpus
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
         self._answer = partial(
             answer_all,
             engine=build_engine(
@@ -49,7 +49,7 @@ class Answerer:
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Answer all questions about a batch of images."""
-        return self._attempt(images.to_pylist(), self._answer)
+        return self._map(images.to_pylist(), self._answer)
 
 
 class Embedder:
@@ -57,7 +57,7 @@ class Embedder:
 
     def __init__(self, experiment: Experiment, target: Artifact) -> None:
         section = experiment.model.clip
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
         self._embed = partial(
             embed_texts,
             load_clip(resolve(section.model), section.pretrained).to(_device()),
@@ -67,7 +67,7 @@ class Embedder:
 
     def __call__(self, texts: pa.Table) -> pa.Table:
         """Embed a batch of texts."""
-        return self._attempt(texts.to_pylist(), self._rows)
+        return self._map(texts.to_pylist(), self._rows)
 
     def _rows(self, rows: Sequence[TextRow]) -> list[TextRow]:
         texts = [row["text"] for row in rows]

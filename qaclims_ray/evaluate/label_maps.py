@@ -15,7 +15,7 @@ from qaclims_ray.evaluate.score import report_label_maps
 from qaclims_ray.evaluate.stage import finish, scored_by
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
@@ -62,14 +62,14 @@ class RowScorer:
         self._names = frozenset(names)
         self._num_classes = num_classes
         self._unsure: Unsure = experiment.evaluate.unsure
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
 
     def __call__(self, label_maps: pa.Table) -> pa.Table:
         """Count the pixels of a batch of label maps."""
         wanted = self._names.intersection(label_maps["name"].to_pylist())
         found = look_up(self._images, sorted(wanted), ["name", "mask"]).to_pylist()
         masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
-        return self._attempt(label_maps.to_pylist(), partial(self._score, masks=masks))
+        return self._map(label_maps.to_pylist(), partial(self._score, masks=masks))
 
     def _score(self, rows: Sequence[LabelMapRow], masks: Mapping[str, bytes]) -> list[ScoreRow]:
         made: list[ScoreRow] = []

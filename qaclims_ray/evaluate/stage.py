@@ -16,7 +16,7 @@ from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, of_kind
 from qaclims_ray.run.images import check_there, class_names, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
@@ -38,7 +38,7 @@ class Scorer:
         target: Artifact,
         max_errors: int,
     ) -> None:
-        self._attempt = Attempt(target, max_errors)
+        self._map = IsolatedMap(target, max_errors)
         self._images = images
         self._names = frozenset(names)
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
@@ -52,7 +52,7 @@ class Scorer:
         def score(rows: Sequence[CamRow]) -> list[ScoreRow]:
             return self._score(rows, masks)
 
-        return self._attempt(cams.to_pylist(), score)
+        return self._map(cams.to_pylist(), score)
 
 
 def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False) -> str:

@@ -18,7 +18,7 @@ from qaclims_ray.evaluate.rows import score_cams, unscored
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import map_here
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names, names_to_score
 from qaclims_ray.run.tables import dataset
@@ -45,11 +45,11 @@ class StreamScorer:
         self._names = frozenset(names)
         thresholds = experiment.evaluate.thresholds
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Counts of a batch of images; CAMs are made of those only that are to be scored."""
-        return self._attempt(images.to_pylist(), self._compute)
+        return self._map(images.to_pylist(), self._compute)
 
     def _compute(self, rows: Sequence[ImageRow]) -> list[ScoreRow]:
         wanted = [row for row in rows if row["name"] in self._names]

@@ -17,8 +17,8 @@ from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.ingest.sources import Source, load
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.blocks import Work, reopen, work_schema
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import find, read_all, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -43,11 +43,11 @@ class Loader:
     def __init__(self, data: Data, num_classes: int, target: Artifact) -> None:
         self._data = data
         self._num_classes = num_classes
-        self._attempt = Attempt(target, data.max_errors)
+        self._map = IsolatedMap(target, data.max_errors)
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
-        return self._attempt(sources.to_pylist(), lambda rows: [self._load(row) for row in rows])
+        return self._map(sources.to_pylist(), lambda rows: [self._load(row) for row in rows])
 
     def _load(self, source: Source) -> Mapping[str, Any]:
         try:
@@ -98,7 +98,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     )
     failed = [{"name": name, "error": reason} for name, reason in listing.errors]
     if failed:
-        Work(target).put("listing", pa.Table.from_pylist(failed, work_schema("images")))
+        PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema("images")))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
     facts = count_facts(dataset(target).to_table(columns=COLUMNS), listing, digest)
     if data.limit is None:
@@ -109,7 +109,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
 
 def _list_sources(target: Artifact, sources: pa.Table) -> str:
     """Write the sources to load; drop rows that were loaded from another listing."""
-    work = Work(target)
+    work = PendingBlocks(target)
     if find(work.listing) and not read_parquet(work.listing).equals(sources):
         remove(work.checkpoint)
         remove(work.rows)

@@ -39,7 +39,7 @@ class Work(NamedTuple):
     line: str
     """For people."""
     num_bytes: int = 0
-    """Written to the run, unfinished work included; 0: next to nothing, or not known."""
+    """BlockProgress to the run, unfinished work included; 0: next to nothing, or not known."""
 
 
 def count(experiment: Experiment) -> Counts:

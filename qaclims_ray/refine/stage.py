@@ -23,7 +23,7 @@ from qaclims_ray.model.predictor import equal_sizes
 from qaclims_ray.refine.labelling import Pictured, mask_labeller, seed_labeller
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import class_names, labelled
 from qaclims_ray.run.tables import look_up
@@ -47,13 +47,13 @@ class Labeller:
         self._images = artifact(experiment, "images")
         self._max_pixels = experiment.data.max_pixels
         self._max_images = experiment.compute.refine.batch_size
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
 
     def __call__(self, cams: pa.Table) -> pa.Table:
         """Label a batch of images."""
         found = look_up(self._images, cams["name"].to_pylist(), _COLUMNS).to_pylist()
         images = {row["name"]: row for row in found}
-        return self._attempt(cams.to_pylist(), partial(self._compute, images=images))
+        return self._map(cams.to_pylist(), partial(self._compute, images=images))
 
     def _compute(self, rows: Sequence[CamRow], images: dict[str, ImageRow]) -> list[LabelMapRow]:
         """Label images of equal size together, decoding one batch at a time."""

@@ -15,9 +15,10 @@ from PIL import Image as pil
 
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import MAX_PIXELS, decode_mask
+from qaclims_ray.images.label_maps import row_label_map
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import rescale, resize
-from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, Image, LabelMap
+from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, Image, LabelMap, LabelMapRow
 
 COLOUR_MAP = "inferno"
 """Perceptually uniform: equal steps of a CAM look equal."""
@@ -108,5 +109,12 @@ def mask_overlay(image: Image, label_map: LabelMap) -> UInt8[np.ndarray, "H W 3"
     return mixed.round().astype(np.uint8)
 
 
-DRAWINGS: dict[str, Drawing] = {"cams": Drawing(cam_picture, cam_label_map)}
+def _row_picture(image: Image, row: LabelMapRow, _: float) -> Image:
+    return image if row["label_map"] is None else label_map_picture(image, row["label_map"])
+
+
+DRAWINGS: dict[str, Drawing] = {
+    "cams": Drawing(cam_picture, cam_label_map),
+    "label_maps": Drawing(_row_picture, lambda row, _: row_label_map(row)),
+}
 """Kinds of artifacts that are shown beside the images."""

@@ -26,7 +26,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
 from qaclims_ray.config.renamed import current_keys
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe
-from qaclims_ray.run.lease import OWNER, owning
+from qaclims_ray.run.lease import OWNER, lease
 from qaclims_ray.storage.files import find, read_json, remove, write_json
 from qaclims_ray.storage.paths import absolute
 
@@ -254,7 +254,7 @@ def make(
         own = target == own_artifact(experiment, name)
         if reopen is None or not manifest["errors"] or not own:
             return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
-    with owning(target.uri):
+    with lease(target.uri):
         if overwrite:
             target.clear()
         elif reopen is not None and target.is_complete():

@@ -4,7 +4,7 @@
     <work>/checkpoint/<block>.parquet         keys of the block's rows
     <work>/checkpoint/<block>.pending.parquet the same while the rows are being written
     <work>/listing/part-00000.parquet         what is mapped, where it is no artifact
-    <work>/diary/*.json                       what processes are at, see `attempts`
+    <work>/crash_log/*.json                   what processes are at, see `faults`
 
 Ray Data writes a pending checkpoint, then the rows, and renames the checkpoint last. A checkpoint
 without rows would hide that they are missing; rows without a checkpoint are computed again. So a
@@ -42,14 +42,14 @@ class Count(NamedTuple):
     parts: int
 
 
-class Work:
+class PendingBlocks:
     """Unfinished blocks of one artifact."""
 
     def __init__(self, target: Artifact, parts: str | None = None) -> None:
         """`parts` names a list column whose elements are counted too, such as `answers`."""
         self.rows = f"{target.work}/rows"
         self.checkpoint = f"{target.work}/checkpoint"
-        self.diary = f"{target.work}/diary"
+        self.crash_log = f"{target.work}/crash_log"
         self.listing = f"{target.work}/listing/part-00000.parquet"
         self._schema = work_schema(target.name)
         self._key = self._schema.names[0]
@@ -142,7 +142,7 @@ def _block(uri: str) -> str:
 def reopen(target: Artifact) -> None:
     """Make a complete artifact's rows blocks of unfinished work; those that failed are missing."""
     remove(target.work)
-    work = Work(target)
+    work = PendingBlocks(target)
     for number, shard in enumerate(target.shards()):
         rows = read_parquet(shard)
         none = pa.nulls(len(rows), pa.string())
@@ -160,22 +160,22 @@ def map_here(
         tables: Rows of the input; those of one table become one block.
         target: Artifact under way.
         make_actor: Makes the actor, which turns a table into an unfinished block
-            (`faults.Attempt`).
+            (`faults.IsolatedMap`).
     """
-    work = Work(target)
+    work = PendingBlocks(target)
     remove(work.rows)
-    remove(work.diary)
+    remove(work.crash_log)
     actor = make_actor()
     for number, table in enumerate(tables):
         write_parquet(actor(table), f"{work.rows}/{number:05d}-0.parquet")
 
 
-class Written:
+class BlockProgress:
     """Counts an artifact's unfinished rows, each file once."""
 
     def __init__(self, target: Artifact, parts: str | None = None) -> None:
         """`parts` names a list column whose elements count too, such as `answers`."""
-        self._work = Work(target, parts)
+        self._work = PendingBlocks(target, parts)
         self._parts = parts
         self._first: Count | None = None
         self._now = Count(0, 0, 0)

@@ -4,7 +4,7 @@ What is known to be wrong with one row is best said as a value, `{key: …, "err
 that raises is halved until the rows that fail alone are known; this is also what a batch needs that
 is too large for the memory. What is no row's fault is a `StageError`. A batch that ends its process
 (a crash in native code, the kernel's or Ray's out-of-memory killer) is known to the next process by
-its diary, which then goes through these rows one by one.
+its crash log, which then goes through these rows one by one.
 """
 
 from collections import Counter
@@ -15,12 +15,12 @@ from uuid import uuid4
 import pyarrow as pa
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.blocks import Work, work_schema
+from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.tables import Rows
 from qaclims_ray.storage.files import find, read_json, remove, write_json
 
-MAX_DEATHS = 3
+MAX_CRASHES = 3
 """Processes that a row may end before it is recorded as failed."""
 
 _In = TypeVar("_In", bound=Mapping[str, Any])
@@ -30,7 +30,7 @@ class StageError(ValueError):
     """What is no row's fault, such as a service out of reach; it stops the stage at once."""
 
 
-class Attempt:
+class IsolatedMap:
     """Turns batches of rows into unfinished blocks of an artifact, failed rows with a reason."""
 
     def __init__(self, target: Artifact, max_errors: int) -> None:
@@ -39,7 +39,7 @@ class Attempt:
         self._key = schema_of(target.name).names[0]
         self._max_errors = max_errors
         self._num_errors = 0
-        self._diary = Diary(target)
+        self._crash_log = CrashLog(target)
 
     def __call__(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> pa.Table:
         """An unfinished block: what `compute` makes of the rows, or why it could not.
@@ -62,19 +62,19 @@ class Attempt:
     def _carefully(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
     ) -> list[Mapping[str, Any]]:
-        """Rows that were in work when a process died go alone: the next death says which it is."""
-        together = [row for row in rows if not self._diary.deaths(row[self._key])]
-        alone = [[row] for row in rows if self._diary.deaths(row[self._key])]
+        """Rows that were in work when a process crashed go alone: the next crash says which it is."""
+        together = [row for row in rows if not self._crash_log.crashes(row[self._key])]
+        alone = [[row] for row in rows if self._crash_log.crashes(row[self._key])]
         groups = [together, *alone] if together else alone
         return [row for group in groups for row in self._try(group, compute)]
 
     def _try(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
     ) -> list[Mapping[str, Any]]:
-        if self._diary.deaths(rows[0][self._key]) >= MAX_DEATHS:
-            reason = f"it ended its process {MAX_DEATHS} times (out of memory, or a crash)"
+        if self._crash_log.crashes(rows[0][self._key]) >= MAX_CRASHES:
+            reason = f"it ended its process {MAX_CRASHES} times (out of memory, or a crash)"
             return [self._counted({self._key: rows[0][self._key], "error": reason})]
-        self._diary.note([row[self._key] for row in rows])
+        self._crash_log.note([row[self._key] for row in rows])
         return self._compute(rows, compute)
 
     def _compute(
@@ -108,7 +108,7 @@ class Attempt:
         return {self._key: row[self._key], "error": row["error"]}
 
 
-class Diary:
+class CrashLog:
     """What the processes of a map are at, each on a page of its own.
 
     A page is read by processes that start later. Those of living processes do no harm there:
@@ -116,20 +116,20 @@ class Diary:
     """
 
     def __init__(self, target: Artifact) -> None:
-        folder = Work(target).diary
+        folder = PendingBlocks(target).crash_log
         pages = [read_json(page) or [] for page in find(f"{folder}/*.json")]
-        self._deaths = Counter(key for page in pages for key in page)
+        self._crashes = Counter(key for page in pages for key in page)
         self._page = f"{folder}/{uuid4().hex}.json"
 
-    def deaths(self, key: str) -> int:
+    def crashes(self, key: str) -> int:
         """Processes that ended while a row was in work."""
-        return self._deaths[key]
+        return self._crashes[key]
 
     def note(self, keys: Sequence[str]) -> None:
         """Say which rows this process is at from now on."""
         write_json(self._page, list(keys))
 
 
-def forget_deaths(target: Artifact) -> None:
-    """Start a map with empty diaries: a driver that was stopped is no row's fault."""
-    remove(Work(target).diary)
+def forget_crashes(target: Artifact) -> None:
+    """Start a map with an empty crash log: a driver that was stopped is no row's fault."""
+    remove(PendingBlocks(target).crash_log)

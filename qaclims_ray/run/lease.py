@@ -1,9 +1,9 @@
-"""One job at a time works at an artifact: a file says which, and that it is alive.
+"""A lease: one job at a time works at an artifact; a file says which, and that it is alive.
 
 No lock: object stores create nothing atomically, so two jobs that start in the same moment may both
 go on. What this keeps apart is a job and the one that somebody starts minutes or days later.
 
-A job of many processes owns a folder, and what they own they own for that job (`acting_for`). Ray
+A job of many processes owns a folder, and what they own they own for that job (`on_behalf_of`). Ray
 starts a lost one again at once, maybe elsewhere: it follows its predecessor without a wait. One
 that is cut off rather than dead may go on until its node gives up too, a minute or so; both compute
 the same from the same seed, and files are replaced as a whole.
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TypedDict
 
-from qaclims_ray.run.progress import meanwhile
+from qaclims_ray.run.progress import background
 from qaclims_ray.storage.files import read_json, remove, write_json
 
 OWNER = "_owner.json"
@@ -42,7 +42,7 @@ class Owner(TypedDict):
 
 
 @contextmanager
-def acting_for(job: str) -> Generator[None]:
+def on_behalf_of(job: str) -> Generator[None]:
     """What the body owns, it owns for the job that owns a folder, and only one job ever does.
 
     Args:
@@ -56,7 +56,7 @@ def acting_for(job: str) -> Generator[None]:
 
 
 @contextmanager
-def owning(folder: str) -> Generator[None]:
+def lease(folder: str) -> Generator[None]:
     """Be the one job that works at a folder while the body runs.
 
     Raises:
@@ -67,7 +67,7 @@ def owning(folder: str) -> Generator[None]:
     job = _job.get()
     _sign(uri, job)
     try:
-        with meanwhile(lambda done: _beat(uri, job, done)):
+        with background(lambda done: _beat(uri, job, done)):
             yield
     finally:
         remove(uri)

@@ -46,12 +46,12 @@ def watch(
                     bar.set_postfix_str(detail(asked - start))
                 pause = max(seconds, (time.monotonic() - asked) / _SHARE_SPENT_COUNTING)
 
-        with meanwhile(follow):
+        with background(follow):
             yield
 
 
 @contextmanager
-def meanwhile(work: Callable[[threading.Event], None]) -> Generator[None]:
+def background(work: Callable[[threading.Event], None]) -> Generator[None]:
     """Call `work` in a thread while the body runs, whose end waits for it.
 
     Args:

@@ -15,7 +15,7 @@ import pyarrow.dataset as pads
 from jaxtyping import Int
 
 from qaclims_ray.run.artifact import ERRORS, Artifact
-from qaclims_ray.run.blocks import Work, work_schema
+from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
 from qaclims_ray.storage.filesystem import arrow_filesystem
@@ -52,7 +52,7 @@ def publish(
         ValueError: more than `max_errors` rows failed, or all; the first reasons are shown. Rows
             are missing, or there twice.
     """
-    files = Work(artifact).blocks()
+    files = PendingBlocks(artifact).blocks()
     schema = work_schema(artifact.name)
 
     @lru_cache(maxsize=_THREADS)

@@ -28,7 +28,7 @@ from qaclims_ray.evaluate import stream as stream_stage
 from qaclims_ray.evaluate.score import SCORES, Scores
 from qaclims_ray.ingest import stage as data_stage
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.lease import acting_for, owning
+from qaclims_ray.run.lease import lease, on_behalf_of
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from qaclims_ray.train import stage as train_stage
 
@@ -144,7 +144,7 @@ def run_study(study: Study) -> str:
     Raises:
         ValueError: the cluster has no room for a trial; another job works at the study.
     """
-    with owning(study.run):
+    with lease(study.run):
         selection, report = _run_split(study, "tuning"), _run_split(study, "reporting")
     rows = [_row(one.title, selection[name], report[name]) for name, one in study.variants.items()]
     table = markdown(rows)
@@ -217,7 +217,7 @@ def _train_all(
 def _train_and_score(job: str, plain: Tree, network: Network) -> None:
     """Train a network in this process and score its CAMs."""
     experiment = Experiment.model_validate(plain)
-    with acting_for(job):
+    with on_behalf_of(job):
         train_stage.run(experiment, "classifier")
         train_stage.run(experiment, network)
         stream_stage.run_here(experiment, _scores_name(network))

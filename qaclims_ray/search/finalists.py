@@ -11,7 +11,7 @@ from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
-from qaclims_ray.run.lease import acting_for
+from qaclims_ray.run.lease import on_behalf_of
 from qaclims_ray.search.holdout import Split
 from qaclims_ray.search.results import Finalist, SeedCurves, finalist, finalists
 from qaclims_ray.search.rows import TrialRow
@@ -85,7 +85,7 @@ def _train_classifiers(experiment: Experiment, folder: str, resources: TrialReso
 
 
 def _train_classifier(job: str, plain: Tree) -> None:
-    with acting_for(job):
+    with on_behalf_of(job):
         train_stage.run(Experiment.model_validate(plain), "classifier")
 
 
@@ -106,7 +106,7 @@ def _train_finalist(job: str, plain: Tree) -> bool:
     """Train a network; return False if the training diverged, as it would again."""
     experiment = Experiment.model_validate(plain)
     try:
-        with acting_for(job):
+        with on_behalf_of(job):
             train_stage.run(experiment, "cam_net", make_scorer=make_selection_scorer)
     except DivergedError as error:
         write_bytes(f"{experiment.run}/error.txt", str(error).encode())

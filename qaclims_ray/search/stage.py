@@ -21,7 +21,7 @@ from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.ingest import stage as data_stage
 from qaclims_ray.preflight import check as preflight_stage
 from qaclims_ray.run.artifact import Artifact, Built, artifact
-from qaclims_ray.run.lease import owning
+from qaclims_ray.run.lease import lease
 from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare
 from qaclims_ray.search.holdout import write_names
@@ -87,7 +87,7 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
         _prepare(experiment)
         began = time.monotonic()
         inputs = {name: artifact(experiment, name).require()["identity"] for name in space.SHARED}
-        with owning(target.uri):
+        with lease(target.uri):
             target.start(inputs, costly=("tune/*",))
             built = _build(experiment, target, resources)
             target.complete(built, time.monotonic() - began, inputs)

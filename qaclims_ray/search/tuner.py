@@ -27,8 +27,8 @@ from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.lease import acting_for
-from qaclims_ray.run.progress import meanwhile, watch
+from qaclims_ray.run.lease import on_behalf_of
+from qaclims_ray.run.progress import background, watch
 from qaclims_ray.search.rows import TrialRow, trial_row
 from qaclims_ray.search.space import most_epochs, sample
 from qaclims_ray.search.trial import (
@@ -177,7 +177,7 @@ def _trial(plain: Tree, folder: str, config: Mapping[str, Tree]) -> None:
     # The last epoch is reported when the network is there, as a scheduler may end the trial then.
     report = partial(epochs.report, num_epochs - 1)
     report()
-    with acting_for(folder):
+    with on_behalf_of(folder):
         if experiment.compute.train.num_workers:
             with _now_and_then(report):
                 train_stage.run(experiment, "cam_net", make_scorer=make_selection_scorer)
@@ -225,5 +225,5 @@ def _now_and_then(report: Callable[[], None]) -> Generator[None]:
         while not done.wait(_LOOK_EVERY):
             report()
 
-    with meanwhile(follow):
+    with background(follow):
         yield

@@ -17,7 +17,7 @@ from qaclims_ray.images.label_maps import label_map_row
 from qaclims_ray.model.predictor import equal_sizes
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import check_class_names
 from qaclims_ray.segment.predict import SegmenterPredictor, load_trained
 from qaclims_ray.types import ImageRow, LabelMapRow
@@ -34,11 +34,11 @@ class Segmenting:
         self._predictor = SegmenterPredictor(net, experiment.segment)
         self._max_pixels = experiment.data.max_pixels
         self._max_images = experiment.compute.segment.batch_size
-        self._attempt = Attempt(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Segment a batch of images."""
-        return self._attempt(images.to_pylist(), self._compute)
+        return self._map(images.to_pylist(), self._compute)
 
     def _compute(self, rows: Sequence[ImageRow]) -> list[LabelMapRow]:
         """Segment images of equal size together, decoding one batch at a time."""

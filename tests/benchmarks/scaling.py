@@ -27,7 +27,7 @@ from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.ingest import stage as data
 from qaclims_ray.run.artifact import Artifact, artifact
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
 
@@ -42,12 +42,12 @@ class Waiter:
     """The shape of `corpus.stage.Answerer`, with an engine that waits; notes when it worked."""
 
     def __init__(self, target, log):
-        self._attempt = Attempt(target, 0)
+        self._map = IsolatedMap(target, 0)
         self._log = Path(log) / f"{os.getpid()}.txt"
 
     def __call__(self, images):
         begun = time.time()
-        table = self._attempt(images.to_pylist(), self._answer)
+        table = self._map(images.to_pylist(), self._answer)
         with self._log.open("a") as file:
             file.write(f"{begun} {time.time()}\n")
         return table

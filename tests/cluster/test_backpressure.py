@@ -27,17 +27,17 @@ DRIVER = dedent("""\
     from qaclims_ray.config.experiment import load
     from qaclims_ray.images.decoded import decode_table, images_of
     from qaclims_ray.run.artifact import Artifact
-    from qaclims_ray.run.faults import Attempt
+    from qaclims_ray.run.faults import IsolatedMap
 
     config, folder = sys.argv[1:3]
     store, num_images, height, width = map(int, sys.argv[3:])
 
     class Slow:
         def __init__(self, target):
-            self._attempt = Attempt(target, 0)
+            self._map = IsolatedMap(target, 0)
 
         def __call__(self, rows):
-            return self._attempt(rows.to_pylist(), self._compute)
+            return self._map(rows.to_pylist(), self._compute)
 
         def _compute(self, rows):
             time.sleep(0.05 * len(rows))

@@ -14,7 +14,7 @@ import ray
 
 from qaclims_ray.cluster import maps
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.faults import Attempt
+from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.tables import publish, read_errors, read_table
 
 
@@ -88,17 +88,17 @@ DRIVER = dedent("""\
     from qaclims_ray.cluster.session import start
     from qaclims_ray.config.experiment import load
     from qaclims_ray.run.artifact import Artifact
-    from qaclims_ray.run.faults import Attempt
+    from qaclims_ray.run.faults import IsolatedMap
 
     config, source, uri, log, address = sys.argv[1:]
 
     class Slow:
         def __init__(self, target, log):
-            self._attempt, self._log = Attempt(target, 9), log
+            self._map, self._log = IsolatedMap(target, 9), log
 
         def __call__(self, table):
             time.sleep(0.25)
-            return self._attempt(table.to_pylist(), self._compute)
+            return self._map(table.to_pylist(), self._compute)
 
         def _compute(self, rows):
             with open(self._log, "a") as file:
@@ -184,14 +184,14 @@ def test_a_process_that_dies_harms_no_row_and_a_deadly_row_is_recorded(
 
     class Deadly:
         def __init__(self, target, log):
-            self._attempt, self._log = Attempt(target, 1), log
+            self._map, self._log = IsolatedMap(target, 1), log
 
         def __call__(self, table):
-            return self._attempt(table.to_pylist(), self._compute)
+            return self._map(table.to_pylist(), self._compute)
 
         def _compute(self, rows):
-            if any(row["name"] == "05" for row in rows) and self._deaths() < deadly_times:
-                self._log.write_text("x" * (self._deaths() + 1))
+            if any(row["name"] == "05" for row in rows) and self._crashes() < deadly_times:
+                self._log.write_text("x" * (self._crashes() + 1))
                 os.kill(os.getpid(), signal.SIGKILL)
             return [{"name": row["name"], "answers": []} for row in rows]
 

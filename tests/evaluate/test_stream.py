@@ -5,7 +5,7 @@ import pytest
 from qaclims_ray.evaluate import stream as stage
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.faults import MAX_DEATHS
+from qaclims_ray.run.faults import MAX_CRASHES
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_json
 
@@ -41,7 +41,7 @@ def test_the_same_in_this_process(demo_run, fresh):
 
 def test_scoring_here_that_was_stopped_is_no_images_fault(fresh, monkeypatch):
     monkeypatch.setattr("qaclims_ray.model.predictor.CamPredictor.predict_rows", _interrupt)
-    for _ in range(MAX_DEATHS):
+    for _ in range(MAX_CRASHES):
         with pytest.raises(KeyboardInterrupt):
             stage.run_here(fresh)
     monkeypatch.undo()

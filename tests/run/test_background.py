@@ -1,6 +1,6 @@
 import pytest
 
-from qaclims_ray.run.progress import meanwhile
+from qaclims_ray.run.progress import background
 
 
 def test_work_goes_on_while_the_body_runs_and_has_ended_after_it():
@@ -11,7 +11,7 @@ def test_work_goes_on_while_the_body_runs_and_has_ended_after_it():
         done.wait(60)
         said.append("ends")
 
-    with meanwhile(work):
+    with background(work):
         assert "ends" not in said
     assert said == ["begins", "ends"]
 
@@ -22,6 +22,6 @@ def test_work_ends_also_where_the_body_fails():
     def work(done):
         said.append(done.wait(60))
 
-    with pytest.raises(KeyError), meanwhile(work):
+    with pytest.raises(KeyError), background(work):
         raise KeyError
     assert said == [True]

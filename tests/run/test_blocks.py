@@ -9,8 +9,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from qaclims_ray.run.artifact import Artifact, Built, make, own_artifact
-from qaclims_ray.run.blocks import Count, Work, map_here, reopen, work_schema
-from qaclims_ray.run.faults import Diary
+from qaclims_ray.run.blocks import Count, PendingBlocks, map_here, reopen, work_schema
+from qaclims_ray.run.faults import CrashLog
 from qaclims_ray.run.tables import publish, read_errors, read_table
 from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -30,7 +30,7 @@ def _rows(names: str, failed: str = "") -> pa.Table:
     return pa.Table.from_pylist([*good, *bad], schema=work_schema("corpus"))
 
 
-def _found(work: Work) -> tuple[list[str], list[str]]:
+def _found(work: PendingBlocks) -> tuple[list[str], list[str]]:
     """Names of the rows that are there, and of those that checkpoints vouch for."""
     rows = [name for uri in work.blocks() for name in read_parquet(uri)["name"].to_pylist()]
     checkpoints = find(f"{work.checkpoint}/*.parquet")
@@ -39,7 +39,7 @@ def _found(work: Work) -> tuple[list[str], list[str]]:
 
 
 def test_whole_blocks_are_kept_and_counted(target):
-    work = Work(target, "answers")
+    work = PendingBlocks(target, "answers")
     work.put("x", _rows("ab"))
     work.put("y", _rows("c"))
     assert work.resume() == 3
@@ -48,7 +48,7 @@ def test_whole_blocks_are_kept_and_counted(target):
 
 
 def test_failed_rows_are_forgotten_and_good_ones_of_their_block_kept(target):
-    work = Work(target)
+    work = PendingBlocks(target)
     work.put("x", _rows("a", failed="b"))
     work.put("y", _rows("", failed="c"))
     work.put("z", _rows("d"))
@@ -59,7 +59,7 @@ def test_failed_rows_are_forgotten_and_good_ones_of_their_block_kept(target):
 
 def test_a_block_whose_checkpoint_is_pending_counts_for_nothing(target):
     """Its rows may be half written, and are written again under another name."""
-    work = Work(target)
+    work = PendingBlocks(target)
     work.put("x", _rows("a"))
     write_parquet(_rows("b").select(["name"]), f"{work.checkpoint}/y.pending.parquet")
     write_bytes(f"{work.rows}/y-0.parquet", b"PAR1 half")
@@ -71,7 +71,7 @@ def test_a_block_whose_checkpoint_is_pending_counts_for_nothing(target):
 
 def test_a_commit_that_an_object_store_did_half_loses_nothing(target):
     """There, to rename is to copy and to remove; Ray Data alone would remove the rows."""
-    work = Work(target)
+    work = PendingBlocks(target)
     work.put("x", _rows("a"))
     write_parquet(_rows("a").select(["name"]), f"{work.checkpoint}/x.pending.parquet")
     assert work.resume() == 1
@@ -81,7 +81,7 @@ def test_a_commit_that_an_object_store_did_half_loses_nothing(target):
 @pytest.mark.parametrize("damaged", ["rows/x-0.parquet", "checkpoint/x.parquet"])
 @pytest.mark.parametrize("how", ["torn", "gone"])
 def test_a_damaged_file_costs_its_block_only(target, damaged, how):
-    work = Work(target)
+    work = PendingBlocks(target)
     work.put("x", _rows("ab"))
     work.put("y", _rows("c"))
     uri = f"{target.work}/{damaged}"
@@ -91,7 +91,7 @@ def test_a_damaged_file_costs_its_block_only(target, damaged, how):
 
 
 def test_a_row_group_without_rows_has_no_statistics_and_no_rows(target):
-    work = Work(target, "answers")
+    work = PendingBlocks(target, "answers")
     work.put("x", _rows(""))
     work.put("y", _rows("c"))
     assert work.resume() == 1
@@ -99,7 +99,7 @@ def test_a_row_group_without_rows_has_no_statistics_and_no_rows(target):
 
 
 def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(target):
-    work = Work(target)
+    work = PendingBlocks(target)
     work.put("x", _rows("ab", failed="c"))
     publish(target, shard_megabytes=0.00001, max_errors=1)
     assert len(target.shards()) > 1
@@ -113,13 +113,13 @@ def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(tar
 
 
 def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(target):
-    work = Work(target)
+    work = PendingBlocks(target)
     work.put("old", _rows("z"))
-    Diary(target).note(["a"])
+    CrashLog(target).note(["a"])
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
         assert _found(work)[0] == []
-        assert Diary(target).deaths("a") == 0
+        assert CrashLog(target).crashes("a") == 0
         return lambda table: _rows("".join(table["name"].to_pylist()))
 
     map_here([pa.table({"name": names}) for names in (["b", "a"], ["c"])], target, make_actor)
@@ -132,8 +132,8 @@ def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(tar
 def test_blocks_of_a_map_in_this_process_count_for_nothing_where_one_goes_on(target):
     """It always starts afresh, and so nothing says which rows it did."""
     map_here([pa.table({"name": ["a"]})], target, lambda: lambda _: _rows("a"))
-    assert Work(target).resume() == 0
-    assert Work(target).blocks() == []
+    assert PendingBlocks(target).resume() == 0
+    assert PendingBlocks(target).blocks() == []
 
 
 NAMES, BAD, BLOCK_ROWS = "dabfce", "b", 2
@@ -192,7 +192,7 @@ class Stage:
         self._megabytes = shard_bytes / 1e6
 
     def __call__(self, target: Artifact) -> Built:
-        work = Work(target)
+        work = PendingBlocks(target)
         if work.resume() < len(NAMES):
             self._map(work)
         work.tidy()
@@ -201,7 +201,7 @@ class Stage:
         size, wanted = self._megabytes, len(NAMES) + 1
         return Built(*publish(target, shard_megabytes=size, max_errors=2, expected=wanted), {})
 
-    def _map(self, work: Work) -> None:
+    def _map(self, work: PendingBlocks) -> None:
         done = _found(work)[1]
         missing = [name for name in NAMES if name not in done]
         for start in range(0, len(missing), BLOCK_ROWS):
@@ -334,7 +334,7 @@ def test_killed_while_failed_rows_are_tried_again_nothing_else_is_lost(store, ex
     def prepare() -> None:
         _empty()
         make(experiment, "corpus", Stage("a"), overwrite=False)
-        Work(target).put("left", _rows("d"))  # by a run killed when all was done
+        PendingBlocks(target).put("left", _rows("d"))  # by a run killed when all was done
 
     def run() -> None:
         make(experiment, "corpus", Stage("z", bad=""), overwrite=False, reopen=reopen)

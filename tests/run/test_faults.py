@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.faults import MAX_DEATHS, Attempt, StageError, forget_deaths
+from qaclims_ray.run.faults import MAX_CRASHES, IsolatedMap, StageError, forget_crashes
 from qaclims_ray.run.tables import work_schema
 
 
@@ -18,7 +18,7 @@ def target(tmp_path_factory) -> Artifact:
 
 @pytest.fixture(autouse=True)
 def _no_deaths(target):
-    forget_deaths(target)
+    forget_crashes(target)
 
 
 def _compute(bad: set[str], seen: list[list[str]] | None = None) -> Callable:
@@ -42,8 +42,8 @@ def _rows(num_rows: int) -> list[dict]:
 def test_a_bad_row_loses_no_good_one(target, case):
     num_rows, numbers = case
     bad = {f"{number:02d}" for number in numbers}
-    forget_deaths(target)
-    block = Attempt(target, 100)(_rows(num_rows), _compute(bad))
+    forget_crashes(target)
+    block = IsolatedMap(target, 100)(_rows(num_rows), _compute(bad))
     assert block.schema == work_schema("texts")
     assert block["text"].to_pylist() == [row["text"] for row in _rows(num_rows)]
     for row in block.to_pylist():
@@ -56,20 +56,20 @@ def test_a_bad_row_loses_no_good_one(target, case):
 
 def test_the_bad_row_is_found_by_halving(target):
     seen: list[list[str]] = []
-    Attempt(target, 1)(_rows(16), _compute({"05"}, seen))
+    IsolatedMap(target, 1)(_rows(16), _compute({"05"}, seen))
     assert [len(rows) for rows in seen] == [16, 8, 4, 4, 2, 1, 1, 2, 8]
 
 
 def test_a_good_batch_is_computed_once(target):
     seen: list[list[str]] = []
-    Attempt(target, 0)(_rows(16), _compute(set(), seen))
+    IsolatedMap(target, 0)(_rows(16), _compute(set(), seen))
     assert [len(rows) for rows in seen] == [16]
 
 
 def test_a_row_that_failed_before_is_not_tried_and_keeps_its_place_and_reason(target):
     seen: list[list[str]] = []
     rows = [{"text": "00", "error": None}, {"text": "01", "error": "torn"}, {"text": "02"}]
-    block = Attempt(target, 1)(rows, _compute(set(), seen)).to_pylist()
+    block = IsolatedMap(target, 1)(rows, _compute(set(), seen)).to_pylist()
     assert seen == [["00", "02"]]
     assert [(row["text"], row["error"]) for row in block] == [
         ("00", None), ("01", "torn"), ("02", None)
@@ -87,7 +87,7 @@ def _with_error_values(bad: set[str], seen: list[list[str]]) -> Callable:
 
 def test_an_error_that_is_returned_costs_no_other_row_a_second_try(target):
     seen: list[list[str]] = []
-    block = Attempt(target, 2)(_rows(8), _with_error_values({"02", "05"}, seen)).to_pylist()
+    block = IsolatedMap(target, 2)(_rows(8), _with_error_values({"02", "05"}, seen)).to_pylist()
     assert [len(rows) for rows in seen] == [8]
     assert [row["text"] for row in block] == [row["text"] for row in _rows(8)]
     failed = [row for row in block if row["error"] is not None]
@@ -96,7 +96,7 @@ def test_an_error_that_is_returned_costs_no_other_row_a_second_try(target):
 
 def test_errors_that_are_returned_count(target):
     with pytest.raises(StageError, match=r"data.max_errors = 1 rows of texts.*05: torn"):
-        Attempt(target, 1)(_rows(8), _with_error_values({"02", "05"}, []))
+        IsolatedMap(target, 1)(_rows(8), _with_error_values({"02", "05"}, []))
 
 
 def test_what_is_no_rows_fault_stops_at_once(target):
@@ -107,12 +107,12 @@ def test_what_is_no_rows_fault_stops_at_once(target):
         raise StageError("no server at http://nowhere")
 
     with pytest.raises(StageError, match="no server"):
-        Attempt(target, 100)(_rows(8), unreachable)
+        IsolatedMap(target, 100)(_rows(8), unreachable)
     assert seen == [8]
 
 
 def test_too_many_failures_in_a_process_stop_it(target):
-    attempt = Attempt(target, 2)
+    attempt = IsolatedMap(target, 2)
     assert attempt(_rows(4), _compute({"00", "01"}))["error"].null_count == 2
     with pytest.raises(ValueError, match=r"data.max_errors = 2 rows of texts.*03: OSError"):
         attempt(_rows(4), _compute({"03"}))
@@ -123,7 +123,7 @@ def test_an_interruption_is_no_bad_row(target):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Attempt(target, 9)(_rows(2), interrupted)
+        IsolatedMap(target, 9)(_rows(2), interrupted)
 
 
 def test_what_a_failed_batch_held_is_free_before_its_halves_are_tried(target):
@@ -143,11 +143,11 @@ def test_what_a_failed_batch_held_is_free_before_its_halves_are_tried(target):
             raise MemoryError
         return [{"text": row["text"], "feature": [1.0]} for row in rows]
 
-    block = Attempt(target, 0)(_rows(8), compute)
+    block = IsolatedMap(target, 0)(_rows(8), compute)
     assert (block["error"].null_count, len(held)) == (8, 15)
 
 
-def _die(attempt: Attempt, rows: list[dict]) -> list[list[str]]:
+def _die(attempt: IsolatedMap, rows: list[dict]) -> list[list[str]]:
     """What is in work until the process ends; SystemExit stands for it."""
     seen: list[list[str]] = []
 
@@ -165,28 +165,28 @@ def _die(attempt: Attempt, rows: list[dict]) -> list[list[str]]:
 def test_after_a_death_rows_go_alone_and_the_deadly_one_is_recorded(target):
     everything = [row["text"] for row in _rows(8)]
     alone = [[text] for text in everything]
-    assert _die(Attempt(target, 9), _rows(8)) == [everything]
-    for _ in range(MAX_DEATHS - 1):
-        assert _die(Attempt(target, 9), _rows(8)) == alone[:6]
+    assert _die(IsolatedMap(target, 9), _rows(8)) == [everything]
+    for _ in range(MAX_CRASHES - 1):
+        assert _die(IsolatedMap(target, 9), _rows(8)) == alone[:6]
     seen: list[list[str]] = []
-    block = Attempt(target, 9)(_rows(8), _compute(set(), seen)).to_pylist()
+    block = IsolatedMap(target, 9)(_rows(8), _compute(set(), seen)).to_pylist()
     assert seen == [*alone[:5], *alone[6:]]
     assert [row["text"] for row in block if row["error"]] == ["05"]
-    assert f"ended its process {MAX_DEATHS} times" in block[5]["error"]
+    assert f"ended its process {MAX_CRASHES} times" in block[5]["error"]
 
 
 def test_other_rows_stay_together_after_a_death(target):
-    _die(Attempt(target, 9), _rows(8))
+    _die(IsolatedMap(target, 9), _rows(8))
     seen: list[list[str]] = []
     later = [{"text": "20"}, {"text": "03"}, {"text": "21"}]
-    block = Attempt(target, 9)(later, _compute(set(), seen))
+    block = IsolatedMap(target, 9)(later, _compute(set(), seen))
     assert seen == [["20", "21"], ["03"]]
     assert block["text"].to_pylist() == ["20", "03", "21"]
 
 
 def test_deaths_are_forgotten_when_a_map_starts(target):
-    _die(Attempt(target, 9), _rows(8))
-    forget_deaths(target)
+    _die(IsolatedMap(target, 9), _rows(8))
+    forget_crashes(target)
     seen: list[list[str]] = []
-    Attempt(target, 9)(_rows(8), _compute(set(), seen))
+    IsolatedMap(target, 9)(_rows(8), _compute(set(), seen))
     assert len(seen) == 1

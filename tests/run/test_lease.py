@@ -7,7 +7,7 @@ import time
 import pytest
 
 from qaclims_ray.run import lease as owner
-from qaclims_ray.run.lease import OWNER, acting_for, owning
+from qaclims_ray.run.lease import OWNER, lease, on_behalf_of
 from qaclims_ray.storage.files import read_json, write_json
 
 
@@ -22,7 +22,7 @@ def folder(tmp_path) -> str:
 
 
 def test_the_owner_says_who_it_is_and_leaves_nothing(folder):
-    with owning(folder):
+    with lease(folder):
         told = read_json(f"{folder}/{OWNER}")
         assert (told["host"], told["pid"]) == (socket.gethostname(), os.getpid())
         assert abs(told["alive"] - time.time()) < 5
@@ -33,7 +33,7 @@ def test_the_owner_says_who_it_is_and_leaves_nothing(folder):
 def test_another_living_job_is_named(folder, other):
     _claim(folder, **other)
     told = r"process \d+ on .*, last sign of life \d+ s ago.*stop it, or choose another run"
-    with pytest.raises(ValueError, match=told), owning(folder):
+    with pytest.raises(ValueError, match=told), lease(folder):
         pass
     assert read_json(f"{folder}/{OWNER}") is not None
 
@@ -43,19 +43,19 @@ def test_a_job_that_was_killed_here_is_followed_at_once(folder):
     done.wait()
     for pid in (done.pid, os.getpid()):  # a container's first process always has the same number
         _claim(folder, pid=pid)
-        with owning(folder):
+        with lease(folder):
             assert read_json(f"{folder}/{OWNER}")["pid"] == os.getpid()
 
 
 def test_a_job_elsewhere_that_has_been_silent_is_followed(folder):
     _claim(folder, host="elsewhere", age=owner.STALE + 1)
-    with owning(folder):
+    with lease(folder):
         assert read_json(f"{folder}/{OWNER}")["host"] == socket.gethostname()
 
 
 def test_a_process_of_the_same_job_is_followed_at_once(folder, tmp_path):
     _claim(folder, host="elsewhere", job=str(tmp_path))
-    with acting_for(str(tmp_path)), owning(folder):
+    with on_behalf_of(str(tmp_path)), lease(folder):
         told = read_json(f"{folder}/{OWNER}")
         assert (told["host"], told["job"]) == (socket.gethostname(), str(tmp_path))
 
@@ -65,11 +65,11 @@ def test_a_process_of_another_job_is_not(folder, tmp_path, job):
     _claim(folder, host="elsewhere", job=job)
     with (
         pytest.raises(ValueError, match="another job works at"),
-        acting_for(str(tmp_path)),
-        owning(folder),
+        on_behalf_of(str(tmp_path)),
+        lease(folder),
     ):
         pass
-    with pytest.raises(ValueError, match="another job works at"), owning(folder):
+    with pytest.raises(ValueError, match="another job works at"), lease(folder):
         pass
 
 
@@ -84,7 +84,7 @@ def test_signs_of_life_go_on_and_survive_a_fault_of_the_storage(folder, monkeypa
 
     monkeypatch.setattr(owner, "write_json", write_json)
     monkeypatch.setattr(owner, "BEAT", 0.01)
-    with owning(folder):
+    with lease(folder):
         end = time.monotonic() + 30
         while len(signs) < 4 and time.monotonic() < end:
             time.sleep(0.01)
@@ -94,6 +94,6 @@ def test_signs_of_life_go_on_and_survive_a_fault_of_the_storage(folder, monkeypa
 
 
 def test_an_error_in_the_work_gives_it_up_too(folder):
-    with pytest.raises(KeyboardInterrupt), owning(folder):
+    with pytest.raises(KeyboardInterrupt), lease(folder):
         raise KeyboardInterrupt
     assert read_json(f"{folder}/{OWNER}") is None

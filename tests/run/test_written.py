@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.blocks import Written, num_elements, work_schema
+from qaclims_ray.run.blocks import BlockProgress, num_elements, work_schema
 from qaclims_ray.storage.files import write_bytes
 
 ANSWER = {"label": 0, "kind": "fg", "question": "?", "answer": "a", "lemma": "a"}
@@ -22,7 +22,7 @@ def _block(target, name, rows):
 
 
 def test_rows_errors_and_answers_are_counted_once_as_blocks_appear(target):
-    written = Written(target, "answers")
+    written = BlockProgress(target, "answers")
     assert written() == 0
     _block(target, "a", [{"name": "1", "answers": [ANSWER] * 3}, {"name": "2", "error": "torn"}])
     assert written() == written() == 2
@@ -33,14 +33,14 @@ def test_rows_errors_and_answers_are_counted_once_as_blocks_appear(target):
 
 def test_what_was_there_at_first_counts_for_no_rate(target):
     _block(target, "a", [{"name": "1", "answers": [ANSWER] * 3}])
-    written = Written(target, "answers")
+    written = BlockProgress(target, "answers")
     assert written() == 1
     assert written.detail(1.0) == "0.0 answers/s, 0 errors"
 
 
 def test_a_file_that_is_half_written_counts_once_it_is_whole(target):
     write_bytes(f"{target.work}/rows/a.parquet", b"PAR1 half")
-    written = Written(target)
+    written = BlockProgress(target)
     assert written() == 0
     _block(target, "a", [{"name": "1", "answers": []}])
     assert written() == 1
@@ -49,7 +49,7 @@ def test_a_file_that_is_half_written_counts_once_it_is_whole(target):
 
 def test_blocks_without_rows_count_for_nothing(target):
     """As a listing without errors left one; Parquet keeps no statistics of them."""
-    written = Written(target, "answers")
+    written = BlockProgress(target, "answers")
     _block(target, "listing", [])
     assert written() == 0
     _block(target, "a", [{"name": "1", "answers": [ANSWER]}])

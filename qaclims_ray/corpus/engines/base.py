@@ -29,7 +29,7 @@ class Engine(Protocol):
 
         Raises:
             Exception: a question of the batch can't be answered, and the engine can't tell about
-                which image; `run.faults.Attempt` finds out.
+                which image; `run.faults.IsolatedMap` finds out.
             StageError: the fault is no image's.
         """
         ...

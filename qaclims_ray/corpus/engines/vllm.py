@@ -29,7 +29,7 @@ class VllmEngine:
     Answers are greedy and at most `max_new_tokens` long.
 
     A vLLM that dies under a batch (GPU out of memory, a crash) fails it and is started again by the
-    next call, so that `run.faults.Attempt` finds the image that did it.
+    next call, so that `run.faults.IsolatedMap` finds the image that did it.
 
     Args:
         section: The section `corpus.engine`.

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.label_maps import row_label_map
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.images import check_class_names
+from qaclims_ray.run.tables import read_table
+from qaclims_ray.segment import stage
+from qaclims_ray.segment.predict import SegmenterPredictor, load_trained
+
+
+@pytest.fixture
+def own(demo_run, tmp_path):
+    """A run of its own upon the demo run."""
+    return lambda **values: demo_run.with_overrides(
+        {"run": str(tmp_path / "own"), "base": [demo_run.run], **values}
+    )
+
+
+def _check(experiment):
+    images = read_table(artifact(experiment, "images")).to_pylist()
+    net = load_trained(experiment, artifact(experiment, "segmenter"))
+    predictor = SegmenterPredictor(net, experiment.segment)
+    rows = read_table(artifact(experiment, "predictions")).to_pylist()
+    assert [row["name"] for row in rows] == [row["name"] for row in images]
+    for image, row in zip(images, rows, strict=True):
+        (expected,) = predictor.predict([decode(image["image"])])
+        # Convolutions of a batch may round otherwise than those of an image alone.
+        assert np.mean(row_label_map(row) != expected) < 0.01
+        assert (row["decided"], row["height"], row["width"]) == (1.0, *expected.shape)
+
+
+def test_predictions_are_those_of_the_network(demo_run):
+    _check(demo_run)
+
+
+@pytest.mark.parametrize("refine", ["par", "crf"])
+def test_predictions_are_refined_as_asked(own, refine):
+    experiment = own(**{"segment.refine": refine, "segment.scales": [1.0, 1.25]})
+    stage.run(experiment)
+    _check(experiment)
+
+
+def test_windows_cover_images_that_are_larger(own):
+    experiment = own(**{"segment.window": 64, "segment.overlap": 16})
+    stage.run(experiment)
+    _check(experiment)
+
+
+def test_a_network_of_other_classes_is_refused(demo_run, own):
+    images, segmenter = artifact(demo_run, "images"), artifact(demo_run, "segmenter")
+    check_class_names(images, segmenter)
+    other = images.require()
+    other["facts"]["class_names"] = other["facts"]["class_names"][::-1]
+
+    class Other:
+        uri = images.uri
+
+        def require(self):
+            return other
+
+    with pytest.raises(ValueError, match="its numbers would mean other classes"):
+        check_class_names(Other(), segmenter)
+
+
+def test_a_second_run_does_nothing(demo_run, monkeypatch):
+    monkeypatch.setattr(stage, "map_actor", None)
+    assert stage.run(demo_run).startswith("predictions: complete already, 8 rows")
