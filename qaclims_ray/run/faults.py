@@ -62,7 +62,7 @@ class IsolatedMap:
     def _carefully(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
     ) -> list[Mapping[str, Any]]:
-        """Rows that were in work when a process crashed go alone: the next crash says which it is."""
+        """Rows that were in work at a crash go alone: the next crash says which it is."""
         together = [row for row in rows if not self._crash_log.crashes(row[self._key])]
         alone = [[row] for row in rows if self._crash_log.crashes(row[self._key])]
         groups = [together, *alone] if together else alone
