@@ -1,1 +1,5 @@
-"""5. Class activation maps of every image."""
+"""Stage 4: compute the class activation maps (CAMs) of every image.
+
+In: the artifact `images` and a trained network, `cam_net` or `classifier`. Out: `cams` or
+`baseline_cams`, one row per image with a float16 map of each class that its labels name.
+"""

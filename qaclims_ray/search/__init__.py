@@ -1,4 +1,4 @@
-"""8. Search: which values of the configuration give the best CAMs, and what each part contributes.
+"""Stage 8: search the values that give the best CAMs, and measure what each part contributes.
 
 In: an experiment with the section `tune`, or a study of variants. Out: `<run>/search/` with the
 table of trials, the finalists over seeds and `best.yaml`; or the table of a study.

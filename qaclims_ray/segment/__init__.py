@@ -1,4 +1,5 @@
-"""6. Segment images with the trained network, whose labels nobody need know.
+"""Stage 6: segment images with the trained segmenter, which uses no image labels.
 
-In: `segmenter`, and `images` or any images. Out: `predictions`, PNG, COCO JSON, ONNX.
+In: the artifacts `images` and `segmenter`. Out: the artifact `predictions`, one label map per
+image. `predict` offers the same for NumPy arrays.
 """

@@ -1,5 +1,5 @@
-"""3. Train a network: one loop, and one file for each training (classifier, RITC).
+"""Stage 3: train a network, with one loop for all and one file for each training.
 
-In: the artifact `images` and what the training names beside it, such as `pairs` and `texts`.
-Out: one artifact for each network: `model.safetensors`, `config.yaml` and `metrics/`.
+In: `images` and what a training names beside it: `pairs` and `texts` for RITC, `seeds` for the
+boundary network, `masks` for the segmenter. Out: a network's `model.safetensors` and `metrics/`.
 """
