@@ -5,10 +5,9 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from PIL import Image as pil
 from torch.nn import functional as F
 
-from qaclims_ray.images.transforms import normalise, rescale
+from qaclims_ray.images.transforms import NEAREST, hflip, normalise, random_crop, rescale
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import build_irn, predict_boundaries, reduce_labels
 from qaclims_ray.model.irn_losses import pair_labels
@@ -170,13 +169,11 @@ def _offsets(box):
 
 def _labels_view(data, case):
     """Seeds scaled, mirrored and cropped by the draws of the case."""
-    seeds, scale = data.arrays[f"{case}_label"], float(data.arrays[f"{case}_scale"])
-    height, width = (round(side * scale) for side in seeds.shape)
-    scaled = np.array(pil.fromarray(seeds).resize((width, height), pil.Resampling.NEAREST))
+    seeds = rescale(data.arrays[f"{case}_label"], float(data.arrays[f"{case}_scale"]), NEAREST)
     if data.arrays[f"{case}_flip"]:
-        scaled = scaled[:, ::-1]
+        seeds = hflip(seeds)
     offsets = _offsets(data.arrays[f"{case}_box"])
-    return random_crop(scaled, data.meta["measured"][case]["crop"], _Drawn(*offsets), IGNORE)
+    return random_crop(seeds, data.meta["measured"][case]["crop"], _Drawn(*offsets), IGNORE)
 
 
 @pytest.mark.parametrize("case", ["L1", "L2", "L3"])
