@@ -10,8 +10,6 @@ from qaclims_ray.config.base import Section
 class Segment(Section):
     """Label maps of images by the trained segmenter; no image labels are used."""
 
-    images: str | tuple[str, ...] | None = None
-    """Folder, tars or list (.txt) of images to segment, by path or URL; null: those of the run."""
     scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0,)
     """Image scales; probabilities are averaged."""
     flip: bool = True

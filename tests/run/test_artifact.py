@@ -211,6 +211,14 @@ def test_some_keys_have_no_effect_on_any_recipe(experiment, name, overrides):
     assert recipe(experiment.with_overrides(overrides), name) == recipe(experiment, name)
 
 
+AFTER_CAMS = {
+    *("seeds", "seed_scores", "irn", "masks", "mask_scores"),
+    *("segmenter", "predictions", "prediction_scores"),
+}
+"""What is made from the CAMs of QA-CLIMS."""
+AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
+
+
 @pytest.mark.parametrize(
     ("key", "value", "touched"),
     [
@@ -218,20 +226,26 @@ def test_some_keys_have_no_effect_on_any_recipe(experiment, name, overrides):
         (
             "corpus.engine.num_beams",
             1,
-            {"corpus", "pairs", "texts", "cam_net", "cams", "scores"},
+            {"corpus", "pairs", "texts", *AFTER_RITC},
         ),
-        ("corpus.expected_names.cat", ["kitten"], {"pairs", "texts", "cam_net", "cams", "scores"}),
-        ("corpus.texts.backgrounds", ["sky"], {"pairs", "texts", "cam_net", "cams", "scores"}),
-        ("corpus.texts.template", "{}", {"texts", "cam_net", "cams", "scores"}),
-        ("model.clip.mask_prompt_depth", 0, {"cam_net", "cams", "scores"}),
-        ("train.ritc.loss.area", 9, {"cam_net", "cams", "scores"}),
+        ("corpus.expected_names.cat", ["kitten"], {"pairs", "texts", *AFTER_RITC}),
+        ("corpus.texts.backgrounds", ["sky"], {"pairs", "texts", *AFTER_RITC}),
+        ("corpus.texts.template", "{}", {"texts", *AFTER_RITC}),
+        ("model.clip.mask_prompt_depth", 0, AFTER_RITC),
+        ("train.ritc.loss.area", 9, AFTER_RITC),
         (
             "train.seed",
             9,
-            {"classifier", "cam_net", "baseline_cams", "cams", "baseline_scores", "scores"},
+            {"classifier", "baseline_cams", "baseline_scores", *AFTER_RITC},
         ),
-        ("cams.scales", [2.0], {"baseline_cams", "cams", "baseline_scores", "scores"}),
+        ("cams.scales", [2.0], {"baseline_cams", "cams", "baseline_scores", "scores", *AFTER_CAMS}),
         ("evaluate.threshold", 0.5, {"baseline_scores", "scores"}),
+        ("evaluate.unsure", "ignore", {"seed_scores", "mask_scores", "prediction_scores"}),
+        ("refine.seeds.foreground", 0.5, AFTER_CAMS),
+        ("refine.masks.background", 0.5, AFTER_CAMS - {"seeds", "seed_scores", "irn"}),
+        ("train.irn.radius", 7, AFTER_CAMS - {"seeds", "seed_scores"}),
+        ("train.segmenter.balance", "none", {"segmenter", "predictions", "prediction_scores"}),
+        ("segment.flip", False, {"predictions", "prediction_scores"}),
     ],
 )
 def test_a_key_changes_what_depends_on_it_and_nothing_else(experiment, key, value, touched):

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe, scores_of
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed, recipe, scores_of
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,6 +34,13 @@ def test_every_network_has_cams_and_all_cams_have_scores():
     assert scores_of("images") is None
 
 
+AFTER_CAMS = {
+    *("seeds", "seed_scores", "irn", "masks", "mask_scores"),
+    *("segmenter", "predictions", "prediction_scores"),
+}
+"""What is made from the CAMs of QA-CLIMS."""
+
+
 @pytest.mark.parametrize(
     ("fit", "names"),
     [
@@ -48,8 +55,17 @@ def test_weights_chosen_by_scores_depend_on_what_makes_the_scores(
     one = make_experiment(tmp_path, best)
     other = one.with_overrides({"evaluate.thresholds": [0.2]})
     changed = {name for name in ARTIFACTS if recipe(one, name) != recipe(other, name)}
-    assert changed == names | {"scores", "baseline_scores"}
+    assert changed == names | {"scores", "baseline_scores", *AFTER_CAMS}
     last = make_experiment(tmp_path)
     other = last.with_overrides({"evaluate.thresholds": [0.2]})
     changed = {name for name in ARTIFACTS if recipe(last, name) != recipe(other, name)}
     assert changed == {"scores", "baseline_scores"}
+
+
+def test_masks_without_the_walk_need_no_boundary_network(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path)
+    assert "irn" in inputs_of(experiment, "masks")
+    other = experiment.with_overrides({"refine.masks.kind": "par"})
+    assert not is_needed(other, "irn")
+    assert "irn" not in inputs_of(other, "masks")
+    assert not any(key.startswith("train.irn") for key in recipe(other, "masks"))
