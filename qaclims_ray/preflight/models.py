@@ -15,9 +15,8 @@ from huggingface_hub.constants import HF_HUB_CACHE
 from qaclims_ray.config.corpus import Blip, Chat, Vllm
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.model import Model
+from qaclims_ray.model.cam_net import IMAGENET, TIMM
 from qaclims_ray.model.checkpoints import PUBLISHED_IMAGENET
-from qaclims_ray.model.deeplab import IMAGENET
-from qaclims_ray.model.smp_net import TIMM
 
 _PRETRAINED, _BACKBONE = "model.clip.pretrained", "model.backbone_weights"
 _SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}

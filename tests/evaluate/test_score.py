@@ -113,7 +113,7 @@ class TestReport:
 def test_label_maps_have_one_set_of_figures_and_no_thresholds(truth, experiment):
     winner = np.where(truth == 1, 1, 0)
     counts = tally(winner, winner, truth, 1, len(CLASSES))
-    scores = report_label_maps([counts], experiment, CLASSES, scored="masks")
+    scores = report_label_maps([counts], experiment, CLASSES, scored="elsewhere")
     assert (scores["thresholds"], scores["miou"]) == ([], [])
     assert scores["best"] == scores["fixed"]
     assert scores["fixed"]["iou"][1:] == [1, 0, None]

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.demo.words import CLASSES
-from qaclims_ray.evaluate import stage
+from qaclims_ray.evaluate import label_maps, stage
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import decode_mask, encode_mask
@@ -180,9 +180,9 @@ class TestLabelMaps:
         return tmp_path
 
     def test_they_are_scored_and_the_result_lies_in_the_run(self, demo_run, folder):
-        shown = stage.run_label_maps(demo_run, f"{folder}/")
+        shown = label_maps.run_label_maps(demo_run, f"{folder}/")
         uri = re.search(r"label maps: 8 rows · (\S+)", shown).group(1)
-        assert f"{demo_run.run}/mask_scores/{folder.name}-" in uri
+        assert f"{demo_run.run}/label_map_scores/{folder.name}-" in uri
         masks = _masks(demo_run).values()
         counts = sum(count(np.roll(mask, 2, axis=1), mask, len(CLASSES)) for mask in masks)
         scores = read_json(uri)
@@ -196,14 +196,14 @@ class TestLabelMaps:
         with pytest.raises(
             ValueError, match=r"lacks label maps .*: 2 of 8, such as 'train_000002', 'train_000006'"
         ):
-            stage.run_label_maps(demo_run, str(folder))
+            label_maps.run_label_maps(demo_run, str(folder))
 
     def test_one_that_does_not_fit_is_named(self, demo_run, folder):
         (folder / "train_000003.png").write_bytes(encode_mask(np.zeros((5, 5), np.uint8)))
         with pytest.raises(
             ValueError, match=r"train_000003\.png: ground truth of \(96, 96\) pixels"
         ):
-            stage.run_label_maps(demo_run, str(folder))
+            label_maps.run_label_maps(demo_run, str(folder))
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
@@ -217,8 +217,11 @@ def test_the_table_shows_both_and_says_how_they_were_made(demo_run):
     assert f"QA-CLIMS CAM, best @ {best['threshold']:.2f}" in text
     assert f"{100 * best['miou']:.1f}" in text
     assert "Baseline CAM, fixed @" in text
-    for part in ("8 images", "split train", "scales [1.0]", "crf False", "stride 4"):
-        assert part in " ".join(text.splitlines()[-2:])
+    settings = " ".join(text.partition("\n8 images")[2].splitlines())
+    for part in ("split train", "scales [1.0]", "crf False", "stride 4", "image labels used"):
+        assert part in settings
+    assert "Predictions, label maps" in text
+    assert "image labels not used" in settings
 
 
 def test_scores_are_a_file_for_any_program(demo_run):

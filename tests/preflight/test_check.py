@@ -38,6 +38,8 @@ def test_all_problems_are_said_at_once(local_ray, make_experiment, tmp_path):
         "compute.train",
         "classifier",
         "cam_net",
+        "irn",
+        "segmenter",
     ]
     assert "8 images are fewer than the 72 of one step" in str(caught.value)
     fine = {key: value for key, value in wrong.items() if key == "model.backbone_weights"}
@@ -72,7 +74,7 @@ def test_cams_that_are_scored_as_they_are_made_need_not_be_there(
     assert check(streamed, "scores")[1].startswith("scores:")
     assert check(streamed, "baseline_scores")
     fresh = make_experiment(tmp_path / "fresh", {"evaluate.stream": True})
-    assert check(fresh, *artifacts_until("", fresh))[-1].startswith("scores:")
+    assert check(fresh, *artifacts_until("scores", fresh))[-1].startswith("scores:")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from qaclims_ray.images.decode import decode
 from qaclims_ray.images.label_maps import row_label_map
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import COMPLETE, artifact
 from qaclims_ray.run.images import check_class_names
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.segment import stage
 from qaclims_ray.segment.predict import SegmenterPredictor, load_trained
+from qaclims_ray.storage.files import write_json
 
 
 @pytest.fixture
@@ -48,20 +51,15 @@ def test_windows_cover_images_that_are_larger(own):
     _check(experiment)
 
 
-def test_a_network_of_other_classes_is_refused(demo_run, own):
+def test_a_network_of_other_classes_is_refused(demo_run, tmp_path):
     images, segmenter = artifact(demo_run, "images"), artifact(demo_run, "segmenter")
     check_class_names(images, segmenter)
-    other = images.require()
-    other["facts"]["class_names"] = other["facts"]["class_names"][::-1]
-
-    class Other:
-        uri = images.uri
-
-        def require(self):
-            return other
-
+    other = replace(images, uri=str(tmp_path / "images"))
+    manifest = images.require()
+    manifest["facts"]["class_names"].reverse()
+    write_json(f"{other.uri}/{COMPLETE}", manifest)
     with pytest.raises(ValueError, match="its numbers would mean other classes"):
-        check_class_names(Other(), segmenter)
+        check_class_names(other, segmenter)
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
