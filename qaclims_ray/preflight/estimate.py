@@ -81,7 +81,8 @@ def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
             return _cams(experiment, name, counts)
         case "scores":
             thresholds = len(experiment.evaluate.thresholds)
-            return Work(f"{name}: {images} at {thresholds} thresholds")
+            of_cams = ARTIFACTS[ARTIFACTS[name].of or name].kind == "cams"
+            return Work(f"{name}: {images}{f' at {thresholds} thresholds' if of_cams else ''}")
         case "texts":
             clip = experiment.model.clip.model.rpartition("/")[2]
             return Work(f"texts: the unique ones of the answers, through CLIP {clip}")
@@ -112,6 +113,7 @@ def _training(experiment: Experiment, name: str, counts: Counts) -> Work:
 
 
 def _weight_bytes(experiment: Experiment, num_classes: int) -> int:
+    """Return the size of a CAM network, which stands for all networks of the run."""
     with torch.device("meta"):
         net = build_cam_net(experiment.model.backbone, num_classes)
     return sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())

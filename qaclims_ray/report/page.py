@@ -183,7 +183,7 @@ def _configuration(run: Run) -> Markup:
 _SECTIONS = (
     Section("Scores", _scores, uses=tuple(of_kind("scores"))),
     Section(
-        "Class activation maps",
+        "CAMs, seeds, masks and predictions",
         lambda run: panel_grid(panels(run.experiment, _NUM_PANELS)),
         ("images",),
         tuple(drawn_artifacts()),

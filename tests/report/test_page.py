@@ -354,7 +354,7 @@ def test_label_maps_and_their_scores_are_further_columns(complete):
     assert "<th>Difference</th>" in before
     assert "<th>Difference</th>" not in html
     assert "<p>Pseudo masks: 8 images with ground truth of demo, split train; unsure back" in html
-    curves = re.findall("<polyline", html.partition("<h2>Class activation maps")[0])
+    curves = re.findall("<polyline", html.partition("<h2>CAMs, seeds, masks")[0])
     assert len(curves) == 2  # label maps have no threshold
 
 
