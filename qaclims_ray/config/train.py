@@ -46,8 +46,8 @@ class Fit(Section):
     epochs: PositiveInt = 15
     batch_size_per_worker: PositiveInt = 4
     """Batch size of one worker; the global batch, the images of a step, is this times
-    `compute.train.num_workers` times `gradient_accumulation`. What is left at an epoch's end, less
-    than a step, is seen in other epochs, whose orders differ."""
+    `compute.train.num_workers` times `gradient_accumulation`. What is left at an epoch's end,
+    less than a step, is seen in other epochs, whose orders differ."""
     gradient_accumulation: PositiveInt = 1
     """Batches of a worker that make one step; their gradients are averaged, as those of workers
     are: one worker with 2 takes the steps of two workers with 1."""

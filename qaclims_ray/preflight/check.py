@@ -31,13 +31,20 @@ from qaclims_ray.storage.filesystem import is_local
 def artifacts_until(last: str, experiment: Experiment) -> list[str]:
     """Return the artifacts of a whole run in order, up to `last`; an empty string: all of them.
 
-    CAMs are none of them where `evaluate.stream` has them scored and not kept.
+    CAMs that nothing but scores is made of are none of them where `evaluate.stream` has them
+    scored and not kept.
     """
     names = list(ARTIFACTS)
     until = names[: names.index(last) + 1] if last else names
     streams = experiment.evaluate.stream
     kept = [name for name in until if is_needed(experiment, name)]
-    return [name for name in kept if not (streams and ARTIFACTS[name].kind == "cams")]
+    used = {
+        one
+        for name in kept
+        if ARTIFACTS[name].kind != "scores"
+        for one in inputs_of(experiment, name)
+    }
+    return [name for name in kept if not streams or ARTIFACTS[name].kind != "cams" or name in used]
 
 
 def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[str]:

@@ -170,7 +170,7 @@ def _threshold(experiment: Experiment, name: str) -> float:
     scores = scores_of(name)
     if scores is None or not _is_made(experiment, scores):
         return experiment.evaluate.threshold
-    return read_json(f"{artifact(experiment, scores).uri}/{SCORES}")["best"]["threshold"]
+    return float(read_json(f"{artifact(experiment, scores).uri}/{SCORES}")["best"]["threshold"])
 
 
 def _is_made(experiment: Experiment, name: str) -> bool:

@@ -20,7 +20,7 @@ from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS
-from qaclims_ray.storage import files as storage
+from qaclims_ray.storage import filesystem as patience
 from qaclims_ray.storage.files import filesystem, read_json, write_json
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_what_time_does_not_mend_stops_with_path_and_cause(s3, monkeypatch):
     with pytest.raises(ValueError, match=r"s3://nosuch/run/a\.json: .*bucket does not exist"):
         write_json("s3://nosuch/run/a.json", {})
     assert read_json("s3://bucket/run/a.json") is None
-    monkeypatch.setattr(storage, "_PAUSES", (0.01,))
+    monkeypatch.setattr(patience, "_PAUSES", (0.01,))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{_free_port()}")
     filesystem("s3://bucket")[0].clear_instance_cache()

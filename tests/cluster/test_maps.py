@@ -195,7 +195,7 @@ def test_a_process_that_dies_harms_no_row_and_a_deadly_row_is_recorded(
                 os.kill(os.getpid(), signal.SIGKILL)
             return [{"name": row["name"], "answers": []} for row in rows]
 
-        def _deaths(self):
+        def _crashes(self):
             return len(self._log.read_text())
 
     pool = {"compute.corpus": {"num_actors": 1, "batch_size": 4, "block_rows": 4}}

@@ -13,6 +13,7 @@ from qaclims_ray.run.artifact import make as make_artifact
 from qaclims_ray.run.images import labelled, names_to_score
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.rows import training_images
+from tests.build import encode, jpeg, photo, put, write_artifact
 
 
 def images_artifact(folder, labels):

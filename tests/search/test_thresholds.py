@@ -11,7 +11,7 @@ from qaclims_ray.refine.seeds import make_seeds
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up, read_table
-from qaclims_ray.search.holdout import write_names
+from qaclims_ray.search.holdout import Split, write_names
 from qaclims_ray.search.thresholds import choose, front, search_seeds, seed_scores, summed
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.types import IGNORE
@@ -103,4 +103,4 @@ def test_a_search_over_cached_cams_trains_nothing(demo_run, tmp_path):
 
 def test_without_scores_the_job_to_run_is_named(make_experiment, tmp_path):
     with pytest.raises(ValueError, match=r"run jobs/evaluate\.py first"):
-        search_seeds(make_experiment(tmp_path), ([], []), Refine())
+        search_seeds(make_experiment(tmp_path), Split([], []), Refine())
