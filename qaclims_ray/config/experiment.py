@@ -1,6 +1,6 @@
 """The experiment: every number that a run depends on.
 
-`configs/*.yaml` mirror `Experiment` and its sections (`sections/`) one to one. A value is
+`configs/*.yaml` mirror `Experiment` and its sections one to one. A value is
 
     class default  <  YAML file  <  override ("train.ritc.loss.foreground=12")
 """
