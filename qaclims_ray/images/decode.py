@@ -19,7 +19,7 @@ MAX_PIXELS = 178_956_970
 """Default limit of pixels per image: half a gigabyte of RGB. Pillow refuses more than this,
 whatever limit is given here, and warns above half of it."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
-"""What an image file may contain, whatever its suffix says."""
+"""Formats that are told by a file's content; its suffix does not count."""
 TRANSPOSE = {
     2: pil.Transpose.FLIP_LEFT_RIGHT,
     3: pil.Transpose.ROTATE_180,

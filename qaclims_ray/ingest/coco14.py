@@ -77,7 +77,7 @@ def read_coco(
         unlabelled: list the images without instances too, their labels unknown.
 
     Raises:
-        ValueError: the instances file is missing or broken. What concerns one image only is in
+        ValueError: the instances file is missing or broken. Errors of single images are in
             `Listing.errors`.
     """
     file = locate(root, annotations or f"annotations/instances_{split}2014.json")

@@ -33,9 +33,9 @@ class Facts(TypedDict):
     num_masks: int
     """Images with ground truth."""
     num_unlabelled: int
-    """Images left out because nobody labelled them."""
+    """Images left out because they are unlabelled."""
     num_kept_unlabelled: int
-    """Images that are there although nobody labelled them."""
+    """Unlabelled images that are kept."""
     num_listed_errors: int
     """Images left out because the reader could not list them."""
     images_per_class: dict[str, int]

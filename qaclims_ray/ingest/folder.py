@@ -62,8 +62,8 @@ def read_folder(
         unlabelled: list the images without a line too; then no labels file is needed.
 
     Raises:
-        ValueError: the labels file is missing, or gives class indices without their names. What
-            concerns one image only is in `Listing.errors`, with its line number.
+        ValueError: the labels file is missing, or gives class indices without their names. Errors
+            of single images are in `Listing.errors`, with their line number.
     """
     on_web = root.startswith(WEB)
     files = _fixed_files(root) if on_web else list_files(root)

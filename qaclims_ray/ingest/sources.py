@@ -1,4 +1,4 @@
-"""What every reader returns, and how one of its images is loaded.
+"""The listing that every reader returns, and the loading of one of its images.
 
 A reader (`voc12`, `coco14`, `folder`, `webdataset`) lists a data set without opening an image;
 `load` then opens one image, so that the work spreads over processes and a broken file costs its
@@ -32,7 +32,7 @@ class Source(TypedDict):
     image: str
     """Path or URL of the file, or of a member of a tar (see `storage.paths.member`)."""
     labels: list[int] | None
-    """Class indices, sorted, unique; None where nobody labelled the image."""
+    """Class indices, sorted, unique; None where the image is unlabelled."""
     mask: str | None
     """Path or URL of a label-map PNG."""
     annotations: str | None
@@ -48,7 +48,7 @@ class Listing:
     """Images that had to be left out; no name twice, none of a source."""
     class_names: tuple[str, ...]
     num_unlabelled: int = 0
-    """Images left out because nobody labelled them."""
+    """Images left out because they are unlabelled."""
 
 
 def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> ImageRow:

@@ -72,8 +72,8 @@ def read_voc(
             Images without a label map there have none.
 
     Raises:
-        ValueError: a file that the whole split needs is missing or broken. What concerns one
-            image only is in `Listing.errors`.
+        ValueError: a file that the whole split needs is missing or broken. Errors of
+            single images are in `Listing.errors`.
     """
     if masks_folder is None:
         masks_folder = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"

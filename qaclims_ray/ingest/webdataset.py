@@ -48,7 +48,7 @@ class Sample(NamedTuple):
     """Path as `storage.files.read_bytes` takes it, as is the mask's."""
     mask: str | None
     labels: list[str] | None
-    """As written; None where nobody labelled the image."""
+    """Labels as written; None where the image is unlabelled."""
 
 
 def read_webdataset(
@@ -70,8 +70,8 @@ def read_webdataset(
         unlabelled: list the images without labels too.
 
     Raises:
-        ValueError: a tar is missing, compressed or no tar. What concerns one image, or the end of
-            a tar that is cut off, is in `Listing.errors`.
+        ValueError: a tar is missing, compressed or no tar. Errors of single images, and of tars
+            that are cut off, are in `Listing.errors`.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         listed = list(pool.map(lambda tar: _list_tar(tar, label_suffixes), expand(shards)))

@@ -202,3 +202,10 @@ def test_long_and_foreign_names(tmp_path, image, format_):
     listing = read_webdataset([path])
     assert labels(listing) == {name.replace("/", "__"): ["cat"]}
     assert load(listing.sources[0], num_classes=1)["width"] == 30
+
+
+def test_a_number_sign_in_the_names_of_tar_and_members(tmp_path, image):
+    path = tar(tmp_path / "a#1.tar", [("#1.jpg", image), ("#1.cls", "cat")])
+    listing = read_webdataset([path])
+    assert labels(listing) == {"#1": ["cat"]}
+    assert load(listing.sources[0], num_classes=1)["image"] == image
