@@ -14,7 +14,6 @@ import csv
 
 from qaclims_ray.cli import parse, run_job
 from qaclims_ray.report import sheet
-from qaclims_ray.report.panels import drawn_artifacts
 
 
 def main() -> None:
@@ -28,15 +27,13 @@ def main() -> None:
         num={"type": int, "metavar": "N"},
         names={"default": "", "metavar": "A,B"},
         shard={"type": int, "metavar": "K", "help": "number of a Parquet file"},
-        of={"default": "", "metavar": "A,B", "help": f"of {', '.join(drawn_artifacts())}"},
+        of={"default": "", "metavar": "A,B", "help": "artifacts of CAMs or label maps"},
     )
     names = [name for row in csv.reader([which.names]) for name in row if name]
-    wanted = {"baseline_cams": which.baseline, "cams": which.cams}
-    cams = [name for name, is_wanted in wanted.items() if is_wanted]
-    cams += [name for name in which.of.split(",") if name and name not in cams]
-    if not set(cams) <= set(drawn_artifacts()):
-        raise ValueError(f"--of {which.of}: legal are {', '.join(drawn_artifacts())}")
-    print(sheet.run(experiment, names=names, num_images=which.num, shard=which.shard, cams=cams))
+    flags = {"baseline_cams": which.baseline, "cams": which.cams}
+    asked = [*(name for name, is_set in flags.items() if is_set), *which.of.split(",")]
+    drawn = [name for name in dict.fromkeys(asked) if name]
+    print(sheet.run(experiment, names=names, num_images=which.num, shard=which.shard, drawn=drawn))
 
 
 if __name__ == "__main__":

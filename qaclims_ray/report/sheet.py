@@ -20,7 +20,14 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.decode import decode, decode_mask, encode_mask
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.images.transforms import rescale
-from qaclims_ray.report.panels import Column, choose_images, columns_of, panel_html, rows_of
+from qaclims_ray.report.panels import (
+    Column,
+    choose_images,
+    columns_of,
+    drawn_artifacts,
+    panel_html,
+    rows_of,
+)
 from qaclims_ray.report.pictures import mask_overlay
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
@@ -45,7 +52,7 @@ def run(
     names: Sequence[str] = (),
     num_images: int | None = None,
     shard: int | None = None,
-    cams: Sequence[str] = (),
+    drawn: Sequence[str] = (),
 ) -> str:
     """Write the sheet and return one line that says where it lies.
 
@@ -54,27 +61,31 @@ def run(
         names: Images to show; none: those of `shard`, else some that show all classes.
         num_images: Show so many of them; None: all of a shard, else `NUM_IMAGES`.
         shard: Number of a Parquet file of `images`.
-        cams: Artifacts that are drawn beside the images and written as PNGs, such as `cams`.
+        drawn: Artifacts that are drawn beside the images and written as PNGs, such as `cams`.
 
     Raises:
-        ValueError: no such image or shard, no image wanted, or an artifact is not complete.
+        ValueError: no such image or shard, no image wanted, an artifact that cannot be drawn or is
+            not complete.
     """
+    if illegal := [name for name in drawn if name not in drawn_artifacts()]:
+        legal = ", ".join(drawn_artifacts())
+        raise ValueError(f"{', '.join(illegal)} cannot be drawn (--of): legal are {legal}")
     if num_images is not None and num_images < 1:
         raise ValueError(f"{num_images} images are no sheet: 1 or more (--num)")
     images = artifact(experiment, "images")
     classes = class_names(images)
     chosen = _choose(experiment, images, names, num_images, shard)
-    for name in cams:
+    for name in drawn:
         artifact(experiment, name).require()
-    columns = columns_of(experiment, cams, chosen)
+    columns = columns_of(experiment, drawn, chosen)
     folder = f"{absolute(experiment.run)}/show"
     panels: list[Markup] = []
     for row in rows_of(experiment, "images", chosen).values():
         image = decode(row["image"], max_pixels=experiment.data.max_pixels)
-        drawn = _draw(image, row["name"], columns, folder)
-        panels.append(panel(row, image, classes, drawn))
+        pictures = _draw(image, row["name"], columns, folder)
+        panels.append(panel(row, image, classes, pictures))
     uri = f"{folder}/sheet.html"
-    write_bytes(uri, page(experiment.name, panels, classes, 2 + len(cams)).encode())
+    write_bytes(uri, page(experiment.name, panels, classes, 2 + len(drawn)).encode())
     return f"show: {len(panels)} images · {uri}"
 
 

@@ -42,13 +42,18 @@ def test_probabilities_that_enter_the_field(data):
 
 @pytest.mark.parametrize("name", ["deeplab", "weclip", "toco", "seam", "stage"])
 def test_probabilities_with_published_settings(data, arrays, name):
-    """SEAM resizes logits with aligned corners; the arrays of stage are float16."""
+    """SEAM resizes logits with aligned corners; the arrays of stage are float16.
+
+    Its probabilities are computed here, so that they differ by the CPU's last bit: the golden
+    notes allow 1e-4 then. All others enter the field as they lie in the file, and come out exact.
+    """
     image = arrays["deeplab_img_wrapped" if name == "deeplab" else "img_u8"]
     aligned = _upsampled(data, align_corners=True).softmax(0).numpy()
     probabilities = aligned if name == "seam" else arrays["prob"]
     refined = crf_probabilities(image, probabilities, CRF_SETTINGS[name])
     expected = arrays[f"{name}_Q"]
-    np.testing.assert_array_equal(refined.astype(expected.dtype), expected)
+    tolerance = 1e-4 if name == "seam" else 0
+    np.testing.assert_allclose(refined.astype(expected.dtype), expected, rtol=0, atol=tolerance)
     np.testing.assert_array_equal(refined.argmax(0), arrays[f"{name}_label"])
 
 

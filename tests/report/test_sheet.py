@@ -30,7 +30,7 @@ def test_the_sheet_shows_images_with_labels_masks_and_sizes(experiment, tmp_path
 
 def test_chosen_images_with_cams_as_pngs(experiment, tmp_path):
     names = ["train_000003", "train_000001"]
-    sheet.run(experiment, names=names, cams=["baseline_cams", "cams"])
+    sheet.run(experiment, names=names, drawn=["baseline_cams", "cams"])
     html = (tmp_path / "show" / "sheet.html").read_text()
     assert html.count("<img") == 2 * 4
     rows = {row["name"]: row for row in read_table(artifact(experiment, "images")).to_pylist()}
@@ -65,12 +65,12 @@ def test_missing_cams_name_their_job(make_experiment, demo_run, tmp_path):
     changed = {"base": [demo_run.run], "train.seed": 99}
     other = make_experiment(tmp_path, changed)
     with pytest.raises(ValueError, match=r"run jobs/make_cams\.py first"):
-        sheet.run(other, cams=["cams"])
+        sheet.run(other, drawn=["cams"])
 
 
 def test_any_store_will_do(demo_run):
     other = demo_run.with_overrides({"run": "memory://sheet", "base": [demo_run.run]})
-    line = sheet.run(other, num_images=1, cams=["cams"])
+    line = sheet.run(other, num_images=1, drawn=["cams"])
     assert line.endswith("memory://sheet/show/sheet.html")
     assert b"<img" in read_bytes("memory://sheet/show/sheet.html")
 
@@ -138,3 +138,8 @@ def test_pngs_of_a_long_name_are_written(tmp_path):
     picture, label_map = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
     sheet._write_pngs(str(tmp_path), "sub__" * 100, picture, label_map)
     assert len(list(tmp_path.glob("*/*.png"))) == 2
+
+
+def test_what_cannot_be_drawn_is_refused(demo_run):
+    with pytest.raises(ValueError, match="corpus cannot be drawn .* legal are baseline_cams, cams"):
+        sheet.run(demo_run, drawn=["corpus"])
