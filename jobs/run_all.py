@@ -21,7 +21,7 @@ def main() -> None:
     names = artifacts_until(arguments.until, experiment)
     tell(check(experiment, *names, overwrite=arguments.overwrite))
     for name in names:
-        if ARTIFACTS[name].kind == "scores" and not has_truth(experiment):
+        if ARTIFACTS[name].kind == "scores" and not has_truth(experiment, name):
             print(f"{name}: none, as no image has ground truth")
             continue
         stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")

@@ -24,6 +24,7 @@ for _key, _value in {
 
 SMALL = {
     "data.num_images": 8,
+    "new_images.num_images": 4,
     "data.shard_megabytes": 0.004,
     "train.classifier.epochs": 1,
     "train.ritc.epochs": 1,

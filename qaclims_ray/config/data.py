@@ -87,6 +87,15 @@ class WebDataset(Dataset):
     neither trained on nor get CAMs."""
 
 
+class Images(Dataset):
+    """Images alone: no labels, no masks; for `new_images`, or a corpus about the images as such."""
+
+    kind: Literal["images"]
+    location: str
+    """A folder or URL of a store with images anywhere below it; a .tar, or several by `*` or
+    braces; a .txt with the path or URL of one image per line; or a single image."""
+
+
 class Demo(Dataset):
     """The built-in image world, written in the VOC 2012 layout and read like it."""
 
@@ -98,6 +107,6 @@ class Demo(Dataset):
 
 
 Data: TypeAlias = Annotated[
-    Voc12 | Coco14 | Folder | WebDataset | Demo, Field(discriminator="kind")
+    Voc12 | Coco14 | Folder | WebDataset | Images | Demo, Field(discriminator="kind")
 ]
 """The section `data`, by its `kind`."""

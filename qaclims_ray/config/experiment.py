@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import model_validator
 
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.cams import Cams
@@ -46,6 +47,10 @@ class Experiment(Section):
     base: tuple[str, ...] = ()
     """Other runs whose complete artifacts are used, read-only, where this one has none."""
     data: Data
+    new_images: Data | None = None
+    """Images that the segmenter predicts beside those of `data`, such as a held-out split: without
+    a `kind`, keys that are not given are those of `data`. Their labels are not used; their masks,
+    where there are any, score the predictions."""
     corpus: Corpus = Corpus()
     model: Model = Model()
     train: Train = Train()
@@ -55,6 +60,15 @@ class Experiment(Section):
     evaluate: Evaluate = Evaluate()
     tune: Tune = Tune()
     compute: Compute = Compute()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_new_images(cls, tree: Any) -> Any:
+        match tree:
+            case {"data": {**data}, "new_images": {**new}} if "kind" not in new:
+                return {**tree, "new_images": {**data, **new}}
+            case _:
+                return tree
 
     def plain(self) -> Tree:
         """The resolved tree as plain data, for YAML and across processes."""

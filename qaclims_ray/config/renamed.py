@@ -27,6 +27,15 @@ RENAMED = {
 """Dotted keys of before, and what they are called now."""
 
 
+ADDED: dict[str, Any] = {
+    **{f"train.{training}.augment.scale": None for training in ("classifier", "ritc")},
+}
+"""Dotted keys that came later, and the value that means what was done before."""
+
+
 def current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a recipe, dotted keys and their values, under the names that the keys have now."""
-    return {RENAMED.get(key, key): value for key, value in recipe.items()}
+    """Return a recipe, dotted keys and their values, with the keys that it would have now."""
+    renamed = {RENAMED.get(key, key): value for key, value in recipe.items()}
+    sections = {key.rpartition(".")[0] for key in renamed}
+    added = {key: value for key, value in ADDED.items() if key.rpartition(".")[0] in sections}
+    return added | renamed

@@ -35,6 +35,8 @@ class Augment(Section):
 
     resize_long: tuple[PositiveInt, PositiveInt] | None = (320, 640)
     """Range of the long side in pixels; null keeps the size."""
+    scale: tuple[PositiveFloat, PositiveFloat] | None = None
+    """Range of the factor on both sides, where `resize_long` is null; null keeps the size."""
     crop: PositiveInt | None = 512
     """Side of the square crop, padded with the mean colour; null: images must share one size."""
     flip: bool = True
@@ -114,8 +116,7 @@ class Irn(Fit):
     batch_size_per_worker: PositiveInt = 32
     optimiser: Optimiser = Optimiser(learning_rate=0.1)
     """`head_lr_multiplier` is the displacement branch's."""
-    augment: Augment = Augment(resize_long=(250, 750))
-    """Published: scale 0.5 to 1.5, which is this for VOC's images of 500 pixels."""
+    augment: Augment = Augment(resize_long=None, scale=(0.5, 1.5))
     backbone: str | None = None
     """resnet50 or small_resnet, which stays fixed; null: `model.backbone`."""
     backbone_weights: str | None = None

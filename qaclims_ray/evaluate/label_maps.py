@@ -16,7 +16,7 @@ from qaclims_ray.evaluate.stage import finish, scored_by
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.faults import IsolatedMap
-from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
 from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_bytes, write_json
@@ -58,11 +58,11 @@ class RowScorer:
     def __init__(
         self, experiment: Experiment, names: Collection[str], num_classes: int, target: Artifact
     ) -> None:
-        self._images = artifact(experiment, "images")
+        self._images = artifact(experiment, images_of(target.name))
         self._names = frozenset(names)
         self._num_classes = num_classes
         self._unsure: Unsure = experiment.evaluate.unsure
-        self._map = IsolatedMap(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, data_of(experiment, target.name).max_errors)
 
     def __call__(self, label_maps: pa.Table) -> pa.Table:
         """Count the pixels of a batch of label maps."""
@@ -85,9 +85,12 @@ class RowScorer:
 def build(experiment: Experiment, target: Artifact) -> Built:
     """Map the scorer over the label maps of an artifact."""
     scored = ARTIFACTS[scored_by(target)]
-    images, label_maps = artifact(experiment, "images"), artifact(experiment, scored.name)
+    images_name = images_of(target.name)
+    images, label_maps = artifact(experiment, images_name), artifact(experiment, scored.name)
     num_rows = label_maps.require()["rows"]
-    names = names_to_score(experiment, of_cams=scored.supervision is not None)
+    names = names_to_score(
+        experiment, of_cams=scored.supervision is not None, images_name=images_name
+    )
     there = read_table(label_maps, ["name"])["name"].to_pylist()
     remedy = f"make them (jobs/{scored.job}), or list the images to score in evaluate.names"
     check_there(names, there, f"{label_maps.uri} lacks images with ground truth", remedy)

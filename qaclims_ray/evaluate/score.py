@@ -24,7 +24,7 @@ from qaclims_ray.metrics.confusion import (
 )
 from qaclims_ray.metrics.counts import Tally, dense
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
 from qaclims_ray.run.images import decided_share, num_unreadable
 
 SCORES = "scores.json"
@@ -128,11 +128,14 @@ def report_label_maps(
 
 
 def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
+    images_name = images_of(scored) if scored in ARTIFACTS else "images"
+    data = data_of(experiment, images_name)
+    listed = experiment.evaluate.names if images_name == "images" else None
     return {
-        "data": experiment.data.kind,
-        "split": getattr(experiment.data, "split", None),
-        "names": experiment.evaluate.names or "all",
-        "unreadable": num_unreadable(experiment),
+        "data": data.kind,
+        "split": getattr(data, "split", None),
+        "names": listed or "all",
+        "unreadable": num_unreadable(experiment, images_name),
         "scored": scored,
     }
 

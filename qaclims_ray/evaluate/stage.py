@@ -17,7 +17,7 @@ from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import IsolatedMap
-from qaclims_ray.run.graph import ARTIFACTS, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind
 from qaclims_ray.run.images import check_there, class_names, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json, write_json
@@ -70,9 +70,9 @@ def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False
     return summary(experiment, name, line)
 
 
-def has_truth(experiment: Experiment) -> bool:
-    """Whether any image of the run has ground truth to score with."""
-    return artifact(experiment, "images").require()["facts"]["num_masks"] > 0
+def has_truth(experiment: Experiment, name: str) -> bool:
+    """Tell whether any of the images that scores are about has ground truth."""
+    return artifact(experiment, images_of(name)).require()["facts"]["num_masks"] > 0
 
 
 def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: int) -> Built:
@@ -89,7 +89,7 @@ def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: 
     """
     _, num_errors = publish_all(experiment, target, num_rows)
     tallies = Tallies(target)
-    names = class_names(artifact(experiment, "images"))
+    names = class_names(artifact(experiment, images_of(target.name)))
     if num_errors:
         raise ValueError(
             f"{num_errors} images could not be scored, see {target.uri}/_errors: mend them and run "

@@ -35,6 +35,7 @@ def augment(
     resize_long: tuple[int, int] | None,
     crop: int | None,
     flip: bool = True,
+    scale: tuple[float, float] | None = None,
 ) -> Pixels:
     """Draw a training view: random size, random flip, normalisation, random crop.
 
@@ -47,9 +48,10 @@ def augment(
         crop: side of the random square window in pixels (the mean colour outside the image);
             None keeps all.
         flip: exchange left and right in half of all views.
+        scale: range of the factor on both sides, where `resize_long` is None; None keeps the size.
     """
     rng = view_rng(seed, epoch, name)
-    pixels = normalise(_resize_and_flip(image, rng, resize_long, flip, BICUBIC))
+    pixels = normalise(_resize_and_flip(image, rng, resize_long, scale, flip, BICUBIC))
     return pixels if crop is None else random_crop(pixels, crop, rng)
 
 
@@ -62,13 +64,14 @@ def augment_label_map(
     resize_long: tuple[int, int] | None,
     crop: int | None,
     flip: bool = True,
+    scale: tuple[float, float] | None = None,
 ) -> UInt8[np.ndarray, "_ _"]:
     """Draw the view of a label map that `augment` draws of its image, by the same arguments.
 
     Pixels keep the label of the nearest pixel; those outside the image are `IGNORE`.
     """
     rng = view_rng(seed, epoch, name)
-    view = _resize_and_flip(label_map, rng, resize_long, flip, NEAREST)
+    view = _resize_and_flip(label_map, rng, resize_long, scale, flip, NEAREST)
     return view if crop is None else random_crop(view, crop, rng, IGNORE)
 
 
@@ -76,11 +79,14 @@ def _resize_and_flip(
     array: Raster,
     rng: np.random.Generator,
     resize_long: tuple[int, int] | None,
+    scale: tuple[float, float] | None,
     flip: bool,
     resample: pil.Resampling,
 ) -> UInt8[np.ndarray, "_ _ *_"]:
     if resize_long is not None:
         array = random_resize(array, rng, *resize_long, resample)
+    elif scale is not None:
+        array = rescale(array, rng.uniform(*scale), resample)
     return hflip(array) if flip and rng.integers(2) else array
 
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from qaclims_ray.config.data import Coco14, Data, Demo, Folder, Voc12, WebDataset
+from qaclims_ray.config.data import Coco14, Data, Demo, Folder, Images, Voc12, WebDataset
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.world import CLASSES
 from qaclims_ray.ingest.coco14 import read_coco
 from qaclims_ray.ingest.folder import read_folder
+from qaclims_ray.ingest.images import read_images
 from qaclims_ray.ingest.sources import Listing, Source
 from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
@@ -19,15 +20,15 @@ from qaclims_ray.storage.paths import absolute, check_text, shown
 from qaclims_ray.types import IGNORE
 
 
-def read(data: Data, run: str) -> Listing:
-    """List a data set; the demo world is first drawn below `run`.
+def read(data: Data, world: str) -> Listing:
+    """List a data set; the demo world is first drawn into the folder `world`.
 
     Raises:
         ValueError: files that the whole set needs are missing or wrong, no image is left, or there
             are masks and more classes than they can hold.
     """
     try:
-        listing = _presentable(_list(data, run))
+        listing = _presentable(_list(data, world))
     except ValueError as error:
         raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
     num_classes = len(listing.class_names)
@@ -39,11 +40,11 @@ def read(data: Data, run: str) -> Listing:
         )
     if not listing.sources:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in listing.errors[:3])
-        raise ValueError(f"no image with labels in the data set. First reasons: {reasons or '-'}")
+        raise ValueError(f"no image to take in the data set. First reasons: {reasons or '-'}")
     return listing
 
 
-def _list(data: Data, run: str) -> Listing:
+def _list(data: Data, world: str) -> Listing:
     match data:
         case Voc12():
             return read_voc(
@@ -76,8 +77,10 @@ def _list(data: Data, run: str) -> Listing:
                 label_suffixes=data.label_suffixes,
                 unlabelled=data.unlabelled,
             )
+        case Images():
+            return read_images(absolute(data.location))
         case Demo():
-            return _draw_demo(data, f"{run}/world")
+            return _draw_demo(data, world)
 
 
 def _draw_demo(data: Demo, root: str) -> Listing:

@@ -1,4 +1,4 @@
-"""Ingest a data set: its images, labels and masks become the artifact `images`."""
+"""Ingest a data set: its images, labels and masks become the artifact `images` or `new_images`."""
 
 import logging
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from qaclims_ray.ingest.sources import Source, load
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import find, read_all, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -26,6 +27,8 @@ from qaclims_ray.storage.paths import absolute, locate
 
 log = logging.getLogger(__name__)
 
+_WORLDS = {"images": "world", "new_images": "new_world"}
+"""Folder of a run that the demo's images are drawn into."""
 _SOURCE = pa.schema(
     [
         ("name", pa.string()),
@@ -63,28 +66,28 @@ def run(
     overwrite: bool = False,
     retry_errors: bool = False,
 ) -> str:
-    """Write the artifact `images` and return its summary line.
+    """Write an artifact of images and return its summary line.
 
     Args:
         experiment: The run.
-        name: `images`.
+        name: `images`, or `new_images`.
         overwrite: Make it anew.
         retry_errors: Where it is complete, try again what failed, unless labels changed since.
     """
-    changed = not overwrite and _labels_changed(experiment)
+    changed = not overwrite and _labels_changed(experiment, name)
     build = partial(_ingest, experiment)
     again = reopen if retry_errors and not changed else None
     line = make(experiment, name, build, overwrite, again)
     if changed and "complete already" in line:
-        log.warning("the labels changed since images was made: pass --overwrite to make it anew")
+        log.warning("the labels changed since %s was made: pass --overwrite to make it anew", name)
     return line
 
 
 def _ingest(experiment: Experiment, target: Artifact) -> Built:
     start(experiment.compute)
-    data = experiment.data
+    data = data_of(experiment, target.name)
     digest = _labels_digest(data)
-    listing = read(data, absolute(experiment.run))
+    listing = read(data, f"{absolute(experiment.run)}/{_WORLDS[target.name]}")
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
     listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
     map_actor(
@@ -98,7 +101,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     )
     failed = [{"name": name, "error": reason} for name, reason in listing.errors]
     if failed:
-        PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema("images")))
+        PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
     facts = count_facts(dataset(target).to_table(columns=COLUMNS), listing, digest)
     if data.limit is None:
@@ -117,11 +120,11 @@ def _list_sources(target: Artifact, sources: pa.Table) -> str:
     return work.listing
 
 
-def _labels_changed(experiment: Experiment) -> bool:
+def _labels_changed(experiment: Experiment, name: str) -> bool:
     """Tell whether the files that complete images took their labels from have changed."""
-    manifest = artifact(experiment, "images").manifest()
+    manifest = artifact(experiment, name).manifest()
     before = None if manifest is None else manifest["facts"].get("labels_digest")
-    return before is not None and before != _labels_digest(experiment.data)
+    return before is not None and before != _labels_digest(data_of(experiment, name))
 
 
 def _labels_digest(data: Data) -> str | None:

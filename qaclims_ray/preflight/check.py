@@ -24,7 +24,7 @@ from qaclims_ray.preflight.checks import (
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
 from qaclims_ray.preflight.models import model_problems
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
 from qaclims_ray.storage.filesystem import is_local
 
 
@@ -84,7 +84,7 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
 
 
 def _is_missing(experiment: Experiment, name: str) -> bool:
-    images = artifact(experiment, "images").manifest()
+    images = artifact(experiment, images_of(name)).manifest()
     if ARTIFACTS[name].kind == "scores" and images is not None and not images["facts"]["num_masks"]:
         return False  # without ground truth there are no scores to make
     return not artifact(experiment, name).is_complete()

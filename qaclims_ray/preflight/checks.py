@@ -71,7 +71,7 @@ def sharing_problems(paths: Mapping[str, str], seen: Mapping[str, Mapping[str, b
 
 
 def _remedy(key: str) -> str:
-    if key.partition(".")[0] in ("run", "data"):
+    if key.partition(".")[0] in ("run", "data", "new_images"):
         return "a folder that all nodes share, or a URL"
     return "a path that all nodes have"
 
@@ -117,8 +117,14 @@ def store_note(experiment: Experiment, counts: Counts, store_bytes: int) -> list
 
 def local_paths(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:
     """Local paths that every node needs, by key of the configuration; the run's is another."""
-    root = getattr(experiment.data, "root", None)
-    data = {"data.root": absolute(root)} if root and "images" in set(names) else {}
+    sections = {"images": "data", "new_images": "new_images"}
+    asked = [sections[name] for name in names if name in sections]
+    data = {
+        f"{section}.{key}": absolute(path)
+        for section in asked
+        for key in ("root", "location")
+        if (path := getattr(getattr(experiment, section), key, None))
+    }
     return {key: path for key, path in data.items() if is_local(path)} | model_paths(
         experiment, names
     )

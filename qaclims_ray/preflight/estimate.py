@@ -10,7 +10,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.ingest.facts import published_counts
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
 from qaclims_ray.storage.files import size
 from qaclims_ray.train.trainings import images_per_step, num_steps, settings
 
@@ -71,6 +71,8 @@ def _expected(experiment: Experiment) -> Counts:
 
 def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
     """The work that the artifact `name` takes."""
+    if images_of(name) != "images":
+        return Work(f"{name}: {data_of(experiment, name).kind}, size not known before it is listed")
     images = _number(counts.images, "images")
     match ARTIFACTS[name].kind:
         case "corpus":

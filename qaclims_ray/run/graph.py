@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 
 import pyarrow as pa
 
+from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
 from qaclims_ray.types import SCHEMAS
@@ -22,8 +23,13 @@ _WORKERS = "compute.train.num_workers"
 # Not `evaluate.stream`, which changes how scores are made and not what they are.
 _SCORES = ("evaluate.thresholds", "evaluate.threshold", "evaluate.names")
 _LABEL_MAP_SCORES = ("evaluate.unsure", "evaluate.names")
+_NEW_SCORES = ("evaluate.unsure",)
 _CHOICE = ("cams", "evaluate.thresholds", "evaluate.names")
 """Keys of the scores by which the best weights of a training are chosen."""
+
+
+def _has_no_new_images(experiment: Experiment) -> bool:
+    return experiment.new_images is None
 
 
 class Spec(NamedTuple):
@@ -234,14 +240,51 @@ _ROWS = (
         pool="evaluate",
         of="predictions",
     ),
+    Spec(
+        "new_images",
+        "images",
+        "ingest.stage",
+        "predict.py --new",
+        (),
+        ("new_images",),
+        "New images",
+        pool="ingest",
+        needless=_has_no_new_images,
+    ),
+    Spec(
+        "new_predictions",
+        "label_maps",
+        "segment.stage",
+        "predict.py --new",
+        ("new_images", "segmenter"),
+        ("segment",),
+        "Predictions of new images",
+        pool="segment",
+        needless=_has_no_new_images,
+    ),
+    Spec(
+        "new_prediction_scores",
+        "scores",
+        "evaluate.stream",
+        "evaluate.py --of new_predictions",
+        ("new_images", "new_predictions"),
+        _NEW_SCORES,
+        "Predictions of new images",
+        pool="evaluate",
+        of="new_predictions",
+        needless=_has_no_new_images,
+    ),
 )
 
 ARTIFACTS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
 """Every artifact by its name, in the order in which they are made."""
 
 _WITHOUT_EFFECT = {
-    "data.max_errors",
-    "data.shard_megabytes",
+    *(
+        f"{data}.{key}"
+        for data in ("data", "new_images")
+        for key in ("max_errors", "shard_megabytes")
+    ),
     # How an engine is fed and reached, not what it says.
     *(f"corpus.engine.{key}" for key in ("token_budget", "batch_size", "num_connections")),
     *(f"corpus.engine.{key}" for key in ("url", "timeout", "key_variable")),
@@ -256,6 +299,29 @@ def of_kind(kind: Kind) -> list[str]:
 def scores_of(name: str) -> str | None:
     """Return the artifact that holds the scores of another one, such as `cams`."""
     return next((one for one in of_kind("scores") if ARTIFACTS[one].of == name), None)
+
+
+def images_of(name: str) -> str:
+    """Return the artifact of images that an artifact is about."""
+    spec = ARTIFACTS[name]
+    about = (one for one in spec.inputs if ARTIFACTS[one].kind == "images")
+    return name if spec.kind == "images" else next(about, "images")
+
+
+def data_of(experiment: Experiment, name: str) -> Data:
+    """Return the section of the configuration about the images that an artifact is about.
+
+    Raises:
+        ValueError: the configuration has none.
+    """
+    if images_of(name) == "images":
+        return experiment.data
+    if experiment.new_images is None:
+        raise ValueError(
+            f"{name}: new_images is null, so there are no images to predict: set it, such as "
+            "new_images='{kind: images, location: photos}', or pass --images photos to predict.py"
+        )
+    return experiment.new_images
 
 
 def schema_of(name: str) -> pa.Schema:

@@ -37,11 +37,13 @@ def labelled(images: Artifact) -> pads.Dataset:
 def check_class_names(images: Artifact, network: Artifact) -> None:
     """Check that a network was trained for the classes of these images, in their order.
 
+    Images that have no classes of their own are fit for any network.
+
     Raises:
         ValueError: it was trained for others; both lists are shown.
     """
     here, there = class_names(images), tuple(network.require()["facts"]["class_names"])
-    if here != there:
+    if here and here != there:
         raise ValueError(
             f"{network.uri} was trained for the classes {', '.join(there)}, and {images.uri} has "
             f"{', '.join(here)}: its numbers would mean other classes"
@@ -56,7 +58,9 @@ def class_names(images: Artifact) -> tuple[str, ...]:
 _SHOWN = 5
 
 
-def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]:
+def names_to_score(
+    experiment: Experiment, *, of_cams: bool = True, images_name: str = "images"
+) -> list[str]:
     """Names of the images that have ground truth: all of them, or those listed (`evaluate.names`).
 
     An image that could not be read is none of them: see `num_unreadable`.
@@ -64,19 +68,20 @@ def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]
     Args:
         experiment: The run.
         of_cams: Leave out images whose labels nobody knows, of which there are no CAMs.
+        images_name: Artifact of the images; `evaluate.names` lists some of `images` alone.
 
     Raises:
         ValueError: there is none; the list names images that the run lacks, or that can't be
             scored.
     """
-    images = artifact(experiment, "images")
+    images = artifact(experiment, images_name)
     images.require()
     has_truth = pads.field("mask").is_valid()
     wanted = has_truth & KNOWN if of_cams else has_truth
     masked = dataset(images).to_table(columns=["name"], filter=wanted)
     names: list[str] = masked["name"].to_pylist()
     which = " of images with known labels" if of_cams else ""
-    if experiment.evaluate.names is not None:
+    if experiment.evaluate.names is not None and images_name == "images":
         listed = _listed(experiment.evaluate.names) - _unreadable(images)
         everything = read_table(images, ["name"])["name"].to_pylist()
         check_there(listed, everything, f"{images.uri} lacks images", "mend evaluate.names")
@@ -90,10 +95,10 @@ def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]
     return names
 
 
-def num_unreadable(experiment: Experiment) -> int:
+def num_unreadable(experiment: Experiment, images_name: str = "images") -> int:
     """Images, of the listed ones if there is a list, that could not be read: no score has them."""
-    unreadable = _unreadable(artifact(experiment, "images"))
-    if experiment.evaluate.names is not None:
+    unreadable = _unreadable(artifact(experiment, images_name))
+    if experiment.evaluate.names is not None and images_name == "images":
         unreadable &= _listed(experiment.evaluate.names)
     return len(unreadable)
 

@@ -1,6 +1,6 @@
 """Label maps of images by the trained segmenter, which needs no labels of them.
 
-Reads `images` and `segmenter`; writes `predictions`.
+Reads `images` and `segmenter` and writes `predictions`; or `new_images`, and `new_predictions`.
 """
 
 from collections.abc import Sequence
@@ -18,6 +18,7 @@ from qaclims_ray.model.predictor import equal_sizes
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.graph import data_of, images_of
 from qaclims_ray.run.images import check_class_names
 from qaclims_ray.segment.predict import SegmenterPredictor, load_trained
 from qaclims_ray.types import ImageRow, LabelMapRow
@@ -32,9 +33,10 @@ class Segmenting:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         net = load_trained(experiment, segmenter).to(device)
         self._predictor = SegmenterPredictor(net, experiment.segment)
-        self._max_pixels = experiment.data.max_pixels
+        data = data_of(experiment, target.name)
+        self._max_pixels = data.max_pixels
         self._max_images = experiment.compute.segment.batch_size
-        self._map = IsolatedMap(target, experiment.data.max_errors)
+        self._map = IsolatedMap(target, data.max_errors)
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Segment a batch of images."""
@@ -57,11 +59,11 @@ def run(
     overwrite: bool = False,
     retry_errors: bool = False,
 ) -> str:
-    """Write `predictions` of the run's images and return the summary line.
+    """Write the predictions of the run's images, or of its new ones; return the summary line.
 
     Args:
         experiment: The run.
-        name: `predictions`.
+        name: `predictions` or `new_predictions`.
         overwrite: Make them anew.
         retry_errors: Where they are complete, try again the images that failed.
     """
@@ -71,9 +73,11 @@ def run(
 
 def build(experiment: Experiment, target: Artifact) -> Built:
     """Map the segmenter over all images, labelled or not."""
-    images, segmenter = artifact(experiment, "images"), artifact(experiment, "segmenter")
+    images = artifact(experiment, images_of(target.name))
+    segmenter = artifact(experiment, "segmenter")
     num_images = images.require()["rows"]
-    check_class_names(images, segmenter)
+    if images.require()["facts"]["num_masks"]:  # else no label of the images is used
+        check_class_names(images, segmenter)
     start(experiment.compute)
     map_actor(
         experiment,

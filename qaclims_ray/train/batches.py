@@ -57,6 +57,7 @@ class ViewOptions(TypedDict):
     epoch: int
     name: str
     resize_long: tuple[int, int] | None
+    scale: tuple[float, float] | None
     crop: int | None
     flip: bool
 
@@ -128,6 +129,7 @@ class TrainingImages(Dataset[View]):
             epoch=self.epoch,
             name=name,
             resize_long=self._augment.resize_long,
+            scale=self._augment.scale,
             crop=self._augment.crop,
             flip=self._augment.flip,
         )

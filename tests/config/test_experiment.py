@@ -2,7 +2,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from qaclims_ray.config.data import Demo, Folder
+from qaclims_ray.config.data import Demo, Folder, Images, Voc12
 from qaclims_ray.config.experiment import Experiment, dump, load, read_yaml, resolve
 from qaclims_ray.config.train import Ritc
 
@@ -115,3 +115,16 @@ def test_credentials_in_a_value_are_refused_and_not_repeated(config, value):
 def test_an_address_with_a_port_or_a_query_holds_no_credentials(config):
     for value in ("https://host:8000/v1", "https://host/list.csv?raw=1", "a@b/run"):
         assert load(config, {"run": value}).run == value
+
+
+def test_new_images_take_what_they_do_not_say_from_the_data():
+    tree = {
+        "name": "x",
+        "run": "y",
+        "data": {"kind": "voc12", "root": "here", "limit": 7},
+        "new_images": {"split": "val"},
+    }
+    new = Experiment.model_validate(tree).new_images
+    assert new == Voc12(kind="voc12", root="here", limit=7, split="val")
+    other = {**tree, "new_images": {"kind": "images", "location": "photos"}}
+    assert Experiment.model_validate(other).new_images == Images(kind="images", location="photos")

@@ -120,7 +120,7 @@ def test_all_mistakes_are_listed_at_once():
 
 
 def test_an_unknown_kind_of_data_names_the_legal_ones():
-    with pytest.raises(ValueError, match=r"data: .*'voc12', .*'webdataset', 'demo'"):
+    with pytest.raises(ValueError, match=r"data: .*'voc12', .*'webdataset', 'images', 'demo'"):
         validate(Experiment, {**LEAST, "data": {"kind": "imagenet"}}, "x")
 
 

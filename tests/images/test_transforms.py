@@ -196,16 +196,15 @@ def test_the_image_is_not_changed():
     height=st.integers(8, 60),
     width=st.integers(8, 60),
     epoch=st.integers(0, 99),
-    resized=st.booleans(),
+    size=st.sampled_from([{}, {"resize_long": (40, 80)}, {"scale": (0.5, 1.5)}]),
 )
-def test_a_label_map_is_seen_as_its_image_is(height, width, epoch, resized):
+def test_a_label_map_is_seen_as_its_image_is(height, width, epoch, size):
     """Four quarters in four colours: labels follow them everywhere but next to their borders."""
     label_map = np.ones((height, width), np.uint8)
     label_map[height // 3 :] += 1
     label_map[:, width // 3 :] += 2
     colours = np.array([[0, 0, 0], [0, 0, 0], [255, 0, 0], [0, 255, 0], [255, 255, 0]], np.uint8)
-    options = {"seed": 3, "epoch": epoch, "name": "a", "crop": 64}
-    options["resize_long"] = (40, 80) if resized else None
+    options = {"seed": 3, "epoch": epoch, "name": "a", "crop": 64, "resize_long": None, **size}
     pixels = augment(colours[label_map], **options)
     seen = augment_label_map(label_map, **options)
     assert seen.dtype == np.uint8
@@ -213,7 +212,7 @@ def test_a_label_map_is_seen_as_its_image_is(height, width, epoch, resized):
     assert set(np.unique(seen)) <= {1, 2, 3, 4, IGNORE}
     found = 1 + (pixels[0] > 0) + 2 * (pixels[1] > 0)
     wrong = (found != seen) & (seen != IGNORE)
-    assert wrong.sum() <= (0 if not resized else 2 * 2 * 64)
+    assert wrong.sum() <= (2 * 2 * 64 if size else 0)
     before = label_map.copy()
     augment_label_map(label_map, **options)
     np.testing.assert_array_equal(label_map, before)

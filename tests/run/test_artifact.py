@@ -214,6 +214,7 @@ def test_some_keys_have_no_effect_on_any_recipe(experiment, name, overrides):
 AFTER_CAMS = {
     *("seeds", "seed_scores", "irn", "masks", "mask_scores"),
     *("segmenter", "predictions", "prediction_scores"),
+    *("new_predictions", "new_prediction_scores"),
 }
 """What is made from the CAMs of QA-CLIMS."""
 AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
@@ -240,12 +241,12 @@ AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
         ),
         ("cams.scales", [2.0], {"baseline_cams", "cams", "baseline_scores", "scores", *AFTER_CAMS}),
         ("evaluate.threshold", 0.5, {"baseline_scores", "scores"}),
-        ("evaluate.unsure", "ignore", {"seed_scores", "mask_scores", "prediction_scores"}),
+        ("evaluate.unsure", "ignore", {"seed_scores", "mask_scores", *PREDICTION_SCORES}),
         ("refine.seeds.foreground", 0.5, AFTER_CAMS),
         ("refine.masks.background", 0.5, AFTER_CAMS - {"seeds", "seed_scores", "irn"}),
         ("train.irn.radius", 7, AFTER_CAMS - {"seeds", "seed_scores"}),
-        ("train.segmenter.balance", "none", {"segmenter", "predictions", "prediction_scores"}),
-        ("segment.flip", False, {"predictions", "prediction_scores"}),
+        ("train.segmenter.balance", "none", {"segmenter", *PREDICTED}),
+        ("segment.flip", False, PREDICTED),
     ],
 )
 def test_a_key_changes_what_depends_on_it_and_nothing_else(experiment, key, value, touched):

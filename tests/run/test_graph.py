@@ -37,6 +37,7 @@ def test_every_network_has_cams_and_all_cams_have_scores():
 AFTER_CAMS = {
     *("seeds", "seed_scores", "irn", "masks", "mask_scores"),
     *("segmenter", "predictions", "prediction_scores"),
+    *("new_predictions", "new_prediction_scores"),
 }
 """What is made from the CAMs of QA-CLIMS."""
 
