@@ -25,6 +25,7 @@ A job does nothing where its artifact is complete, and goes on where it was inte
 SWITCHES = {
     "--baseline": "take the CAMs of the classifier, without RITC",
     "--cams": "draw the CAMs of QA-CLIMS",
+    "--onnx": "write an ONNX file too",
     "--retry-errors": "try again the rows of a complete artifact that failed",
     "--overwrite": "make the artifact anew",
 }
