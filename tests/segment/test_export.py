@@ -53,7 +53,7 @@ def test_any_store_will_do(experiment):
 
 def test_without_the_packages_the_error_names_the_extra(experiment, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ValueError, match=r"--onnx: .* pip install 'qaclims_ray\[onnx\]'"):
+    with pytest.raises(ValueError, match=r"--onnx: .*pip install 'qaclims_ray\[onnx\]'"):
         export.run(experiment, str(tmp_path / "out"), onnx=True)
     assert not (tmp_path / "out").exists()
 
