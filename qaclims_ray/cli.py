@@ -26,6 +26,7 @@ SWITCHES = {
     "--baseline": "take the CAMs of the classifier, without RITC",
     "--cams": "draw the CAMs of QA-CLIMS",
     "--new": "take the images of new_images",
+    "--onnx": "write an ONNX file too",
     "--retry-errors": "try again the rows of a complete artifact that failed",
     "--overwrite": "make the artifact anew",
 }

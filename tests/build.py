@@ -22,9 +22,9 @@ import pyarrow as pa
 from PIL import Image as pil
 
 from qaclims_ray.run.artifact import Artifact, Built
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.storage.parquet import write_parquet
-from qaclims_ray.types import SCHEMAS
 
 
 def photo(height: int = 40, width: int = 60, seed: int = 0) -> np.ndarray:
@@ -93,7 +93,7 @@ def write_artifact(
     row_group_size: int | None = None,
 ) -> None:
     """Make an artifact complete: rows of each shard, facts, and the reasons of failed rows."""
-    schema = SCHEMAS[target.name]
+    schema = schema_of(target.name)
     for number, rows in enumerate(shards):
         table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
         write_parquet(table, f"{target.uri}/part-{number:05d}.parquet", row_group_size)

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -82,6 +83,17 @@ def test_a_stages_job_finds_what_is_complete(stage, job, config):
     lines = job(name, "--config", config, *switches).splitlines()
     found = [line.split(":")[0] for line in lines if "complete already" in line]
     assert found == list(STAGES[stage])
+
+
+def test_label_maps_and_the_segmenter_are_exported(job, config, tmp_path):
+    masks, to = ("export_masks", "--config", config, "--of", "masks"), tmp_path / "out"
+    assert job(*masks, "--to", to).startswith("export_masks: 8 masks as png, 0 without label map")
+    assert len(list(to.glob("*.png"))) == 8
+    job(*masks, "--to", to, "--format", "coco", "--suffix", ".png")
+    assert len(json.loads((to / "masks.json").read_text())["images"]) == 8
+    told = job("export_segmenter", "--config", config, "--to", to, "--onnx")
+    assert "ONNX differs from torch by at most" in told
+    assert {"config.json", "model.safetensors", "model.onnx"} <= set(os.listdir(to))
 
 
 def test_a_job_takes_overrides(job, config, demo_run, tmp_path):

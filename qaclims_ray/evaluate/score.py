@@ -165,14 +165,26 @@ def _label_map_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
     elif scored == "masks":
         settings["refinement"] = experiment.refine.masks.kind
     else:
-        segment, trained = experiment.segment, experiment.train.segmenter
+        segment = experiment.segment
         settings |= {
             "scales": list(segment.scales),
             "flips": segment.flip,
             "refinement": segment.refine,
-            "pixel-supervised weights": "allowed" if trained.pixel_supervised_weights else "no",
+            "pixel-supervised weights": _pixel_supervised(experiment),
         }
     return settings
+
+
+def _pixel_supervised(experiment: Experiment) -> str:
+    """Say whether the segmenter started from weights trained with pixel masks, and how it is known.
+
+    Segmenters trained before this was recorded have what the configuration allowed.
+    """
+    started = artifact(experiment, "segmenter").require()["facts"].get("weights")
+    if started is None:
+        return "allowed" if experiment.train.segmenter.pixel_supervised_weights else "no"
+    answer = {True: "yes", False: "no", None: "unknown"}[started["pixel_masks"]]
+    return f"{answer} ({started['reason']})"
 
 
 def _sum(

@@ -12,7 +12,11 @@ from qaclims_ray.cluster.session import capacity, object_store_bytes, on_each_no
 from qaclims_ray.cluster.training import scaling
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.preflight.checks import (
+    class_problems,
     clean_up,
+    crf_fault,
+    crf_keys,
+    crf_problems,
     disk_problems,
     free_bytes,
     local_paths,
@@ -22,7 +26,8 @@ from qaclims_ray.preflight.checks import (
     store_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
-from qaclims_ray.preflight.models import model_problems
+from qaclims_ray.preflight.models import model_problems, supervision_problems
+from qaclims_ray.preflight.networks import network_problems
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
 from qaclims_ray.storage.filesystem import is_local
@@ -67,15 +72,18 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
     if not todo:
         return []
     _require_inputs(experiment, todo, names)
-    probe = f"{experiment.run}/.preflight-{uuid4().hex}"
-    problems = storage_problems(experiment.run, probe) + model_problems(experiment, todo)
+    probe, counts = f"{experiment.run}/.preflight-{uuid4().hex}", count(experiment)
+    problems = storage_problems(experiment.run, probe) + class_problems(todo, counts.classes)
+    models = network_problems(experiment, todo, counts.classes) + model_problems(experiment, todo)
+    problems += models or supervision_problems(experiment, todo)
     try:
         start(experiment.compute)
         problems += _room_problems(experiment, todo)
         problems += _sharing_problems(experiment, todo, probe) if not problems else []
+        if keys := crf_keys(experiment, todo):
+            problems += crf_problems(keys, on_each_node(crf_fault))
     finally:
         clean_up(probe)
-    counts = count(experiment)
     work, impossible = _work(experiment, todo, counts)
     problems += impossible + _disk_problems(experiment, work, counts)
     if problems:

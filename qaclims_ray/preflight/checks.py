@@ -2,12 +2,15 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.images.label_maps import check_num_classes
+from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.preflight.estimate import Counts
 from qaclims_ray.preflight.models import model_paths
+from qaclims_ray.run.graph import ARTIFACTS, of_kind
 from qaclims_ray.storage.files import exists, read_bytes, remove, write_bytes
 from qaclims_ray.storage.filesystem import is_local
 from qaclims_ray.storage.paths import absolute, shown
@@ -98,6 +101,54 @@ def disk_problems(run: str, wanted: int, node_bytes: Mapping[str, int], copied: 
         if free < copied
     ]
     return problems
+
+
+def class_problems(names: Iterable[str], num_classes: int) -> list[str]:
+    """Return why label maps cannot hold the classes, where label maps are to be made."""
+    if not set(names).intersection(of_kind("label_maps")):
+        return []
+    try:
+        check_num_classes(num_classes)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def crf_keys(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """Return the keys of the configuration that want the dense CRF for these artifacts."""
+    stages = {"seeds" if name == "seeds" else ARTIFACTS[name].stage for name in names}
+    wanted = {
+        "refine.seeds.kind": "seeds" in stages and experiment.refine.seeds.kind == "crf",
+        "segment.refine": "segment.stage" in stages and experiment.segment.refine == "crf",
+    }
+    return [key for key, is_wanted in wanted.items() if is_wanted]
+
+
+def crf_fault() -> str | None:
+    """Return why the dense CRF of this process is of no use; None: it computes what it should."""
+    try:
+        check_crf_build()
+    except (ImportError, ValueError) as error:
+        return str(error)
+    return None
+
+
+def crf_problems(keys: Sequence[str], faults: Mapping[str, str | None]) -> list[str]:
+    """Return what is wrong with the dense CRF.
+
+    Args:
+        keys: Keys of the configuration that want it.
+        faults: What `crf_fault` finds on each node.
+    """
+    nodes: dict[str, list[str]] = {}
+    for node, fault in faults.items():
+        if fault is not None:
+            nodes.setdefault(fault, []).append(node)
+    return [
+        f"{' and '.join(keys)}: crf on {', '.join(where)} ({len(where)} of {len(faults)} nodes): "
+        f"{fault}"
+        for fault, where in nodes.items()
+    ]
 
 
 def store_note(experiment: Experiment, counts: Counts, store_bytes: int) -> list[str]:

@@ -3,12 +3,11 @@
 import math
 from typing import NamedTuple
 
-import torch
-
 from qaclims_ray.config.data import Demo
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.ingest import coco14
 from qaclims_ray.ingest.facts import published_counts
-from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.preflight.networks import sizes
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
 from qaclims_ray.storage.files import size
@@ -31,6 +30,7 @@ class Counts(NamedTuple):
     """Median, in pixels; 0: not known yet."""
     width: int = 0
     classes: int = 20
+    """As many as VOC has, until it is known."""
 
 
 class Work(NamedTuple):
@@ -66,7 +66,8 @@ def _expected(experiment: Experiment) -> Counts:
         images = data.num_images
     if data.limit is not None:
         images, pairs = data.limit if images is None else min(images, data.limit), None
-    return Counts(images, pairs, 0)
+    names = coco14.CLASSES if data.kind == "coco14" else getattr(data, "class_names", None)
+    return Counts(images, pairs, 0) if names is None else Counts(images, pairs, 0, 0, 0, len(names))
 
 
 def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
@@ -109,16 +110,13 @@ def _training(experiment: Experiment, name: str, counts: Counts) -> Work:
     steps = None if counts.images is None else num_steps(experiment, name, counts.images)
     epochs = settings(experiment, name).epochs
     line = f"{name}: {epochs} epochs, {_number(steps, 'steps')} of {per_step} images"
-    # Each checkpoint has the weights and the optimiser's momentum; the model is kept twice.
-    checkpoints = 2 * (experiment.compute.train.keep_checkpoints + 1) + 2
-    return Work(line, checkpoints * _weight_bytes(experiment, counts.classes))
-
-
-def _weight_bytes(experiment: Experiment, num_classes: int) -> int:
-    """Return the size of a CAM network, which stands for all networks of the run."""
-    with torch.device("meta"):
-        net = build_cam_net(experiment.model.backbone, num_classes)
-    return sum(tensor.numel() * tensor.element_size() for tensor in net.state_dict().values())
+    try:
+        model, checkpoint = sizes(experiment, name, counts.classes)
+    except ValueError:
+        return Work(line)  # `network_problems` says why there is no such network
+    # One more checkpoint is written before the oldest is removed; the model is kept twice.
+    kept = experiment.compute.train.keep_checkpoints + 1
+    return Work(line, 2 * model + kept * checkpoint)
 
 
 def _cams(experiment: Experiment, name: str, counts: Counts) -> Work:

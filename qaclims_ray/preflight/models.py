@@ -11,14 +11,23 @@ import torch
 import torchvision.models as tv
 from huggingface_hub import hf_hub_download, model_info
 from huggingface_hub.constants import HF_HUB_CACHE
+from segmentation_models_pytorch.encoders import encoders
 
 from qaclims_ray.config.corpus import Blip, Chat, Vllm
 from qaclims_ray.config.experiment import Experiment, resolve
-from qaclims_ray.config.model import Model
 from qaclims_ray.model.cam_net import IMAGENET, TIMM
 from qaclims_ray.model.checkpoints import PUBLISHED_IMAGENET
+from qaclims_ray.model.deeplab import DEEPLABV2
+from qaclims_ray.model.deeplab import IMAGENET as DEEPLAB_IMAGENET
+from qaclims_ray.model.smp_net import SMP, encoder_tags, split_name
+from qaclims_ray.model.smp_net import TIMM as ENCODER_OF_TIMM
+from qaclims_ray.model.transformers_net import Source
+from qaclims_ray.train.irn import backbone_of
+from qaclims_ray.train.segmenter import check_supervision, located
 
 _PRETRAINED, _BACKBONE = "model.clip.pretrained", "model.backbone_weights"
+_IRN, _SEGMENTER = "train.irn.backbone_weights", "train.segmenter.weights"
+_NET = "train.segmenter.net"
 _SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}
 """Of weights files."""
 _SECONDS = 20
@@ -37,11 +46,22 @@ def model_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
     for key, model in _models(experiment, set(names)).items():
         if not _is_path(key, resolve(model)):
             try:
-                _look_up(key, model, experiment.model)
+                _look_up(key, model, experiment)
             except (OSError, RuntimeError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0]
                 problems.append(f"{key}: {model!r} is no file or folder here, {reason}")
     return problems
+
+
+def supervision_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """Return why the weights that a segmenter starts from are not allowed; they must be there."""
+    if "segmenter" not in set(names):
+        return []
+    try:
+        check_supervision(experiment.train.segmenter)
+    except ValueError as error:
+        return [str(error)]
+    return []
 
 
 def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
@@ -54,25 +74,39 @@ def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
         found[_PRETRAINED] = model.clip.pretrained
     if "classifier" in names:
         found[_BACKBONE] = model.backbone_weights
+    if "irn" in names:
+        own = experiment.train.irn.backbone_weights
+        found[_BACKBONE if own is None else _IRN] = backbone_of(experiment)[1]
+    if "segmenter" in names:
+        settings = experiment.train.segmenter
+        found[_SEGMENTER] = settings.weights
+        if isinstance(settings.net, str) and _is_path(_NET, resolve(settings.net)):
+            found[_NET] = settings.net
     return {key: value for key, value in found.items() if value is not None}
 
 
 def _is_path(key: str, model: str) -> bool:
     """Whether a model is meant as a file or folder rather than by a name."""
     path = Path(model)
-    if key in (_PRETRAINED, _BACKBONE) and ("/" in model or path.suffix in _SUFFIXES):
+    if key in (_PRETRAINED, _BACKBONE, _IRN) and ("/" in model or path.suffix in _SUFFIXES):
+        return True
+    if key == _SEGMENTER and path.suffix in _SUFFIXES:
         return True
     return os.path.isabs(model) or model.startswith(".") or path.exists()
 
 
-def _look_up(key: str, model: str, section: Model) -> None:
+def _look_up(key: str, model: str, experiment: Experiment) -> None:
     """Raise an error that says why a model can't be had by its name."""
     if key == "corpus.engine.model":
         _fetch(lambda: hf_hub_download(model, "config.json"))
     elif key == _PRETRAINED:
-        _look_up_tag(section.clip.model, model)
+        _look_up_tag(experiment.model.clip.model, model)
     elif key == _BACKBONE:
-        _look_up_backbone(section.backbone, model)
+        _look_up_backbone(experiment.model.backbone, model)
+    elif key == _IRN:
+        _look_up_backbone(backbone_of(experiment)[0], model)
+    elif key == _SEGMENTER:
+        _look_up_segmenter(located(experiment.train.segmenter.net), model)
     elif model not in open_clip.list_models():
         raise ValueError("nor a model of open_clip (open_clip.list_models() lists them)")
 
@@ -96,8 +130,48 @@ def _look_up_backbone(backbone: str, weights: str) -> None:
         if source is not None and source.hf_hub_id:
             _look_up_repository(source.hf_hub_id)
         return
+    _look_up_torchvision(PUBLISHED_IMAGENET if weights == IMAGENET else weights)
+
+
+def _look_up_segmenter(net: Source, weights: str) -> None:
+    """Look for weights as the library of the network does."""
+    if isinstance(net, str) and net.startswith(SMP):
+        _look_up_encoder(net, weights)
+    elif net == DEEPLABV2 and (weights in ("pretrained", IMAGENET) or "_Weights." in weights):
+        _look_up_torchvision(weights if "_Weights." in weights else DEEPLAB_IMAGENET)
+    elif weights != "pretrained":
+        _look_up_repository(weights)
+    elif isinstance(net, str):
+        if not Path(net).is_dir():
+            _look_up_repository(net)
+    else:
+        raise ValueError("nor has a configuration any: give a Hub id or a folder, or null")
+
+
+def _look_up_encoder(net: str, weights: str) -> None:
     try:
-        found = tv.get_weight(PUBLISHED_IMAGENET if weights == IMAGENET else weights)
+        _, encoder = split_name(net)
+    except ValueError:
+        return  # `network_problems` says it
+    tags = encoder_tags(encoder)
+    is_timm = encoder.startswith(ENCODER_OF_TIMM)
+    if not is_timm and weights in ("pretrained", *tags):
+        tag = tags[0] if weights == "pretrained" else weights
+        _look_up_repository(encoders[encoder]["pretrained_settings"][tag]["repo_id"])
+    elif is_timm and weights in ("pretrained", IMAGENET):
+        source = timm.get_pretrained_cfg(encoder.removeprefix(ENCODER_OF_TIMM))
+        if source is None or not source.hf_hub_id:
+            raise ValueError(f"nor has timm published weights of {encoder}: give a file, or null")
+        _look_up_repository(source.hf_hub_id)
+    elif "/" in weights:
+        _look_up_repository(weights)
+    else:
+        raise ValueError(f"nor weights of {encoder}, which are {', '.join(tags)}")
+
+
+def _look_up_torchvision(name: str) -> None:
+    try:
+        found = tv.get_weight(name)
     except (AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"nor {IMAGENET!r}, nor weights of torchvision: {error}") from error
     _look_up_url(found.url, Path(torch.hub.get_dir()) / "checkpoints")
@@ -105,8 +179,8 @@ def _look_up_backbone(backbone: str, weights: str) -> None:
 
 def _look_up_repository(name: str) -> None:
     """A repository of the Hub of which there is a copy, or to which there is a connection."""
-    folder = Path(HF_HUB_CACHE)
-    if not any(folder.glob(f"models--{name.replace('/', '--')}/snapshots/*/*")):
+    copies = Path(HF_HUB_CACHE).glob(f"models--{name.replace('/', '--')}/snapshots/*/*")
+    if not any(file.suffix in _SUFFIXES for file in copies):
         _fetch(lambda: model_info(name, timeout=_SECONDS))
 
 

@@ -8,7 +8,6 @@
 import io
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from hashlib import sha256
 from itertools import cycle
 
 import numpy as np
@@ -35,15 +34,13 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet
-from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.paths import absolute, png_name
 from qaclims_ray.types import BACKGROUND, IGNORE, Image, ImageRow, LabelMap
 
 NUM_IMAGES = 24
 """Images of a sheet unless their number is given."""
 _SIDE = 320
 """Long side of a picture in pixels."""
-_LONGEST = 255
-"""Bytes of the name of a file."""
 
 
 def run(
@@ -186,12 +183,3 @@ def _write_pngs(folder: str, name: str, picture: Image, label_map: LabelMap | No
         write_bytes(f"{folder}/masks/{file}", encode_mask(label_map))
     pil.fromarray(picture).save(out, format="PNG")
     write_bytes(f"{folder}/overlays/{file}", out.getvalue())
-
-
-def png_name(name: str) -> str:
-    """Return `<name>.png`, or the beginning and a digest of a name too long for a file."""
-    whole = name.encode()
-    if len(whole) + len(".png") <= _LONGEST:
-        return f"{name}.png"
-    end = f"-{sha256(whole).hexdigest()[:16]}.png"
-    return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"

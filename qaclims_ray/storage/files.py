@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from glob import glob as local_glob
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeAlias, TypeVar
 from uuid import uuid4
 
@@ -226,6 +227,21 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_open(uri: str) -> Generator[IO[bytes]]:
+    """Open a file as `atomic_open` does, but keep it on disk, not in memory, until it is sent."""
+    fs, path = filesystem(uri)
+    if isinstance(fs, LocalFileSystem):
+        with atomic_open(uri) as file:
+            yield file
+        return
+    with TemporaryDirectory() as folder:
+        local = Path(folder) / "whole"
+        with local.open("wb") as file:
+            yield file
+        patiently(lambda: fs.put_file(str(local), path), uri)
 
 
 def write_bytes(uri: str, content: bytes) -> None:

@@ -1,11 +1,14 @@
 """Paths and URLs as text: join, check, and show them; nothing is opened here."""
 
 import re
+from hashlib import sha256
 from pathlib import Path
 
 WEB = ("http://", "https://")
 """Schemes of servers that hand out files and list no folders."""
 
+_LONGEST = 255
+"""Bytes of a file's name, on every usual file system."""
 _MEMBER = re.compile(r"(.+)#(.*):(\d+)\+(\d+)", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
 _QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
@@ -60,6 +63,19 @@ def check_inside(relative: str) -> str:
     if not {"", ".", ".."}.isdisjoint(parts) or "\\" in relative or "\0" in relative:
         raise ValueError(f"{relative!r} is not a path below its folder")
     return relative
+
+
+def png_name(name: str) -> str:
+    """Return `<name>.png`, or the beginning and a digest of a name too long for a file.
+
+    Raises:
+        ValueError: the file would not lie below its folder.
+    """
+    whole = check_inside(name).encode()
+    if len(whole) + len(".png") <= _LONGEST:
+        return f"{name}.png"
+    end = f"-{sha256(whole).hexdigest()[:16]}.png"
+    return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"
 
 
 def check_text(text: str) -> str:

@@ -27,6 +27,14 @@ def rows(experiment: Experiment) -> Rows:
     return label_map_rows(experiment, "seeds")
 
 
+def backbone_of(experiment: Experiment) -> tuple[str, str | None]:
+    """Return the name of the backbone and its weights; None: it is random."""
+    model, own = experiment.model, experiment.train.irn
+    same = own.backbone in (None, model.backbone)
+    weights = own.backbone_weights or (model.backbone_weights if same else None)
+    return own.backbone or model.backbone, weights
+
+
 class IrnTask(Task[Irn]):
     """Trains the boundary and displacement branches upon a fixed backbone."""
 
@@ -38,13 +46,8 @@ class IrnTask(Task[Irn]):
 
     def network(self) -> Irn:
         """Build the network upon its pretrained backbone."""
-        model, own = self._experiment.model, self._settings
-        net = build_irn(own.backbone or model.backbone)
-        same = own.backbone in (None, model.backbone)
-        weights = own.backbone_weights or (model.backbone_weights if same else None)
-        if weights is not None:
-            net.backbone.load(resolve(weights))
-        return net
+        backbone, weights = backbone_of(self._experiment)
+        return build_irn(backbone, None if weights is None else resolve(weights))
 
     def parts(self, net: Irn) -> Sequence[nn.Module]:
         """Return no modules: the backbone keeps no activations, and the branches are small."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
+from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Segmenter as Settings
 from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.images.transforms import normalise
@@ -16,7 +17,7 @@ from qaclims_ray.metrics.confusion import count, mean_iou
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.model.segmenter_training import parameter_groups, segmentation_loss
-from qaclims_ray.model.supervision import pixel_supervision
+from qaclims_ray.model.supervision import Supervision, pixel_supervision
 from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
 from qaclims_ray.train.optim import ParameterGroup
@@ -39,13 +40,13 @@ def rows(experiment: Experiment) -> Rows:
     return label_map_rows(experiment, "masks")
 
 
-def check_supervision(settings: Settings) -> str:
-    """Return what the weights to start from were trained with, for scores.
+def check_supervision(settings: Settings) -> None:
+    """Check that the weights to start from were not trained with pixel masks, unless that is meant.
 
     Raises:
-        ValueError: they were trained with pixel masks, and `pixel_supervised_weights` is false.
+        ValueError: they were, and `pixel_supervised_weights` is false.
     """
-    found = pixel_supervision(located(settings.net), _weights(settings))
+    found = _supervision(settings)
     if found.pixels and not settings.pixel_supervised_weights:
         raise ValueError(
             f"train.segmenter.weights: {settings.weights!r} were trained with pixel masks "
@@ -56,7 +57,12 @@ def check_supervision(settings: Settings) -> str:
         log.warning(
             "train.segmenter: whether pixel masks trained the weights is unknown: %s", found.reason
         )
-    return found.reason
+
+
+def facts(experiment: Experiment) -> Tree:
+    """State for scores what the weights to start from were trained with."""
+    found = _supervision(experiment.train.segmenter)
+    return {"weights": {"pixel_masks": found.pixels, "reason": found.reason}}
 
 
 def build(settings: Settings, num_classes: int) -> Segmenter:
@@ -131,6 +137,10 @@ class SegmenterTask(Task[Segmenter]):
 def located(net: str | dict[str, Any]) -> str | dict[str, Any]:
     """Return the name, folder or configuration of a network; `package:` becomes a path."""
     return resolve(net) if isinstance(net, str) else net
+
+
+def _supervision(settings: Settings) -> Supervision:
+    return pixel_supervision(located(settings.net), _weights(settings))
 
 
 def _weights(settings: Settings) -> str | None:

@@ -77,7 +77,8 @@ def _train(experiment: Experiment, make_scorer: MakeScorer | None, target: Artif
         else:
             _train_on_ray(experiment, target, names, make_scorer)
     write_bytes(f"{target.uri}/config.yaml", dump(experiment).encode())
-    facts = {"class_names": list(names), "steps": steps}
+    own = TRAININGS[target.name].facts(experiment)
+    facts = {"class_names": list(names), "steps": steps, **own}
     return Built(steps * images_per_step(experiment, target.name), 0, facts, (steps, "steps"))
 
 

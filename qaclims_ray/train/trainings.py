@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Fit
 from qaclims_ray.train import classifier, irn, ritc, segmenter
 from qaclims_ray.train.rows import Rows, TrainingSet
@@ -21,13 +22,15 @@ class Training(NamedTuple):
     """Finds the rows that it learns from; an error where an artifact that it needs is missing."""
     task: Callable[[Experiment, TrainingSet, torch.device], Task[Any]]
     """Makes its task for one worker, on its device."""
+    facts: Callable[[Experiment], Tree] = lambda _: {}
+    """States what else the manifest of its network keeps."""
 
 
 TRAININGS: dict[str, Training] = {
     "classifier": Training("classifier", classifier.rows, classifier.ClassifierTask),
     "cam_net": Training("ritc", ritc.rows, ritc.RitcTask),
     "irn": Training("irn", irn.rows, irn.IrnTask),
-    "segmenter": Training("segmenter", segmenter.rows, segmenter.SegmenterTask),
+    "segmenter": Training("segmenter", segmenter.rows, segmenter.SegmenterTask, segmenter.facts),
 }
 """Each training by the name of the network that it makes."""
 

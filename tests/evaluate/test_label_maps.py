@@ -43,6 +43,9 @@ def test_a_score_says_what_it_is_of_and_whether_labels_were_used(demo_run):
     assert settings["prediction_scores"]["image labels"] == "not used"
     share = decided_share(artifact(demo_run, "seeds"))
     assert settings["seed_scores"]["decided"] == pytest.approx(share, abs=1e-6)
+    assert settings["prediction_scores"]["pixel-supervised weights"] == (
+        "no (the network starts at random)"
+    )
     assert settings["prediction_scores"]["decided"] == 1
 
 

@@ -3,10 +3,12 @@ import json
 import numpy as np
 import pytest
 
+from qaclims_ray.evaluate import score
 from qaclims_ray.evaluate.score import report_label_maps, report_scores
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.metrics.confusion import levels
 from qaclims_ray.metrics.counts import tally
+from qaclims_ray.run.artifact import Built, artifact
 
 CLASSES = ("cat", "dog", "boat")
 THRESHOLDS = (0.2, 0.5, 0.8)
@@ -124,3 +126,24 @@ def test_label_maps_have_one_set_of_figures_and_no_thresholds(truth, experiment)
 def test_thresholds_that_do_not_ascend_are_an_error(experiment, thresholds):
     with pytest.raises(ValueError, match="each greater than the one before it"):
         experiment.with_overrides({"evaluate.thresholds": thresholds})
+
+
+@pytest.mark.parametrize(
+    ("recorded", "allowed", "told"),
+    [
+        ({"pixel_masks": False, "reason": "ImageNet"}, True, "no (ImageNet)"),
+        ({"pixel_masks": True, "reason": "COCO"}, True, "yes (COCO)"),
+        ({"pixel_masks": None, "reason": "no name"}, False, "unknown (no name)"),
+        # Segmenters of before record nothing.
+        (None, False, "no"),
+        (None, True, "allowed"),
+    ],
+)
+def test_predictions_state_what_trained_the_segmenters_weights(
+    make_experiment, tmp_path, recorded, allowed, told
+):
+    key = "train.segmenter.pixel_supervised_weights"
+    experiment = make_experiment(tmp_path, {key: allowed})
+    facts = {} if recorded is None else {"weights": recorded}
+    artifact(experiment, "segmenter").complete(Built(1, 0, facts), 1.0, {})
+    assert score._pixel_supervised(experiment) == told

@@ -11,7 +11,7 @@ def test_what_is_complete_needs_no_check(demo_run, monkeypatch):
 
 
 def test_a_run_that_can_end_well_is_estimated(local_ray, make_experiment, tmp_path):
-    experiment = make_experiment(tmp_path / "run")
+    experiment = make_experiment(tmp_path / "run", {"segment.refine": "crf"})
     lines = check(experiment, *artifacts_until("", experiment))
     assert lines[0] == "Ray: 1 x 4 CPUs"
     named = [line.split(":")[0] for line in lines[1:]]
@@ -25,6 +25,7 @@ def test_all_problems_are_said_at_once(local_ray, make_experiment, tmp_path):
         "compute.cams.num_gpus": 1,
         "compute.train": {"num_workers": 9},
         "model.clip.model": "ViT-nix",
+        "train.segmenter.net": "smp:Unet/nix",
         "model.backbone_weights": "/nowhere/resnet.pth",
     }
     experiment = make_experiment(tmp_path / "run").with_overrides(wrong)
@@ -32,6 +33,7 @@ def test_all_problems_are_said_at_once(local_ray, make_experiment, tmp_path):
         check(experiment, *artifacts_until("", experiment))
     lines = str(caught.value).splitlines()[1:]
     assert [line.strip().split(":")[0] for line in lines] == [
+        "train.segmenter.net",
         "model.clip.model",
         "compute.cams",
         "compute.corpus",

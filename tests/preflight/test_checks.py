@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 from qaclims_ray.preflight import checks
@@ -71,3 +73,38 @@ def test_data_on_a_path_must_be_on_all_nodes(make_experiment, tmp_path, root):
     assert checks.local_paths(experiment, ["cams"]) == {}
     expected = {} if "://" in root else {"data.root": root}
     assert checks.local_paths(experiment, ["images"]) == expected
+
+
+def test_more_classes_than_label_maps_hold_end_a_run_that_makes_some():
+    assert checks.class_problems(["images", "cams", "seeds"], 254) == []
+    assert checks.class_problems(["images", "corpus", "cams"], 600) == []
+    for name in ("seeds", "masks", "predictions"):
+        (problem,) = checks.class_problems(["images", name], 255)
+        assert problem.startswith("255 classes are more than a label map can hold")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "names", "keys"),
+    [
+        ({"refine.seeds.kind": "crf"}, ["cams", "seeds", "masks"], ["refine.seeds.kind"]),
+        ({"refine.seeds.kind": "crf"}, ["cams", "masks", "predictions"], []),
+        ({"segment.refine": "crf"}, ["seeds", "predictions"], ["segment.refine"]),
+        ({"segment.refine": "par"}, ["seeds", "predictions"], []),
+    ],
+)
+def test_the_crf_is_looked_at_where_it_will_be_used(
+    make_experiment, tmp_path, overrides, names, keys
+):
+    assert checks.crf_keys(make_experiment(tmp_path, overrides), names) == keys
+
+
+def test_a_crf_that_is_missing_or_wrong_is_said_with_its_nodes(monkeypatch):
+    assert checks.crf_fault() is None
+    monkeypatch.setitem(sys.modules, "pydensecrf.densecrf", None)
+    fault = checks.crf_fault()
+    assert "pip install 'qaclims_ray[crf]'" in fault
+    keys, faults = ["refine.seeds.kind", "segment.refine"], {"a": None, "b": fault, "c": fault}
+    assert checks.crf_problems(keys, faults) == [
+        f"refine.seeds.kind and segment.refine: crf on b, c (2 of 3 nodes): {fault}"
+    ]
+    assert checks.crf_problems(keys, {"a": None}) == []

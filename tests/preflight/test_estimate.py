@@ -1,6 +1,7 @@
 import pytest
 
 from qaclims_ray.preflight.estimate import Counts, count, estimate
+from qaclims_ray.preflight.networks import sizes
 
 KNOWN = Counts(images=1000, pairs=1500, num_bytes=10**8, height=376, width=500, classes=20)
 
@@ -17,6 +18,10 @@ def test_before_ingest_only_what_is_given_or_published_is_known(make_experiment,
     assert count(make_experiment(tmp_path, {"data": voc["data"]}))[:2] == (10_582, 16_458)
     own = {"kind": "folder", "root": "x"}
     assert count(make_experiment(tmp_path, {"data": own}))[:2] == (None, None)
+    own["class_names"] = ["cat", "dog"]
+    assert count(make_experiment(tmp_path, {"data": own})).classes == 2
+    coco = {"kind": "coco14", "root": "x"}
+    assert count(make_experiment(tmp_path, {"data": coco})).classes == 80
 
 
 def test_after_ingest_all_is_known(demo_run):
@@ -40,10 +45,47 @@ def test_steps_are_those_of_the_training(experiment):
     experiment = experiment.with_overrides({**fit, "compute.train.num_workers": 2})
     work = estimate(experiment, "cam_net", KNOWN)
     assert work.line == "cam_net: 3 epochs, 375 steps of 8 images"
-    resnet = experiment.with_overrides({"model.backbone": "resnet50"})
-    # 23.5 million parameters of 4 bytes; checkpoints hold them and their momentum.
-    weights = 4 * 23.5e6
-    assert estimate(resnet, "cam_net", KNOWN).num_bytes == pytest.approx(8 * weights, rel=0.05)
+
+
+SGD, ADAMW = 1, 2
+"""Numbers that an optimiser keeps of each one that it trains."""
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "model", "trained", "kept"),
+    [
+        # Millions of parameters; 20 classes. Those of a ResNet-50 without its classifier are 23.5.
+        ("cam_net", {"model.backbone": "resnet50"}, 23.5, 23.5, ADAMW),
+        (
+            "classifier",
+            {"model.backbone": "resnet50", "train.classifier.optimiser.kind": "sgd"},
+            *(23.5, 23.5, SGD),
+        ),
+        # The branches upon a backbone that is fixed.
+        ("irn", {"train.irn.backbone": "resnet50"}, 24.9, 1.4, ADAMW),
+        (
+            "segmenter",
+            {"train.segmenter": {"net": "deeplabv2_resnet101", "weights": None}},
+            *(44.0, 44.0, SGD),
+        ),
+        # SegFormer-B0, 3.7 as published.
+        ("segmenter", {"train.segmenter.net": {"model_type": "segformer"}}, 3.7, 3.7, ADAMW),
+    ],
+)
+def test_a_training_writes_what_its_own_network_takes(
+    experiment, name, overrides, model, trained, kept
+):
+    # The model is there twice, beside three checkpoints with the moments of the optimiser.
+    wanted = 4e6 * (2 * model + 3 * (model + kept * trained))
+    work = estimate(experiment.with_overrides(overrides), name, KNOWN)
+    assert work.num_bytes == pytest.approx(wanted, rel=0.05)
+
+
+def test_an_average_of_the_weights_is_in_each_checkpoint(experiment):
+    averaged = experiment.with_overrides({"train.segmenter.ema_decay": 0.99})
+    model = sizes(experiment, "segmenter", 20).model
+    before, after = (estimate(one, "segmenter", KNOWN).num_bytes for one in (experiment, averaged))
+    assert after - before == 3 * model
 
 
 def test_cams_are_maps_of_pairs(experiment):

@@ -94,3 +94,100 @@ def test_weights_of_the_hub_are_fetched_or_there_already(
 
 def _refuse(*_, **__):
     raise OSError("no connection")
+
+
+def test_the_boundary_network_has_weights_of_its_own_or_those_of_the_others(
+    make_experiment, tmp_path
+):
+    shared = make_experiment(tmp_path, {"model.backbone_weights": "/shared/resnet.pth"})
+    assert models.model_paths(shared, ["irn"]) == {"model.backbone_weights": "/shared/resnet.pth"}
+    own = shared.with_overrides({"train.irn.backbone_weights": "/own/resnet.pth"})
+    assert models.model_paths(own, ["irn"]) == {"train.irn.backbone_weights": "/own/resnet.pth"}
+    other = shared.with_overrides({"train.irn.backbone": "resnet50"})
+    assert models.model_paths(other, ["irn"]) == {}
+    wrong = shared.with_overrides({"train.irn.backbone_weights": "imagenot"})
+    (problem,) = models.model_problems(wrong, ["irn"])
+    assert problem.startswith("train.irn.backbone_weights: 'imagenot' is no file or folder here")
+
+
+@pytest.mark.parametrize("weights", ["/nowhere/net.pth", "net.safetensors", "./net"])
+def test_a_segmenters_weights_may_be_files(make_experiment, tmp_path, weights):
+    experiment = make_experiment(tmp_path, {"train.segmenter.weights": weights})
+    assert models.model_problems(experiment, ["segmenter"]) == []
+    assert models.model_paths(experiment, ["segmenter"]) == {"train.segmenter.weights": weights}
+    assert models.model_paths(experiment, ["irn", "masks"]).keys() == {"model.backbone_weights"}
+
+
+def test_a_segmenter_of_transformers_may_be_a_folder(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path, {"train.segmenter.net": str(tmp_path)})
+    assert models.model_paths(experiment, ["segmenter"]) == {"train.segmenter.net": str(tmp_path)}
+
+
+@pytest.mark.parametrize(
+    ("net", "weights", "repository"),
+    [
+        ("smp:DeepLabV3Plus/resnet50", "pretrained", "smp-hub/resnet50.imagenet"),
+        ("smp:DeepLabV3Plus/resnet50", "swsl", "smp-hub/resnet50.swsl"),
+        ("smp:DeepLabV3Plus/resnet50", "somebody/net", "somebody/net"),
+        ("smp:Unet/tu-resnet10t", "pretrained", "timm/resnet10t.c3_in1k"),
+        ("deeplabv2_resnet101", "somebody/net", "somebody/net"),
+        ("somebody/segformer", "pretrained", "somebody/segformer"),
+        ({"model_type": "segformer"}, "somebody/mit", "somebody/mit"),
+    ],
+)
+def test_a_segmenters_weights_are_fetched_or_there_already(
+    make_experiment, tmp_path, monkeypatch, net, weights, repository
+):
+    asked = []
+    monkeypatch.setattr(models, "model_info", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    settings = {"train.segmenter.net": net, "train.segmenter.weights": weights}
+    experiment = make_experiment(tmp_path, settings)
+    copy = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "1"
+    copy.mkdir(parents=True)
+    (copy / "config.json").touch()  # tells the network's layers, and is not its weights
+    assert models.model_problems(experiment, ["segmenter"]) == []
+    assert asked == [repository]
+    (copy / "model.safetensors").touch()
+    assert models.model_problems(experiment, ["segmenter"]) == []
+    assert asked == [repository]
+
+
+def test_deeplabs_weights_are_torchvisions(make_experiment, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(models, "urlopen", _refuse)
+    for weights in ("pretrained", "imagenet", "ResNet101_Weights.IMAGENET1K_V1"):
+        settings = {"net": "deeplabv2_resnet101", "weights": weights}
+        experiment = make_experiment(tmp_path, {"train.segmenter": settings})
+        (problem,) = models.model_problems(experiment, ["segmenter"])
+        assert problem.startswith(f"train.segmenter.weights: {weights!r} is no file or folder")
+        assert "nor to be had from the network: no connection" in problem
+
+
+@pytest.mark.parametrize(
+    ("net", "weights", "reason"),
+    [
+        ("smp:Unet/resnet18", "imagenot", "nor weights of resnet18, which are imagenet, "),
+        ("smp:Unet/tu-resnet10t", "swsl", "nor weights of tu-resnet10t, which are pretrained"),
+        ("deeplabv2_resnet101", "NoNet_Weights.V1", "nor 'imagenet', nor weights of torchvision"),
+        ({"model_type": "segformer"}, "pretrained", "nor has a configuration any"),
+    ],
+)
+def test_a_segmenters_weights_that_there_are_not(make_experiment, tmp_path, net, weights, reason):
+    settings = {"train.segmenter.net": net, "train.segmenter.weights": weights}
+    (problem,) = models.model_problems(make_experiment(tmp_path, settings), ["segmenter"])
+    assert problem.startswith(f"train.segmenter.weights: {weights!r} is no file or folder here, ")
+    assert reason in problem
+
+
+def test_weights_of_pixel_masks_are_refused_before_anything_starts(make_experiment, tmp_path):
+    net = "deeplabv2_resnet101"
+    weights = "DeepLabV3_ResNet101_Weights.COCO_WITH_VOC_LABELS_V1"
+    experiment = make_experiment(tmp_path, {"train.segmenter": {"net": net, "weights": weights}})
+    (problem,) = models.supervision_problems(experiment, ["masks", "segmenter"])
+    assert problem.startswith(f"train.segmenter.weights: {weights!r} were trained with pixel masks")
+    assert models.supervision_problems(experiment, ["masks"]) == []
+    allowed = {"train.segmenter.pixel_supervised_weights": True}
+    assert models.supervision_problems(experiment.with_overrides(allowed), ["segmenter"]) == []
+    absent = experiment.with_overrides({"train.segmenter.weights": "/nowhere/net.pth"})
+    assert models.supervision_problems(absent, ["segmenter"]) == []

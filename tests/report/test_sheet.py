@@ -124,16 +124,6 @@ def test_no_image_is_no_sheet(experiment, number):
         sheet.run(experiment, num_images=number)
 
 
-@pytest.mark.parametrize("letter", ["n", "é", "€"])
-def test_names_of_pngs_fit_and_differ_however_long_the_images_are_called(letter):
-    assert sheet.png_name(letter * 60) == f"{letter * 60}.png"
-    names = [letter * number for number in range(80, 300)]
-    files = [sheet.png_name(name) for name in names]
-    assert len(set(files)) == len(files)
-    assert max(len(file.encode()) for file in files) <= 255
-    assert all(file.startswith(letter * 70) and file.endswith(".png") for file in files)
-
-
 def test_pngs_of_a_long_name_are_written(tmp_path):
     picture, label_map = np.zeros((2, 2, 3), np.uint8), np.zeros((2, 2), np.uint8)
     sheet._write_pngs(str(tmp_path), "sub__" * 100, picture, label_map)

@@ -217,13 +217,16 @@ AFTER_CAMS = {
     *("new_predictions", "new_prediction_scores"),
 }
 """What is made from the CAMs of QA-CLIMS."""
+PREDICTION_SCORES = {"prediction_scores", "new_prediction_scores"}
+PREDICTED = {"predictions", "new_predictions", *PREDICTION_SCORES}
 AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
 
 
 @pytest.mark.parametrize(
     ("key", "value", "touched"),
     [
-        ("data.limit", 3, set(ARTIFACTS)),
+        ("data.limit", 3, set(ARTIFACTS) - {"new_images"}),
+        ("new_images.seed", 9, {"new_images", "new_predictions", "new_prediction_scores"}),
         (
             "corpus.engine.num_beams",
             1,

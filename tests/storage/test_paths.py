@@ -6,6 +6,7 @@ from qaclims_ray.storage.paths import (
     join,
     locate,
     member,
+    png_name,
     shown,
     split_member,
 )
@@ -55,3 +56,19 @@ def test_paths_that_leave_their_folder_are_refused(path):
     with pytest.raises(ValueError, match="is not a path below its folder"):
         check_inside(path)
     assert check_inside("a/b..c") == "a/b..c"
+
+
+@pytest.mark.parametrize("letter", ["n", "é", "€"])
+def test_names_of_pngs_fit_and_differ_however_long_the_images_are_called(letter):
+    assert png_name(letter * 60) == f"{letter * 60}.png"
+    names = [letter * number for number in range(80, 300)]
+    files = [png_name(name) for name in names]
+    assert len(set(files)) == len(files)
+    assert max(len(file.encode()) for file in files) <= 255
+    assert all(file.startswith(letter * 70) and file.endswith(".png") for file in files)
+
+
+@pytest.mark.parametrize("name", ["../a", "/a", "a//b", "a\\b", "", ".."])
+def test_no_png_lies_outside_its_folder(name):
+    with pytest.raises(ValueError, match="is not a path below its folder"):
+        png_name(name)

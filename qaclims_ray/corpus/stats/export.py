@@ -6,18 +6,14 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from itertools import chain
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, TypeAlias
 
 import pyarrow as pa
 import pyarrow.csv as pv
-from fsspec.implementations.local import LocalFileSystem
 
 from qaclims_ray.corpus.stats.figures import with_class
 from qaclims_ray.corpus.stats.flat import chunks, flatten
-from qaclims_ray.storage.files import atomic_open
-from qaclims_ray.storage.filesystem import filesystem, patiently
+from qaclims_ray.storage.files import staged_open
 from qaclims_ray.types import SCHEMAS
 
 Lines: TypeAlias = Callable[[pa.Table, bool], bytes]
@@ -90,25 +86,10 @@ def _tables(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> It
 @contextmanager
 def _open(uri: str) -> Generator[IO[bytes] | gzip.GzipFile]:
     """A file for writing that appears whole or not at all, compressed if its name says so."""
-    with _whole(uri) as file:
+    with staged_open(uri) as file:
         if uri.endswith(".gz"):
             # Neither name nor time within: equal content makes equal files.
             with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
                 yield packed
         else:
             yield file
-
-
-@contextmanager
-def _whole(uri: str) -> Generator[IO[bytes]]:
-    """Open a file as `storage.atomic_open` does, but keep it on disk, not in memory, until sent."""
-    fs, path = filesystem(uri)
-    if isinstance(fs, LocalFileSystem):
-        with atomic_open(uri) as file:
-            yield file
-        return
-    with TemporaryDirectory() as folder:
-        local = Path(folder) / "export"
-        with local.open("wb") as file:
-            yield file
-        patiently(lambda: fs.put_file(str(local), path), uri)

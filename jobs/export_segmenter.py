@@ -1,0 +1,23 @@
+"""The trained segmenter in its own library's folder format, and as an ONNX file.
+
+    python jobs/export_segmenter.py --config configs/demo.yaml --to FOLDER [--onnx]
+    ray job submit --working-dir . -- python jobs/export_segmenter.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --to s3://bucket/segmenter
+
+FOLDER (or a URL) gets config.json, with the class names, and model.safetensors: `from_pretrained` of
+segmentation_models_pytorch or transformers reads them. --onnx adds model.onnx, compared with torch on
+images of three sizes (needs `pip install 'qaclims_ray[onnx]'`). Needs no Ray.
+"""
+
+from qaclims_ray.cli import parse, run_job
+from qaclims_ray.segment import export
+
+
+def main() -> None:
+    """Run the job."""
+    to = {"required": True, "metavar": "FOLDER", "help": "folder or URL"}
+    experiment, arguments = parse(__doc__, None, "--onnx", overwrites=False, to=to)
+    print(export.run(experiment, arguments.to, onnx=arguments.onnx))
+
+
+if __name__ == "__main__":
+    run_job(main)
