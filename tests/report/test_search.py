@@ -73,9 +73,9 @@ def test_words_of_a_search_are_escaped(experiment):
     found = read_json(f"{folder}/finalists.json")
     found["finalists"][0] |= {"name": evil, "overrides": {evil: evil}}
     score = {"background": 0.2, "miou": 0.5}
-    walk = dict.fromkeys(("choosing", "held_out", "published"), score) | {"irn": evil}
-    walk |= {"thresholds": [0.1, 0.2], "curve": [0.4, 0.5]}
-    for file, content in (("finalists", found), ("walk", walk)):
+    masks = dict.fromkeys(("choosing", "held_out", "published"), score) | {"kind": evil}
+    masks |= {"thresholds": [0.1, 0.2], "curve": [0.4, 0.5], "num_choosing": 3, "num_held_out": 2}
+    for file, content in (("finalists", found), ("masks", masks)):
         with open(f"{folder}/{file}.json", "w") as opened:
             json.dump(content, opened)
     html = search_summary(experiment)
