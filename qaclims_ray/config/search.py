@@ -73,7 +73,7 @@ class Tune(Section):
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 1, 2)
     """Values of `train.seed` that the comparison trains with."""
     refine: Refine | None = None
-    """Also choose the thresholds of seeds and masks; null: don't."""
+    """Also choose the thresholds of seeds and masks, over `cams` (and `irn`); null: do not."""
 
     @field_validator("scheduler", mode="before")
     @classmethod

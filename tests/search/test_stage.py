@@ -28,14 +28,10 @@ SEARCH = {
 
 
 @pytest.fixture(scope="module")
-def make_search(demo_run):
+def make_search(upon_demo):
     """A search that shares what the demo run has."""
 
-    def make(run, overrides=None):
-        own = {"run": str(run), "base": [demo_run.run]}
-        return demo_run.with_overrides({**SEARCH, **own, **(overrides or {})})
-
-    return make
+    return lambda run, overrides=None: upon_demo(run, {**SEARCH, **(overrides or {})})
 
 
 @pytest.fixture(scope="module")
@@ -140,10 +136,9 @@ def test_what_trials_need_is_checked_though_what_they_share_is_there(
         stage.check(make_search(tmp_path))
 
 
-def test_label_maps_that_no_node_has_room_for_are_said_before_anything_runs(demo_run, tmp_path):
-    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.refine": {"min_coverage": 0.5}}
+def test_label_maps_that_no_node_has_room_for_are_said_before_anything_runs(upon_demo, tmp_path):
     for key, told in (("num_cpus", "8 CPUs"), ("num_gpus", "8 GPUs")):
-        lacking = demo_run.with_overrides({**own, f"compute.refine.{key}": 8})
+        lacking = upon_demo(tmp_path, {"tune.refine": {}, f"compute.refine.{key}": 8})
         for call in (stage.check, stage.run):
             with pytest.raises(ValueError, match=rf"{told} are needed.*refine.*\.{key}"):
                 call(lacking)
@@ -162,10 +157,9 @@ def test_more_than_the_cluster_has_is_said_before_anything_runs(make_search, tmp
     assert not (tmp_path / "search").exists()
 
 
-def test_thresholds_are_chosen_over_cams_that_are_there(demo_run, tmp_path):
+def test_thresholds_are_chosen_over_cams_that_are_there(upon_demo, tmp_path):
     wanted = {"seeds": [0.5], "masks": [0.4], "min_coverage": 0.5, "num_images": 2}
-    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.refine": wanted}
-    experiment = demo_run.with_overrides(own)
+    experiment = upon_demo(tmp_path, {"tune.refine": wanted})
     lines = stage.run(experiment).splitlines()
     assert [line.split(":")[0] for line in lines] == ["seeds (par)", "masks (irn)"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["search"]
