@@ -41,7 +41,7 @@ def importance(rows: Sequence[TrialRow], space: Space) -> dict[str, float] | Non
 
 
 def _distribution(domain: Domain) -> "BaseDistribution":
-    """Return Optuna's name for a domain; choices are known by their places, as they may be lists."""
+    """Return Optuna's name for a domain; choices, which may be lists, are known by their places."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     ((kind, values),) = domain.items()
