@@ -44,6 +44,8 @@ def search_summary(experiment: Experiment) -> Markup:
     """Show what `<run>/search` holds; nothing where there is none."""
     folder = f"{absolute(experiment.run)}/search"
     found, seeds, masks = (read_json(f"{folder}/{file}") for file in (FINALISTS, SEEDS, MASKS))
+    if seeds is not None and "kind" not in seeds:
+        seeds = None  # of an earlier version, whose seeds were those of no refinement
     if found is None and seeds is None and masks is None:
         return Markup()
     return render(
