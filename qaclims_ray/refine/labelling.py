@@ -69,7 +69,7 @@ def picture(
 
 
 def seed_labeller(seeds: Seeds, device: str) -> Label:
-    """Return the function that makes seeds as a configuration says; errors as `seed_sweep`."""
+    """Return the function that makes seeds as a configuration says; see `seed_sweep`."""
     sweep, thresholds = seed_sweep(seeds, device), (seeds.foreground, seeds.background)
     return lambda pictured: [
         merge_labels(strict, lenient) for strict, lenient in sweep(pictured, thresholds)
@@ -85,8 +85,7 @@ def mask_labeller(masks: Masks, net: Irn | None, device: str) -> Label:
 def seed_sweep(seeds: Seeds, device: str) -> Sweep:
     """Return the function that makes the labellings which seeds are merged of, at any scores.
 
-    Raises:
-        ImportError: the CRF is wanted, and not installed.
+    It raises ImportError where the CRF is wanted, and not installed.
     """
     if seeds.kind == "par":
         return partial(_par, num_steps=seeds.steps, device=device)
