@@ -4,7 +4,8 @@
     ray job submit --working-dir . -- python jobs/tune.py --config configs/tune_voc12.yaml data.root=/shared/VOC2012 run=/shared/tune_voc12
 
 Complete trials are kept: the same command goes on. Writes best.yaml and the table of all trials to
-<run>/search, and the report. With `tune.refine`, also chooses the thresholds of seeds.
+<run>/search, and the report. With `tune.refine`, also chooses the thresholds of seeds and masks,
+over CAMs that are there.
 """
 
 from qaclims_ray.cli import parse, run_job, tell

@@ -8,6 +8,7 @@ import yaml
 
 from qaclims_ray.config.experiment import Experiment, dump, load
 from qaclims_ray.preflight.estimate import count, estimate
+from qaclims_ray.run.graph import recipe
 from qaclims_ray.search.ablation import Study, load_study, trials
 
 ROOT = Path(__file__).parents[1]
@@ -78,3 +79,10 @@ def test_parity_is_at_full_resolution_and_its_cams_fit_on_the_disk(path, size):
     cams = [estimate(experiment, name, counts).num_bytes for name in ("baseline_cams", "cams")]
     disk = int(re.search(r"^# Hardware.* (\d+) GB of disk", _opening(path), re.MULTILINE)[1])
     assert sum(cams) + 40e9 <= disk * 1e9
+
+
+@pytest.mark.parametrize("name", ["cams", "irn"])
+def test_thresholds_are_searched_over_what_the_demo_makes(name):
+    demo, search = load(ROOT / "configs/demo.yaml"), load(ROOT / "configs/tune_thresholds.yaml")
+    assert search.base == (demo.run,)
+    assert recipe(search, name) == recipe(demo, name)

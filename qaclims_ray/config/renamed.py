@@ -21,6 +21,8 @@ RENAMED = {
         for old, new in _OF_TRAININGS.items()
     },
     "tune.metrics": "tune.metric",
+    "tune.refine.walk": "tune.refine.masks",
+    "tune.refine.irn": "refine.masks.kind",
     "compute.train.checkpoint_activations": "compute.train.activation_checkpointing",
     "compute.train.loader_processes": "compute.train.num_loader_workers",
 }

@@ -13,17 +13,28 @@ Domain: TypeAlias = dict[
 Metric: TypeAlias = Literal["miou", "fixed_miou", "precision", "recall"]
 
 
-class Refine(Section):
-    """A search for the thresholds of seeds and masks, over CAMs that are there: no training."""
+_TRIED = tuple(round(0.05 * step, 2) for step in range(1, 17))
 
+
+class Refine(Section):
+    """A search for the thresholds of seeds and masks, over CAMs that are there: no training.
+
+    Label maps are those that `refine.seeds` and `refine.masks` make, by their `kind`.
+    """
+
+    seeds: tuple[Fraction, ...] = _TRIED
+    """Values to try for `refine.seeds.foreground` and `.background`, beside the published 0.3 and
+    0.1: all pairs. PAR and the CRF take one pass over the images for each. Empty: seeds are not
+    searched."""
+    masks: tuple[Fraction, ...] = _TRIED
+    """Values to try for `refine.masks.background`, beside the published 0.2. The random walk takes
+    one pass for all, PAR one for each. Empty: masks are not searched."""
+    num_images: PositiveInt | None = None
+    """So many images at most choose, and so many others are reported; null: all that have ground
+    truth."""
     min_coverage: Fraction = 0.6
     """Of the pairs of seed thresholds that label at least this share of the pixels, the one whose
     labels have the highest mIoU is chosen."""
-    walk: bool = True
-    """Also choose the background score of the random walk."""
-    irn: str | None = None
-    """File or URL of the boundary network whose boundaries hold the walk back
-    (`jobs/import_published.py --irn` makes one of a published checkpoint). Null: colour does."""
 
 
 class Tune(Section):
@@ -62,7 +73,7 @@ class Tune(Section):
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0, 1, 2)
     """Values of `train.seed` that the comparison trains with."""
     refine: Refine | None = None
-    """Also choose the thresholds of seeds and masks; null: don't."""
+    """Also choose the thresholds of seeds and masks, over `cams` (and `irn`); null: do not."""
 
     @field_validator("scheduler", mode="before")
     @classmethod

@@ -1,25 +1,24 @@
 """Label maps from CAMs, by the section of the configuration that says how: seeds, pseudo masks."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from qaclims_ray.config.refine import Masks, Seeds
-from qaclims_ray.images.cams import resized_cams
+from qaclims_ray.images.cams import resized_cams, unpack_cams
+from qaclims_ray.images.decode import decode
 from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.crf import dense_crf
 from qaclims_ray.model.irn import Irn, predict_boundaries
-from qaclims_ray.refine.par import par_label_maps, par_seeds
-from qaclims_ray.refine.seeds import label_cams, make_seeds
-from qaclims_ray.refine.walk import walk_to_masks
-from qaclims_ray.types import BACKGROUND, Image, LabelMap
-
-STRIDE = 4
-"""Pixels per cell of strided CAMs, and of the boundary network's output."""
+from qaclims_ray.model.predictor import equal_sizes
+from qaclims_ray.refine.par import par_label_maps
+from qaclims_ray.refine.seeds import Refine, cam_label_maps, merge_labels
+from qaclims_ray.refine.walk import scores_to_mask, walk_cams
+from qaclims_ray.types import CamRow, Image, LabelMap
 
 
 class Pictured(NamedTuple):
@@ -32,35 +31,70 @@ class Pictured(NamedTuple):
     """Class indices, sorted."""
 
 
+LabelMaps = UInt8[np.ndarray, "T H W"]
+"""Label maps of an image at several background scores."""
+Sweep = Callable[[Sequence[Pictured], Sequence[float]], list[LabelMaps]]
+"""Images of one size, and background scores, to the label maps of each image at each score."""
 Label = Callable[[Sequence[Pictured]], list[LabelMap]]
 """Images of one size to their label maps."""
 
+_SCORES_AT_ONCE = 2
+"""Background scores that PAR refines at once, which bounds its memory; seeds take two."""
+
+
+def picture(
+    rows: Sequence[CamRow], images: Mapping[str, bytes], *, max_pixels: int, max_images: int
+) -> Iterator[tuple[list[str], list[Pictured]]]:
+    """Decode images with their CAMs; yield names and images of one size, a batch at a time.
+
+    Args:
+        rows: CAMs.
+        images: Encoded images by name.
+        max_pixels: Largest image that is decoded.
+        max_images: Images of a batch.
+    """
+    for batch in equal_sizes([(row["height"], row["width"]) for row in rows], max_images):
+        own = [rows[i] for i in batch]
+        yield (
+            [row["name"] for row in own],
+            [
+                Pictured(
+                    decode(images[row["name"]], max_pixels=max_pixels),
+                    unpack_cams(row),
+                    list(row["classes"]),
+                )
+                for row in own
+            ],
+        )
+
 
 def seed_labeller(seeds: Seeds, device: str) -> Label:
-    """Return the function that makes seeds as a configuration says.
-
-    Raises:
-        ImportError: the CRF is wanted, and not installed.
-        ValueError: the installed CRF computes wrong results.
-    """
-    if seeds.kind == "par":
-        return partial(_par_seeds, seeds=seeds, device=device)
-    crf = partial(dense_crf, steps=seeds.steps) if seeds.kind == "crf" else None
+    """Return the function that makes seeds as a configuration says; see `seed_sweep`."""
+    sweep, thresholds = seed_sweep(seeds, device), (seeds.foreground, seeds.background)
     return lambda pictured: [
-        make_seeds(
-            one.image,
-            _full(one),
-            one.classes,
-            foreground=seeds.foreground,
-            background=seeds.background,
-            refine=crf,
-        )
-        for one in pictured
+        merge_labels(strict, lenient) for strict, lenient in sweep(pictured, thresholds)
     ]
 
 
 def mask_labeller(masks: Masks, net: Irn | None, device: str) -> Label:
-    """Return the function that makes pseudo masks as a configuration says.
+    """Return the function that makes pseudo masks as a configuration says; see `mask_sweep`."""
+    sweep = mask_sweep(masks, net, device)
+    return lambda pictured: [made for (made,) in sweep(pictured, [masks.background])]
+
+
+def seed_sweep(seeds: Seeds, device: str) -> Sweep:
+    """Return the function that makes the labellings which seeds are merged of, at any scores.
+
+    It raises ImportError where the CRF is wanted, and not installed.
+    """
+    if seeds.kind == "par":
+        return partial(_par, num_steps=seeds.steps, device=device)
+    crf = partial(dense_crf, steps=seeds.steps) if seeds.kind == "crf" else None
+    return partial(_cams, refine=crf)
+
+
+def mask_sweep(masks: Masks, net: Irn | None, device: str) -> Sweep:
+    """Return the function that makes pseudo masks at any background scores.
 
     Args:
         masks: The section.
@@ -71,53 +105,46 @@ def mask_labeller(masks: Masks, net: Irn | None, device: str) -> Label:
         assert net is not None
         return partial(_walk, masks=masks, net=net)
     if masks.kind == "par":
-        return partial(_par_masks, masks=masks, device=device)
-    return lambda pictured: [_argmax(one, masks.background) for one in pictured]
+        return partial(_par, num_steps=masks.steps, device=device)
+    return partial(_cams, refine=None)
 
 
-def _par_seeds(pictured: Sequence[Pictured], seeds: Seeds, device: str) -> list[LabelMap]:
+def _par(
+    pictured: Sequence[Pictured], thresholds: Sequence[float], num_steps: int, device: str
+) -> list[LabelMaps]:
     images, cams, classes = zip(*pictured, strict=True)
-    return par_seeds(
-        images,
-        cams,
-        classes,
-        foreground=seeds.foreground,
-        background=seeds.background,
-        num_steps=seeds.steps,
-        device=device,
+    refine = partial(
+        par_label_maps, images, cams, classes, num_steps=num_steps, stride=2, device=device
     )
+    starts = range(0, len(thresholds), _SCORES_AT_ONCE)
+    parts = [refine(thresholds[start : start + _SCORES_AT_ONCE]) for start in starts]
+    return [np.concatenate(own) for own in zip(*parts, strict=True)]
 
 
-def _par_masks(pictured: Sequence[Pictured], masks: Masks, device: str) -> list[LabelMap]:
-    images, cams, classes = zip(*pictured, strict=True)
-    made = par_label_maps(
-        images, cams, classes, [masks.background], num_steps=masks.steps, stride=2, device=device
-    )
-    return [label_maps[0] for label_maps in made]
-
-
-def _walk(pictured: Sequence[Pictured], masks: Masks, net: Irn) -> list[LabelMap]:
-    """Let the CAMs walk between the boundaries that the network sees (published sizes)."""
+def _walk(
+    pictured: Sequence[Pictured], thresholds: Sequence[float], masks: Masks, net: Irn
+) -> list[LabelMaps]:
+    """Let the CAMs walk once between the boundaries that the network sees (published sizes)."""
     device = next(net.parameters()).device
     pixels = np.stack([normalise(one.image) for one in pictured])
     edges = predict_boundaries(net, torch.from_numpy(pixels).to(device)).edge
     cells = (int(edges.shape[1]), int(edges.shape[2]))
     cams = [torch.from_numpy(resized_cams(one.cams, cells)).to(device) for one in pictured]
-    return walk_to_masks(
-        cams,
-        edges,
-        [one.classes for one in pictured],
-        [(one.image.shape[0], one.image.shape[1]) for one in pictured],
-        background=masks.background,
-        radius=masks.radius,
-        beta=masks.beta,
-        exp_times=masks.exp_times,
-    )
+    scores = walk_cams(cams, edges, radius=masks.radius, beta=masks.beta, exp_times=masks.exp_times)
+    size = (pixels.shape[2], pixels.shape[3])
+    return [
+        np.stack([scores_to_mask(own, one.classes, size, each) for each in thresholds])
+        for own, one in zip(scores, pictured, strict=True)
+    ]
 
 
-def _argmax(one: Pictured, background: float) -> LabelMap:
-    values = np.array([BACKGROUND, *(index + 1 for index in one.classes)], dtype=np.uint8)
-    return values[label_cams(_full(one), background)]
+def _cams(
+    pictured: Sequence[Pictured], thresholds: Sequence[float], refine: Refine | None
+) -> list[LabelMaps]:
+    return [
+        cam_label_maps(one.image, _full(one), one.classes, thresholds, refine=refine)
+        for one in pictured
+    ]
 
 
 def _full(one: Pictured) -> Float[np.ndarray, "N H W"]:

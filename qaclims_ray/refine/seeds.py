@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from qaclims_ray.types import BACKGROUND, IGNORE, Image, LabelMap
 
@@ -27,12 +27,28 @@ def make_seeds(
     labellings go through `refine`, and must agree for a pixel to be background (published
     `step/cam_to_ir_label.py`).
     """
-    labels = [label_cams(cams, threshold) for threshold in (foreground, background)]
+    thresholds = (foreground, background)
+    strict, lenient = cam_label_maps(image, cams, classes, thresholds, refine=refine)
+    return merge_labels(strict, lenient)
+
+
+def cam_label_maps(
+    image: Image,
+    cams: Float[np.ndarray, "N H W"],
+    classes: Sequence[int],
+    thresholds: Sequence[float],
+    *,
+    refine: Refine | None = None,
+) -> UInt8[np.ndarray, "T H W"]:
+    """Label an image at each background score: class index + 1 of the largest CAM, or 0.
+
+    Each labelling goes through `refine` on its own. For the other arguments see `make_seeds`.
+    """
+    labels = [label_cams(cams, threshold) for threshold in thresholds]
     if refine is not None:
         labels = [refine(image, each, len(classes) + 1) for each in labels]
     values = np.array([BACKGROUND, *(index + 1 for index in classes)], dtype=np.uint8)
-    strict, lenient = (values[each] for each in labels)
-    return merge_labels(strict, lenient)
+    return values[np.stack(labels)]
 
 
 def label_cams(cams: Float[np.ndarray, "N H W"], threshold: float) -> LabelMap:

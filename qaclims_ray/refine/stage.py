@@ -14,13 +14,10 @@ from safetensors.torch import load
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.images.cams import unpack_cams
-from qaclims_ray.images.decode import decode
 from qaclims_ray.images.label_maps import check_num_classes, label_map_row, unlabelled_row
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.model.irn import Irn, build_irn
-from qaclims_ray.model.predictor import equal_sizes
-from qaclims_ray.refine.labelling import Pictured, mask_labeller, seed_labeller
+from qaclims_ray.refine.labelling import mask_labeller, picture, seed_labeller
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.faults import IsolatedMap
@@ -59,20 +56,11 @@ class Labeller:
         """Label images of equal size together, decoding one batch at a time."""
         known = [row for row in rows if images[row["name"]]["labels"] is not None]
         made: dict[str, LabelMapRow] = {}
-        for batch in equal_sizes(
-            [(row["height"], row["width"]) for row in known], self._max_images
-        ):
-            own = [known[i] for i in batch]
-            pictured = [
-                Pictured(
-                    decode(images[row["name"]]["image"], max_pixels=self._max_pixels),
-                    unpack_cams(row),
-                    list(row["classes"]),
-                )
-                for row in own
-            ]
-            for row, label_map in zip(own, self._label(pictured), strict=True):
-                made[row["name"]] = label_map_row(row["name"], label_map)
+        encoded = {name: row["image"] for name, row in images.items()}
+        limits = {"max_pixels": self._max_pixels, "max_images": self._max_images}
+        for names, pictured in picture(known, encoded, **limits):
+            for name, label_map in zip(names, self._label(pictured), strict=True):
+                made[name] = label_map_row(name, label_map)
         return [
             made.get(row["name"]) or unlabelled_row(row["name"], row["height"], row["width"])
             for row in rows

@@ -38,17 +38,25 @@ def walk_to_masks(
         beta: See `random_walk`.
         exp_times: See `random_walk`.
     """
-    scores = random_walk(
-        pad_sequence(list(cams), batch_first=True),  # by maps of zeros
-        edges,
-        radius=radius,
-        beta=beta,
-        exp_times=exp_times,
-    )
+    scores = walk_cams(cams, edges, radius=radius, beta=beta, exp_times=exp_times)
     return [
-        scores_to_mask(own[: len(indices)], indices, size, background)
+        scores_to_mask(own, indices, size, background)
         for own, indices, size in zip(scores, classes, sizes, strict=True)
     ]
+
+
+def walk_cams(
+    cams: Sequence[Float[Tensor, "_ h w"]],
+    edges: Float[Tensor, "B h w"],
+    *,
+    radius: int,
+    beta: float,
+    exp_times: int,
+) -> list[Float[Tensor, "_ h w"]]:
+    """Let the CAMs of images with equally many cells walk at once; see `walk_to_masks`."""
+    padded = pad_sequence(list(cams), batch_first=True)  # by maps of zeros
+    scores = random_walk(padded, edges, radius=radius, beta=beta, exp_times=exp_times)
+    return [own[: len(each)] for own, each in zip(scores, cams, strict=True)]
 
 
 def walk_to_mask(

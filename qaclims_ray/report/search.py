@@ -21,8 +21,7 @@ from qaclims_ray.report.trials import (
 from qaclims_ray.search.results import DEFAULT, FINALISTS, Finalist
 from qaclims_ray.search.rows import TrialRow, read_trials
 from qaclims_ray.search.space import Space
-from qaclims_ray.search.thresholds import SEEDS, SeedChoice
-from qaclims_ray.search.walk import WALK, WalkChoice
+from qaclims_ray.search.thresholds import MASKS, SEEDS, MaskChoice, SeedChoice
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.storage.paths import absolute
 
@@ -44,8 +43,10 @@ class FinalistRow(NamedTuple):
 def search_summary(experiment: Experiment) -> Markup:
     """Show what `<run>/search` holds; nothing where there is none."""
     folder = f"{absolute(experiment.run)}/search"
-    found, seeds, walk = (read_json(f"{folder}/{file}") for file in (FINALISTS, SEEDS, WALK))
-    if found is None and seeds is None and walk is None:
+    found, seeds, masks = (read_json(f"{folder}/{file}") for file in (FINALISTS, SEEDS, MASKS))
+    if seeds is not None and "kind" not in seeds:
+        seeds = None  # of an earlier version, whose seeds were those of no refinement
+    if found is None and seeds is None and masks is None:
         return Markup()
     return render(
         "search.html",
@@ -54,8 +55,8 @@ def search_summary(experiment: Experiment) -> Markup:
         trials=found and _trials(folder, found),
         seeds=seeds,
         seed_chart=seeds and _seed_chart(seeds),
-        walk=walk,
-        walk_chart=walk and _walk_chart(walk),
+        masks=masks,
+        mask_chart=masks and _mask_chart(masks),
     )
 
 
@@ -135,7 +136,7 @@ def _seed_chart(found: SeedChoice) -> Markup:
     )
 
 
-def _walk_chart(found: WalkChoice) -> Markup:
+def _mask_chart(found: MaskChoice) -> Markup:
     best = found["choosing"]
     return chart(
         [Line("ours", np.array(found["thresholds"]), 100 * np.array(found["curve"]))],

@@ -5,6 +5,7 @@ Nothing is selected by the images whose scores are reported. In files the splits
 """
 
 import hashlib
+import random
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -53,6 +54,14 @@ def write_names(experiment: Experiment, folder: str) -> Split:
     for file, names in zip((SELECTION, REPORT), split, strict=True):
         write_bytes(f"{folder}/{file}", "".join(f"{name}\n" for name in names).encode())
     return split
+
+
+def limited(split: Split, num_images: int | None, seed: int) -> Split:
+    """Draw at most `num_images` names of either split; None keeps all."""
+    if num_images is None:
+        return split
+    draw = random.Random(seed)
+    return Split(*(sorted(draw.sample(names, min(num_images, len(names)))) for names in split))
 
 
 def read_names(uri: str) -> list[str]:

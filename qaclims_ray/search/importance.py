@@ -41,7 +41,7 @@ def importance(rows: Sequence[TrialRow], space: Space) -> dict[str, float] | Non
 
 
 def _distribution(domain: Domain) -> "BaseDistribution":
-    """Optuna's name for a domain; choices are known by their places, as they may be lists."""
+    """Return Optuna's name for a domain; choices, which may be lists, are known by their places."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     ((kind, values),) = domain.items()
@@ -53,6 +53,6 @@ def _distribution(domain: Domain) -> "BaseDistribution":
 
 
 def _parameter(value: Any, domain: Domain) -> Any:
-    """Optuna's name for a value: the value itself, or its place among the choices."""
+    """Return Optuna's name for a value: the value itself, or its place among the choices."""
     ((kind, values),) = domain.items()
     return values.index(value) if kind in ("choice", "grid") else value

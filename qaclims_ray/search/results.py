@@ -3,7 +3,7 @@
 trials.parquet, trials.csv     one row per trial: its values, how far it came, its score
 finalists.json                 the best trials and the configuration's own values, over seeds
 best.yaml                      the winner as a complete configuration: jobs/run_all.py repeats it
-seeds.json, walk.json          thresholds of seeds and masks (`tune.refine`; seeds.py, walk.py)
+seeds.json, masks.json         thresholds of seeds and masks (`tune.refine`; thresholds.py)
 choosing.txt, held_out.txt     names of the selection images, and of the report images
 """
 
@@ -123,7 +123,7 @@ def write_results(
             "winner": best["name"],
             "finalists": found,
             "space": experiment.tune.space,
-            "metrics": [experiment.tune.metric],  # several in files of before
+            "metrics": [experiment.tune.metric],  # a list, as files of before hold several
             "thresholds": list(experiment.evaluate.thresholds),
             "importance": importance(rows, experiment.tune.space),
         },

@@ -5,10 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, cast
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pa_csv
-from jaxtyping import Bool, Float
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
@@ -72,13 +70,6 @@ def trial_row(experiment: Experiment, run: str, error: str | None) -> TrialRow:
     )
 
 
-def on_front(points: Float[np.ndarray, "n m"]) -> Bool[np.ndarray, "n"]:
-    """Tell which points no other beats: none is as high by all coordinates and higher by one."""
-    others, point = points[None], points[:, None]
-    beaten = np.all(others >= point, axis=-1) & np.any(others > point, axis=-1)
-    return ~np.any(beaten, axis=1)
-
-
 def write_trials(rows: Sequence[TrialRow], experiment: Experiment, folder: str) -> None:
     """Write `trials.parquet`, and `trials.csv` without the curves."""
     table = trials_table(rows, list(experiment.tune.space))
@@ -117,7 +108,7 @@ def _column(values: Sequence[Any]) -> list[Any]:
 
 
 def _decoded(value: Any, domain: Domain) -> Any:
-    """The value of a domain that `_column` made a JSON text of."""
+    """Find the value of a domain that `_column` made a JSON text of."""
     ((_, values),) = domain.items()
     texts = {json.dumps(one): one for one in values}
     return texts.get(value, value) if isinstance(value, str) else value

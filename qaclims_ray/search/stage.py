@@ -2,11 +2,13 @@
 
 Reads `images`, `pairs`, `texts` and `classifier`, which it makes where they are not there; writes
 `<run>/search/` (see results.py) and one run for each trial below it. Interrupted, the same search
-goes on. With `tune.refine` it reads `cams` and `scores` and chooses thresholds over them.
+goes on. With `tune.refine` it reads `images`, `cams` and, for masks by the random walk, `irn`, and
+chooses the thresholds of seeds and masks.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int
@@ -18,22 +20,39 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Refine
 from qaclims_ray.corpus import stage as corpus_stage
+from qaclims_ray.images.label_maps import check_num_classes
 from qaclims_ray.ingest import stage as data_stage
+from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.preflight import check as preflight_stage
 from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.images import check_there, class_names
 from qaclims_ray.run.lease import lease
+from qaclims_ray.run.tables import read_table
 from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare
-from qaclims_ray.search.holdout import write_names
+from qaclims_ray.search.holdout import Split, limited, write_names
 from qaclims_ray.search.results import search_artifact, winner, write_results
-from qaclims_ray.search.thresholds import search_seeds
+from qaclims_ray.search.sweep import SeedCounts, add_up, count_masks, count_seeds
+from qaclims_ray.search.thresholds import (
+    MASKS,
+    PUBLISHED_MASKS,
+    PUBLISHED_SEEDS,
+    SEEDS,
+    Setting,
+    choose_masks,
+    choose_seeds,
+    masks_line,
+    seeds_line,
+)
 from qaclims_ray.search.tuner import run_trials
-from qaclims_ray.search.walk import check_cams, choose_background, count_masks, write_walk
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
 from qaclims_ray.train import stage as train_stage
 
+_T = TypeVar("_T")
+
 _CHUNK = 32
-"""Number of images whose masks one task makes."""
+"""Number of images whose label maps one task makes."""
 
 
 def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
@@ -49,8 +68,8 @@ def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
     Raises:
         ValueError: all problems, each with the key to change.
     """
-    if experiment.tune.refine is not None and experiment.tune.refine.walk:
-        _mask_resources(experiment)
+    if experiment.tune.refine is not None:
+        _refine_resources(experiment, experiment.tune.refine)
     if not experiment.tune.space:
         return []
     space.check(experiment)
@@ -124,41 +143,96 @@ def _build(experiment: Experiment, target: Artifact, resources: TrialResources) 
 
 
 def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
-    """Choose thresholds over CAMs that are there."""
-    each = _mask_resources(experiment) if wanted.walk else {}
-    names = write_names(experiment, f"{absolute(experiment.run)}/search")
-    lines = [search_seeds(experiment, names, wanted)]
-    if wanted.walk:
-        selection, report = (_masks(experiment, part, each) for part in names)
-        thresholds = experiment.evaluate.thresholds
-        found = choose_background(selection, report, thresholds, wanted.irn)
-        lines.append(write_walk(experiment, found))
-    return lines
+    """Choose the thresholds of seeds and masks; return a summary line for each."""
+    each = _refine_resources(experiment, wanted)
+    folder = f"{absolute(experiment.run)}/search"
+    names = limited(write_names(experiment, folder), wanted.num_images, experiment.tune.seed)
+    _check_cams(experiment, names)
+    searches = {_refine_seeds: wanted.seeds, _refine_masks: wanted.masks}
+    return [
+        search(experiment, wanted, names, each, folder)
+        for search, thresholds in searches.items()
+        if thresholds
+    ]
 
 
-def _mask_resources(experiment: Experiment) -> dict[str, float]:
-    """Return the resources of a task that makes masks; starts Ray.
+def _refine_seeds(
+    experiment: Experiment, wanted: Refine, names: Split, each: Mapping[str, float], folder: str
+) -> str:
+    thresholds = sorted({*wanted.seeds, *PUBLISHED_SEEDS})
+    selection, report = (
+        add_up(_spread(_count_seeds, experiment, part, thresholds, each)) for part in names
+    )
+    setting = _setting(experiment.refine.seeds.kind, names)
+    found = choose_seeds(selection, report, thresholds, wanted.min_coverage, setting)
+    write_json(f"{folder}/{SEEDS}", found)
+    return seeds_line(found, f"{folder}/{SEEDS}")
+
+
+def _refine_masks(
+    experiment: Experiment, wanted: Refine, names: Split, each: Mapping[str, float], folder: str
+) -> str:
+    thresholds = sorted({*wanted.masks, PUBLISHED_MASKS})
+    selection, report = (
+        np.sum(_spread(_count_masks, experiment, part, thresholds, each), axis=0) for part in names
+    )
+    setting = _setting(experiment.refine.masks.kind, names)
+    found = choose_masks(selection, report, thresholds, setting)
+    write_json(f"{folder}/{MASKS}", found)
+    return masks_line(found, f"{folder}/{MASKS}")
+
+
+def _setting(kind: str, names: Split) -> Setting:
+    return Setting(kind=kind, num_choosing=len(names.selection), num_held_out=len(names.report))
+
+
+def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float]:
+    """Return the resources of a task that makes label maps; starts Ray.
 
     Raises:
-        ValueError: there are no CAMs to start from; the cluster has no room for such a task.
+        ImportError: the CRF is wanted, and not installed.
+        ValueError: there are no CAMs, or no boundary network though the masks need it; the CRF
+            computes wrong numbers; the cluster has no room for such a task.
     """
-    check_cams(experiment)
+    artifact(experiment, "cams").require()
+    check_num_classes(len(class_names(artifact(experiment, "images"))))
+    if wanted.seeds and experiment.refine.seeds.kind == "crf":
+        check_crf_build()
+    if wanted.masks and experiment.refine.masks.kind == "irn":
+        artifact(experiment, "irn").require()
     start(experiment.compute)
-    pool = experiment.compute.evaluate
+    pool = experiment.compute.refine
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
-    capacity(experiment.compute).require(1, each, "compute.evaluate.num_cpus or .num_gpus")
+    capacity(experiment.compute).require(1, each, "compute.refine.num_cpus or .num_gpus")
     return each
 
 
-def _masks(
-    experiment: Experiment, names: Sequence[str], each: Mapping[str, float]
-) -> Int[np.ndarray, "T K K"]:
-    """Count confusions of the walk's masks by the tasks of `compute.evaluate`."""
+def _check_cams(experiment: Experiment, names: Split) -> None:
+    cams = artifact(experiment, "cams")
+    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
+    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
+    wanted = [*names.selection, *names.report]
+    check_there(wanted, there, f"{cams.uri} lacks images with ground truth", remedy)
+
+
+def _spread(
+    work: Callable[..., _T],
+    experiment: Experiment,
+    names: Sequence[str],
+    thresholds: Sequence[float],
+    each: Mapping[str, float],
+) -> list[_T]:
+    """Count label maps by the tasks of `compute.refine`, each for some of the images."""
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    calls = [(experiment.plain(), chunk) for chunk in chunks]
-    at_a_time = experiment.compute.evaluate.num_actors
-    return np.sum(together(_count_masks, calls, each, at_a_time, "masks"), axis=0)
+    calls = [(experiment.plain(), chunk, thresholds) for chunk in chunks]
+    return together(work, calls, each, experiment.compute.refine.num_actors, "label maps")
 
 
-def _count_masks(plain: Tree, names: Sequence[str]) -> Int[np.ndarray, "T K K"]:
-    return count_masks(Experiment.model_validate(plain), names)
+def _count_seeds(plain: Tree, names: Sequence[str], thresholds: Sequence[float]) -> SeedCounts:
+    return count_seeds(Experiment.model_validate(plain), names, thresholds)
+
+
+def _count_masks(
+    plain: Tree, names: Sequence[str], thresholds: Sequence[float]
+) -> Int[np.ndarray, "T K K"]:
+    return count_masks(Experiment.model_validate(plain), names, thresholds)

@@ -1,31 +1,19 @@
-"""Thresholds of seeds, chosen from counts that the scores of CAMs hold already.
-
-A seed is foreground where its CAM exceeds one threshold, background where none exceeds a lower one,
-and unlabelled between. The confusion matrices of CAMs at both thresholds hold all of that: columns
-of objects at the upper, the column of the background at the lower. So all pairs of thresholds cost
-no pass over any pixel. Seeds through the dense CRF would need a pass for each pair.
-"""
+"""Thresholds of seeds and pseudo masks, chosen from counts on some images, reported on others."""
 
 from collections.abc import Sequence
-from typing import TypedDict, cast
+from typing import TypedDict
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.search import Refine
-from qaclims_ray.evaluate.rows import ScoreRow, unpack
-from qaclims_ray.metrics.confusion import Overlap, mean_iou, overlap
-from qaclims_ray.run.artifact import Artifact, artifact
-from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import dataset
-from qaclims_ray.search.holdout import Split
-from qaclims_ray.search.rows import on_front
-from qaclims_ray.storage.files import write_json
-from qaclims_ray.storage.paths import absolute
-from qaclims_ray.types import BACKGROUND
+from qaclims_ray.metrics.confusion import mean_iou
+from qaclims_ray.search.sweep import SeedCounts, seed_overlap
 
-_BATCH = 256
+SEEDS, MASKS = "seeds.json", "masks.json"
+PUBLISHED_SEEDS = (0.3, 0.1)
+"""Thresholds of the published seeds: foreground, background."""
+PUBLISHED_MASKS = 0.2
+"""Background score of the published masks."""
 
 
 class SeedScore(TypedDict):
@@ -39,8 +27,26 @@ class SeedScore(TypedDict):
     """Over the labelled pixels."""
 
 
-class SeedChoice(TypedDict):
-    """What a search for the thresholds of seeds found."""
+class MaskScore(TypedDict):
+    """Pseudo masks at one background score."""
+
+    background: float
+    miou: float
+
+
+class Setting(TypedDict):
+    """How label maps were made, and of how many images."""
+
+    kind: str
+    """`refine.seeds.kind` or `refine.masks.kind`."""
+    num_choosing: int
+    """Images that chose."""
+    num_held_out: int
+    """Images that are reported."""
+
+
+class SeedChoice(Setting):
+    """The result of a search for the thresholds of seeds."""
 
     min_coverage: float
     choosing: SeedScore
@@ -48,55 +54,91 @@ class SeedChoice(TypedDict):
     held_out: SeedScore
     """The same pair on the others."""
     published: SeedScore
-    """The published pair 0.30, 0.10 (or the nearest to it) on those others."""
+    """The published pair 0.30, 0.10 on those others."""
     front: list[SeedScore]
-    """The best pair of each coverage on the choosing images: none has both more of it and a higher
-    mIoU."""
+    """Pairs that no other pair beats in both coverage and mIoU, on the images that chose."""
 
 
-SEEDS = "seeds.json"
-PUBLISHED = (0.3, 0.1)
-"""Thresholds of the published seeds: foreground, background."""
+class MaskChoice(Setting):
+    """The result of a search for the background score of pseudo masks."""
+
+    choosing: MaskScore
+    """The chosen score, on the images that chose it."""
+    held_out: MaskScore
+    """The same score on the others."""
+    published: MaskScore
+    """The published score 0.2 on those others."""
+    thresholds: list[float]
+    curve: list[float]
+    """mIoU at each of them on the choosing images."""
 
 
-def search_seeds(experiment: Experiment, names: Split, wanted: Refine) -> str:
-    """Choose the thresholds of seeds; write `search/seeds.json` and return a summary line.
+def choose_seeds(
+    choosing: SeedCounts,
+    held_out: SeedCounts,
+    thresholds: Sequence[float],
+    min_coverage: float,
+    setting: Setting,
+) -> SeedChoice:
+    """Choose the pair of thresholds with the highest mIoU of those that label enough.
 
     Args:
-        experiment: Whose CAMs are scored.
-        names: Of the images that choose, and of those held out.
-        wanted: How.
-
-    Raises:
-        ValueError: the CAMs are not scored yet.
+        choosing: Counts of the images that choose.
+        held_out: Counts of those that are reported.
+        thresholds: Ascending; the published ones are among them.
+        min_coverage: Least share of labelled pixels among the choosing images.
+        setting: Part of the result.
     """
-    scores = artifact(experiment, "scores")
-    scores.require()
-    num_classes = len(class_names(artifact(experiment, "images")))
-    choosing, held_out = (summed(scores, part, num_classes) for part in names)
-    thresholds = experiment.evaluate.thresholds
-    found = choose(choosing, held_out, thresholds, wanted.min_coverage)
-    folder = f"{absolute(experiment.run)}/search"
-    write_json(f"{folder}/{SEEDS}", found)
-    best = found["held_out"]
-    miou, coverage = (f"{100 * best[name]:.1f}" for name in ("miou", "coverage"))
-    return (
-        f"seeds: foreground above {best['foreground']:g}, background below "
-        f"{best['background']:g}: mIoU {miou} on the {coverage}% of held-out pixels that are "
-        f"labelled · {folder}/{SEEDS}"
+    scores = seed_scores(choosing, thresholds)
+    others = {_pair(score): score for score in seed_scores(held_out, thresholds)}
+    enough = [score for score in scores if score["coverage"] >= min_coverage]
+    best = max(enough, key=lambda score: score["miou"])
+    return SeedChoice(
+        **setting,
+        min_coverage=min_coverage,
+        choosing=best,
+        held_out=others[_pair(best)],
+        published=others[PUBLISHED_SEEDS],
+        front=front(scores),
     )
 
 
-def seed_scores(
-    confusion: Int[np.ndarray, "T K K"], thresholds: Sequence[float]
-) -> list[SeedScore]:
-    """Scores of all pairs of thresholds whose background is at most the foreground.
+def choose_masks(
+    choosing: Int[np.ndarray, "T K K"],
+    held_out: Int[np.ndarray, "T K K"],
+    thresholds: Sequence[float],
+    setting: Setting,
+) -> MaskChoice:
+    """Choose the background score with the highest mIoU; the first of equal ones.
 
     Args:
-        confusion: Of CAMs at all thresholds.
+        choosing: Confusion matrices of the images that choose.
+        held_out: Confusion matrices of those that are reported.
+        thresholds: Background scores; the published one is among them.
+        setting: Part of the result.
+    """
+    curve, others = mean_iou(choosing).tolist(), mean_iou(held_out).tolist()
+    best, published = int(np.argmax(curve)), thresholds.index(PUBLISHED_MASKS)
+    return MaskChoice(
+        **setting,
+        choosing=MaskScore(background=thresholds[best], miou=curve[best]),
+        held_out=MaskScore(background=thresholds[best], miou=others[best]),
+        published=MaskScore(background=PUBLISHED_MASKS, miou=others[published]),
+        thresholds=list(thresholds),
+        curve=curve,
+    )
+
+
+def seed_scores(counts: SeedCounts, thresholds: Sequence[float]) -> list[SeedScore]:
+    """Score the seeds of all pairs of thresholds whose background is at most the foreground.
+
+    Args:
+        counts: Counts at these thresholds.
         thresholds: Ascending.
     """
-    coverage, miou = _all_pairs(confusion)
+    pairs = seed_overlap(counts)
+    coverage = pairs.predicted.sum(-1) / counts.labellings[0].sum()
+    miou = mean_iou(pairs)
     return [
         SeedScore(
             foreground=thresholds[upper],
@@ -109,76 +151,38 @@ def seed_scores(
     ]
 
 
-def choose(
-    choosing: Int[np.ndarray, "T K K"],
-    held_out: Int[np.ndarray, "T K K"],
-    thresholds: Sequence[float],
-    min_coverage: float,
-) -> SeedChoice:
-    """The pair of thresholds with the highest mIoU of those that label enough.
+def front(scores: Sequence[SeedScore]) -> list[SeedScore]:
+    """Keep the scores that no other beats in coverage or mIoU without losing in the other one.
 
-    Args:
-        choosing: Confusion matrices of the images that choose.
-        held_out: Of those that are reported.
-        thresholds: Ascending.
-        min_coverage: Least share of labelled pixels among the choosing images.
+    They come by falling coverage, and so by rising mIoU.
     """
-    scores = seed_scores(choosing, thresholds)
-    others = {_pair(score): score for score in seed_scores(held_out, thresholds)}
-    enough = [score for score in scores if score["coverage"] >= min_coverage]
-    best = max(enough, key=lambda score: score["miou"])
-    return SeedChoice(
-        min_coverage=min_coverage,
-        choosing=best,
-        held_out=others[_pair(best)],
-        published=min(others.values(), key=_distance),
-        front=front(scores),
+    kept: list[SeedScore] = []
+    for score in sorted(scores, key=lambda score: (-score["coverage"], -score["miou"])):
+        if not kept or score["miou"] > kept[-1]["miou"]:
+            kept.append(score)
+    return kept
+
+
+def seeds_line(found: SeedChoice, uri: str) -> str:
+    """Summarise a search for the thresholds of seeds in a line."""
+    best, published = found["held_out"], found["published"]
+    return (
+        f"seeds ({found['kind']}): foreground above {best['foreground']:g}, background below "
+        f"{best['background']:g}: mIoU {100 * best['miou']:.1f} on the "
+        f"{100 * best['coverage']:.1f}% of held-out pixels that are labelled, at the published "
+        f"thresholds {100 * published['miou']:.1f} on {100 * published['coverage']:.1f}% · {uri}"
     )
 
 
-def summed(scores: Artifact, names: Sequence[str], num_classes: int) -> Int[np.ndarray, "T K K"]:
-    """Confusion matrices of CAMs at all thresholds, summed over some images.
-
-    Args:
-        scores: The complete artifact `scores`.
-        names: Of the images, all of them scored.
-        num_classes: Background excluded.
-    """
-    wanted, total = frozenset(names), None
-    for batch in dataset(scores).to_batches(batch_size=_BATCH):
-        for row in cast(list[ScoreRow], batch.to_pylist()):
-            one = unpack(row) if row["name"] in wanted else None
-            if one is None:
-                continue
-            if total is None:
-                total = np.zeros((len(one.areas), num_classes + 1, num_classes + 1), np.int64)
-            total[:, one.classes[:, None], one.classes] += one.areas
-    assert total is not None
-    return total
-
-
-def front(scores: Sequence[SeedScore]) -> list[SeedScore]:
-    """Those of which no other has both a higher coverage and a higher mIoU; by falling coverage."""
-    best = on_front(np.array([(score["coverage"], score["miou"]) for score in scores]))
-    kept = [score for score, good in zip(scores, best, strict=True) if good]
-    return sorted(kept, key=lambda score: -score["coverage"])
-
-
-def _all_pairs(
-    confusion: Int[np.ndarray, "T K K"],
-) -> tuple[Float[np.ndarray, "T T"], Float[np.ndarray, "T T"]]:
-    """Coverage and mIoU for each foreground threshold (rows) and background threshold."""
-    background = np.zeros_like(confusion)
-    background[..., BACKGROUND] = confusion[..., BACKGROUND]
-    parts = zip(overlap(confusion - background), overlap(background), strict=True)
-    pairs = Overlap(*(upper[:, None] + lower[None] for upper, lower in parts))
-    return pairs.predicted.sum(-1) / confusion[0].sum(), mean_iou(pairs)
+def masks_line(found: MaskChoice, uri: str) -> str:
+    """Summarise a search for the background score of pseudo masks in a line."""
+    best, published = found["held_out"], found["published"]
+    return (
+        f"masks ({found['kind']}): background score {best['background']:g}: mIoU "
+        f"{100 * best['miou']:.1f} on held-out images, at the published score "
+        f"{100 * published['miou']:.1f} · {uri}"
+    )
 
 
 def _pair(score: SeedScore) -> tuple[float, float]:
     return score["foreground"], score["background"]
-
-
-def _distance(score: SeedScore) -> float:
-    foreground, background = PUBLISHED
-    return abs(score["foreground"] - foreground) + abs(score["background"] - background)

@@ -102,6 +102,7 @@ def make_selection_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
     names = read_names(experiment.evaluate.names)
 
     def score(net: CamNet) -> Mapping[str, float]:
+        """Score a network's CAMs by each of the metrics, and write their mIoU at each threshold."""
         confusion = confusions(experiment, net, names)
         thresholds = experiment.evaluate.thresholds
         curve = _rounded(mean_iou(confusion))

@@ -106,7 +106,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
 
 
 def _begun(folder: str) -> dict[str, Tree]:
-    """Overrides of the trials whose runs lie in a folder, by their names."""
+    """Read the overrides of the trials whose runs lie in a folder, by their names."""
     return {uri.split("/")[-2]: read_json(uri) for uri in find(f"{folder}/*/{OVERRIDES}")}
 
 
@@ -131,7 +131,7 @@ class Names:
 
 
 def _param_space(tune: Tune) -> dict[str, Any]:
-    """The values of all trials where they are drawn beforehand, else what to draw them from."""
+    """Draw the values of all trials, or say what Optuna draws them from."""
     if tune.searcher == "random":
         return {"overrides": ray.tune.grid_search(sample(tune))}
     draw: dict[str, Callable[..., Any]] = {
@@ -145,7 +145,7 @@ def _param_space(tune: Tune) -> dict[str, Any]:
 
 
 def _optuna(tune: Tune, begun: Sequence[Tree]) -> OptunaSearch:
-    """Optuna's TPE, which proposes the trials that were begun earlier first."""
+    """Make Optuna's TPE, which proposes the trials that were begun earlier first."""
     points = [{f"overrides/{key}": one[key] for key in tune.space} for one in begun]
     # With the same seed, it would propose their values a second time.
     seed = tune.seed + len(points)

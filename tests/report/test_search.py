@@ -7,7 +7,7 @@ from qaclims_ray.report.search import finalist_rows, search_summary
 from qaclims_ray.report.trials import metric_of, parallel_coordinates, scatter, share
 from qaclims_ray.search.results import DEFAULT
 from qaclims_ray.search.rows import write_trials
-from qaclims_ray.storage.files import read_json
+from qaclims_ray.storage.files import read_json, write_json
 
 KEY = "train.ritc.loss.foreground"
 SPACE = {KEY: {"log_uniform": (1, 100)}, "cams.activation": {"choice": ("relu", "sigmoid")}}
@@ -56,6 +56,19 @@ def test_a_run_without_a_search_shows_nothing(experiment):
     assert search_summary(experiment) == ""
 
 
+def test_thresholds_are_shown_with_what_refined_the_cams(experiment):
+    score = {"foreground": 0.4, "background": 0.1, "coverage": 0.8, "miou": 0.5}
+    seeds = dict.fromkeys(("choosing", "held_out", "published"), score) | {"front": [score]}
+    seeds |= {"min_coverage": 0.6}
+    write_json(f"{experiment.run}/search/seeds.json", seeds)
+    assert search_summary(experiment) == ""  # an earlier version did not refine
+    seeds |= {"kind": "crf", "num_choosing": 30, "num_held_out": 20}
+    write_json(f"{experiment.run}/search/seeds.json", seeds)
+    html = search_summary(experiment)
+    assert "On 20 held-out images; CAMs refined by the dense CRF" in html
+    assert "at least 60% of the 30 choosing images" in html
+
+
 def test_a_search_is_shown_with_all_its_drawings(experiment):
     _write(experiment, [*ROWS, FAILED], {KEY: 0.75, "cams.activation": 0.25})
     html = search_summary(experiment)
@@ -73,9 +86,9 @@ def test_words_of_a_search_are_escaped(experiment):
     found = read_json(f"{folder}/finalists.json")
     found["finalists"][0] |= {"name": evil, "overrides": {evil: evil}}
     score = {"background": 0.2, "miou": 0.5}
-    walk = dict.fromkeys(("choosing", "held_out", "published"), score) | {"irn": evil}
-    walk |= {"thresholds": [0.1, 0.2], "curve": [0.4, 0.5]}
-    for file, content in (("finalists", found), ("walk", walk)):
+    masks = dict.fromkeys(("choosing", "held_out", "published"), score) | {"kind": evil}
+    masks |= {"thresholds": [0.1, 0.2], "curve": [0.4, 0.5], "num_choosing": 3, "num_held_out": 2}
+    for file, content in (("finalists", found), ("masks", masks)):
         with open(f"{folder}/{file}.json", "w") as opened:
             json.dump(content, opened)
     html = search_summary(experiment)

@@ -1,13 +1,39 @@
-"""A search of twelve trials that nobody ran."""
+"""Searches upon the demo run, and one of twelve trials that nobody ran."""
+
+import time
 
 import pytest
 
+from qaclims_ray.run.lease import OWNER
 from qaclims_ray.search.space import sample
+from qaclims_ray.storage.files import write_json
 
 SPACE = {
     "train.ritc.loss.foreground": {"log_uniform": (1, 30)},
     "cams.scales": {"choice": ([1.0], [1.0, 1.5])},
 }
+
+
+@pytest.fixture(scope="session")
+def upon_demo(demo_run):
+    """Makes an experiment with a run of its own, which finds in the demo run what that has."""
+
+    def make(run, overrides=None):
+        own = {"run": str(run), "base": [demo_run.run]}
+        return demo_run.with_overrides({**own, **(overrides or {})})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def claim():
+    """Leaves in an artifact's folder what a process leaves behind whose node was lost."""
+
+    def leave(folder, job):
+        owner = {"host": "elsewhere", "pid": 1, "alive": time.time(), "job": job}
+        write_json(f"{folder}/{OWNER}", owner)
+
+    return leave
 
 
 @pytest.fixture

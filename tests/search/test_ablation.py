@@ -1,5 +1,4 @@
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import pytest
 from qaclims_ray.config.experiment import load
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.run.lease import OWNER
 from qaclims_ray.search.ablation import (
     Row,
     Study,
@@ -19,7 +17,7 @@ from qaclims_ray.search.ablation import (
     split_experiment,
     trials,
 )
-from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.files import read_json
 
 STUDY = """\
 config: ../base.yaml
@@ -136,10 +134,9 @@ def small_study(demo_run, demo_config, small, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def shown(small_study):
-    # Left behind by a process of the study whose node was lost: it is in nobody's way.
-    left = {"host": "elsewhere", "pid": 1, "alive": time.time(), "job": small_study.run}
-    write_json(f"{small_study.run}/tuning/classifiers/seed-3/classifier/{OWNER}", left)
+def shown(small_study, claim):
+    # What a lost node left behind of the same study is in nobody's way.
+    claim(f"{small_study.run}/tuning/classifiers/seed-3/classifier", small_study.run)
     return run_study(small_study)
 
 

@@ -3,21 +3,19 @@ import time
 import pytest
 
 from qaclims_ray.cluster.training import trial_resources
-from qaclims_ray.run.lease import OWNER
 from qaclims_ray.search import finalists as stage
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import SeedCurves, search_artifact
 from qaclims_ray.search.trial import Candidate, finalist_experiment
-from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.files import read_json
 from qaclims_ray.train.loop import DivergedError
 
 
 @pytest.fixture
-def search(demo_run, tmp_path):
+def search(upon_demo, tmp_path):
     """A search whose only finalist, with the only seed, is the configuration's own values."""
-    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.seeds": [0]}
     # Of the demo run's network, nothing is to be had for these.
-    return demo_run.with_overrides({**own, "train.ritc.loss.area": 0.3})
+    return upon_demo(tmp_path, {"tune.seeds": [0], "train.ritc.loss.area": 0.3})
 
 
 @pytest.fixture
@@ -31,19 +29,13 @@ def training(search, folder):
     return finalist_experiment(search, folder, Candidate("default", {}), 0)
 
 
-def _claim(training, job):
-    """What a process leaves behind whose node was lost."""
-    owner = {"host": "elsewhere", "pid": 1, "alive": time.time(), "job": job}
-    write_json(f"{training.run}/cam_net/{OWNER}", owner)
-
-
 def _compare(search, folder):
     names = write_names(search, folder)
     return stage.compare(search, folder, [], names, trial_resources(search.compute))
 
 
-def test_a_finalist_whose_node_was_lost_is_trained_again_at_once(search, folder, training):
-    _claim(training, folder)
+def test_a_finalist_whose_node_was_lost_is_trained_again_at_once(search, folder, training, claim):
+    claim(f"{training.run}/cam_net", folder)
     began = time.monotonic()
     (found,) = _compare(search, folder)
     assert time.monotonic() - began < 80
@@ -55,8 +47,8 @@ def test_a_finalist_whose_node_was_lost_is_trained_again_at_once(search, folder,
     assert found["choosing"][0] > 0
 
 
-def test_what_says_nothing_of_the_settings_is_no_score(search, folder, training):
-    _claim(training, "another job")
+def test_what_says_nothing_of_the_settings_is_no_score(search, folder, training, claim):
+    claim(f"{training.run}/cam_net", "another job")
     with pytest.raises(ValueError, match="another job works at"):
         _compare(search, folder)
 

@@ -1,6 +1,13 @@
 import pytest
 
-from qaclims_ray.search.holdout import REPORT, SELECTION, read_names, split_names, write_names
+from qaclims_ray.search.holdout import (
+    REPORT,
+    SELECTION,
+    limited,
+    read_names,
+    split_names,
+    write_names,
+)
 
 NAMES = [f"image-{number:04d}" for number in range(1000)]
 
@@ -29,3 +36,13 @@ def test_both_lists_are_written(demo_run, tmp_path):
     written = write_names(demo_run, str(tmp_path))
     assert tuple(read_names(str(tmp_path / name)) for name in (SELECTION, REPORT)) == written
     assert sum(map(len, written)) == 8
+
+
+def test_a_limit_draws_names_of_either_split_by_the_seed():
+    split = split_names(NAMES, 0.3, 0)
+    few = limited(split, 20, 0)
+    assert [len(part) for part in few] == [20, 20]
+    for some, part in zip(few, split, strict=True):
+        assert some == sorted(set(some) & set(part))
+    assert limited(split, 20, 0) == few != limited(split, 20, 1)
+    assert limited(split, 2000, 0) == limited(split, None, 0) == split

@@ -18,10 +18,8 @@ NUM_EPOCHS = 6
 
 
 @pytest.fixture
-def search(demo_run, tmp_path):
+def search(upon_demo, tmp_path):
     own = {
-        "run": str(tmp_path / "run"),
-        "base": [demo_run.run],
         "tune.space": {"train.ritc.loss.area": {"log_uniform": [0.01, 10]}},
         "tune.num_trials": 4,
         "tune.num_finalists": 1,
@@ -30,7 +28,7 @@ def search(demo_run, tmp_path):
         "compute.tune.max_concurrent": 1,
         "compute.num_cpus": 4,
     }
-    return demo_run.with_overrides(own)
+    return upon_demo(tmp_path / "run", own)
 
 
 @pytest.fixture

@@ -1,11 +1,8 @@
 import json
 
-import numpy as np
 import pyarrow.csv as pa_csv
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from qaclims_ray.search.rows import on_front, read_trials, trial_row, write_trials
+from qaclims_ray.search.rows import read_trials, trial_row, write_trials
 from qaclims_ray.storage.files import write_json
 
 
@@ -49,13 +46,3 @@ def test_the_table_is_read_as_it_was_written(experiment, rows, tmp_path):
     table = pa_csv.read_csv(tmp_path / "trials.csv")
     assert table["trial"].to_pylist() == [row["trial"] for row in rows]
     assert table["cams.scales"].to_pylist()[0] in ("[1.0]", "[1.0, 1.5]")
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(*[st.integers(0, 4)] * 3), min_size=1, max_size=12))
-def test_the_front_holds_exactly_what_nothing_beats(points):
-    def beats(one, other):
-        return one != other and all(a >= b for a, b in zip(one, other, strict=True))
-
-    wanted = [not any(beats(other, point) for other in points) for point in points]
-    assert on_front(np.array(points, float)).tolist() == wanted

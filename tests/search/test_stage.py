@@ -1,4 +1,5 @@
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,14 +28,10 @@ SEARCH = {
 
 
 @pytest.fixture(scope="module")
-def make_search(demo_run):
+def make_search(upon_demo):
     """A search that shares what the demo run has."""
 
-    def make(run, overrides=None):
-        own = {"run": str(run), "base": [demo_run.run]}
-        return demo_run.with_overrides({**SEARCH, **own, **(overrides or {})})
-
-    return make
+    return lambda run, overrides=None: upon_demo(run, {**SEARCH, **(overrides or {})})
 
 
 @pytest.fixture(scope="module")
@@ -139,12 +136,11 @@ def test_what_trials_need_is_checked_though_what_they_share_is_there(
         stage.check(make_search(tmp_path))
 
 
-def test_masks_that_no_node_has_room_for_are_said_before_anything_runs(demo_run, tmp_path):
-    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.refine": {"min_coverage": 0.5}}
+def test_label_maps_that_no_node_has_room_for_are_said_before_anything_runs(upon_demo, tmp_path):
     for key, told in (("num_cpus", "8 CPUs"), ("num_gpus", "8 GPUs")):
-        lacking = demo_run.with_overrides({**own, f"compute.evaluate.{key}": 8})
+        lacking = upon_demo(tmp_path, {"tune.refine": {}, f"compute.refine.{key}": 8})
         for call in (stage.check, stage.run):
-            with pytest.raises(ValueError, match=rf"{told} are needed.*evaluate.*\.{key}"):
+            with pytest.raises(ValueError, match=rf"{told} are needed.*refine.*\.{key}"):
                 call(lacking)
     assert not list(tmp_path.iterdir())
 
@@ -161,17 +157,33 @@ def test_more_than_the_cluster_has_is_said_before_anything_runs(make_search, tmp
     assert not (tmp_path / "search").exists()
 
 
-def test_thresholds_are_chosen_over_cams_that_are_there(demo_run, tmp_path):
-    own = {"run": str(tmp_path), "base": [demo_run.run], "tune.refine": {"min_coverage": 0.5}}
-    experiment = demo_run.with_overrides(own)
+def test_thresholds_are_chosen_over_cams_that_are_there(upon_demo, tmp_path):
+    wanted = {"seeds": [0.5], "masks": [0.4], "min_coverage": 0.5, "num_images": 2}
+    experiment = upon_demo(tmp_path, {"tune.refine": wanted})
     lines = stage.run(experiment).splitlines()
-    assert [line.split(":")[0] for line in lines] == ["seeds", "masks"]
+    assert [line.split(":")[0] for line in lines] == ["seeds (par)", "masks (irn)"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["search"]
-    found = read_json(f"{tmp_path}/search/walk.json")
-    assert found["choosing"]["miou"] == pytest.approx(max(found["curve"]))
+    seeds, masks = (read_json(f"{tmp_path}/search/{name}.json") for name in ("seeds", "masks"))
+    assert seeds["choosing"]["coverage"] >= 0.5
+    assert masks["thresholds"] == [0.2, 0.4]
+    assert masks["choosing"]["miou"] == pytest.approx(max(masks["curve"]))
+    assert masks["num_choosing"] == seeds["num_choosing"] == 2
     html = search_summary(experiment)
     assert "Thresholds of seeds" in html
-    assert "Background score of the random walk" in html
+    assert "Background score of pseudo masks" in html
+    assert "CAMs refined by the random walk" in html
+
+
+def test_what_the_thresholds_are_searched_over_must_be_there(demo_run, make_experiment, tmp_path):
+    with pytest.raises(ValueError, match=r"run jobs/make_cams\.py first"):
+        stage.check(make_experiment(tmp_path, {"tune.refine": {}}))
+    own = {"run": str(tmp_path / "own"), "tune.refine": {"seeds": []}}
+    experiment = demo_run.with_overrides(own)
+    for name in ("images", "cams"):
+        shutil.copytree(artifact(demo_run, name).uri, tmp_path / "own" / name)
+    with pytest.raises(ValueError, match=r"irn is not complete: run jobs/train_irn\.py first"):
+        stage.check(experiment)
+    assert stage.check(experiment.with_overrides({"refine.masks.kind": "par"})) == []
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.metrics.confusion import mean_iou
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.run.images import class_names
+from qaclims_ray.run.images import class_names, names_to_score
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.trial import (
     Candidate,
@@ -22,9 +22,8 @@ AREA = "train.ritc.loss.area"
 
 
 @pytest.fixture
-def search(demo_run, tmp_path):
-    """A search's experiment whose run is empty, and finds everything in the demo run."""
-    return demo_run.with_overrides({"run": str(tmp_path), "base": [demo_run.run]})
+def search(upon_demo, tmp_path):
+    return upon_demo(tmp_path)
 
 
 def _net(experiment):
@@ -43,15 +42,8 @@ def test_a_trial_shares_what_comes_before_it(search, demo_run):
 
 def test_curves_are_the_scores_of_the_stages(demo_run):
     scores = read_json(f"{artifact(demo_run, 'scores').uri}/{SCORES}")
-    names = [f"{name}" for name in _names(demo_run)]
-    curve = mean_iou(confusions(demo_run, _net(demo_run), names))
+    curve = mean_iou(confusions(demo_run, _net(demo_run), names_to_score(demo_run)))
     assert curve == pytest.approx(scores["miou"], abs=1e-5)
-
-
-def _names(experiment):
-    from qaclims_ray.run.images import names_to_score
-
-    return names_to_score(experiment)
 
 
 def test_a_trial_is_scored_on_the_selection_images_alone(search, demo_run):
