@@ -30,7 +30,8 @@ class Voc12(Dataset):
     split: str = "train_aug"
     """Name of a list in ImageSets/Segmentation, or path or URL of a list that ends in .txt."""
     labels_file: str | None = None
-    """The published cls_labels.npy; null reads the labels from Annotations."""
+    """The published cls_labels.npy, below root or by absolute path or URL; null reads the labels
+    from Annotations."""
     masks: str | None = None
     """Folder of the label maps below root, used for scores only; null: SegmentationClass, or
     SegmentationClassAug for an augmented split."""

@@ -20,6 +20,13 @@ MAX_PIXELS = 178_956_970
 whatever limit is given here, and warns above half of it."""
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000")
 """Formats that are told by a file's content; its suffix does not count."""
+SUFFIXES = frozenset(
+    (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "gif", "tif", "tiff"),
+        *("ppm", "pgm", "pbm", "pnm", "jp2", "j2k", "jpx"),
+    )
+)
+"""Usual suffixes of these formats."""
 TRANSPOSE = {
     2: pil.Transpose.FLIP_LEFT_RIGHT,
     3: pil.Transpose.ROTATE_180,

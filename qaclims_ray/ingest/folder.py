@@ -7,12 +7,13 @@
     <root>/masks/**           optional: label maps a.png, where the image is images/a.jpg
 
 A line names an image by its path below `images`, with or without suffix, or by a URL (`https://…`,
-`s3://…`, `gs://…`). Several lines about one image add up. A line without labels means that the
-image shows none of the classes; an image without a line is unlabelled and left out, unless asked
-for. A label is a class name or a class index (from 0). A column or key `mask` names a label map
-below `masks` or by a URL. A CSV's header, if there is one, names no columns but the image's,
-`labels` and `mask` (see `label_files.parse_csv`). The row's name is the path without suffix, its
-slashes written as `__`; of a URL it is the last part, which no two URLs may share.
+`s3://…`, `gs://…`). Without suffix it means the picture of that name, whatever other files have it
+too; a line that fits two pictures is an error. Several lines about one image add up. A line without
+labels means that the image shows none of the classes; an image without a line is unlabelled and
+left out, unless asked for. A label is a class name or, where classes are listed, a class index
+(from 0). A CSV may have a header, and columns of 1 and 0 instead of labels (see `label_table`). A
+column or key `mask` names a label map below `masks` or by a URL. The row's name is the path without
+suffix, its slashes written as `__`; of a URL it is the last part, which no two URLs may share.
 
 A root on a web server (`https://…`) works too: as it lists no folders, the lines name the images
 with their suffixes, and the server is asked for each `masks/a.png`.
@@ -21,16 +22,18 @@ A label map belongs to the image as a viewer shows it; see `sources.load` about 
 """
 
 import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from unicodedata import normalize
 
+from qaclims_ray.images.decode import SUFFIXES
 from qaclims_ray.ingest.label_files import (
     Line,
+    check_no_one_hot,
     label_indices,
-    parse_csv,
     parse_jsonl,
     resolve_names,
 )
+from qaclims_ray.ingest.label_table import parse_csv
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
 from qaclims_ray.storage.files import existing, list_files, read_text
@@ -67,15 +70,19 @@ def read_folder(
     """
     on_web = root.startswith(WEB)
     files = _fixed_files(root) if on_web else list_files(root)
-    lines, errors = _read_lines(root, files, labels_file, optional=unlabelled)
+    images = None if on_web else _images_by_spelling(files)
+
+    def is_image(cell: str) -> bool:
+        return cell.startswith(URL_SCHEMES) or normalize("NFC", cell) in (images or ())
+
+    lines, errors = _read_lines(root, files, labels_file, is_image, optional=unlabelled)
     names = resolve_names(
         [label for line in lines for label in line.labels],
         class_names,
         join(root, CLASSES_FILE) if CLASSES_FILE in files else None,
     )
-    images = _images_by_spelling(files)
-    lines_of, not_found = _group_by_image(lines, None if on_web else images)
-    without = sorted(set(images.values()) - lines_of.keys())
+    lines_of, not_found = _group_by_image(lines, images)
+    without = sorted(_images(files) - lines_of.keys())
     if unlabelled:
         lines_of |= {path: [] for path in without}
     masks = _find_masks(root, files, lines_of)
@@ -98,7 +105,12 @@ def _fixed_files(root: str) -> list[str]:
 
 
 def _read_lines(
-    root: str, files: Collection[str], given: str | None, *, optional: bool
+    root: str,
+    files: Collection[str],
+    given: str | None,
+    is_image: Callable[[str], bool],
+    *,
+    optional: bool,
 ) -> tuple[list[Line], Failures]:
     """Read the labels file; lines that cannot be read fail alone."""
     file = given or next((name for name in LABEL_FILES if name in files), None)
@@ -111,27 +123,48 @@ def _read_lines(
         )
     text = read_text(locate(root, file), "labels, one image per line")
     try:
-        lines, broken = parse_jsonl(text) if file.endswith(".jsonl") else parse_csv(text)
+        is_json = file.endswith(".jsonl")
+        lines, broken = parse_jsonl(text) if is_json else parse_csv(text, is_image)
+        check_no_one_hot([line.labels for line in lines])
     except ValueError as error:
         raise ValueError(f"{locate(root, file)}: {error}") from error
     return lines, [(f"{file} (line {n})", f"line {n}: {reason}") for n, reason in broken]
 
 
-def _images_by_spelling(files: Iterable[str]) -> dict[str, str]:
-    """Map the spellings that a line may use, with and without suffix, to the paths of images."""
-    images = [file for file in files if file.startswith("images/")]
-    full = {normalize("NFC", file.removeprefix("images/")): file for file in images}
-    return {_stem(spelling): file for spelling, file in full.items()} | full
+def _images_by_spelling(files: Iterable[str]) -> dict[str, list[str]]:
+    """Map the spellings that a line may use, with and without suffix, to the paths they fit."""
+    full: dict[str, list[str]] = {}
+    pictures: dict[str, list[str]] = {}
+    others: dict[str, list[str]] = {}
+    for file in files:
+        if file.startswith("images/"):
+            spelling = normalize("NFC", file.removeprefix("images/"))
+            full.setdefault(spelling, []).append(file)
+            stems = pictures if _is_picture(file) else others
+            stems.setdefault(_stem(spelling), []).append(file)
+    return others | pictures | full
+
+
+def _images(files: Iterable[str]) -> set[str]:
+    """Return the files below `images` but for those that lie beside a picture of their name."""
+    images = {file for file in files if file.startswith("images/")}
+    pictures = set(filter(_is_picture, images))
+    named = pictures | {_stem(file) for file in pictures}
+    return pictures | {file for file in images if _stem(file) not in named}
+
+
+def _is_picture(path: str) -> bool:
+    return os.path.splitext(path)[1].lower().removeprefix(".") in SUFFIXES
 
 
 def _group_by_image(
-    lines: Iterable[Line], images: Mapping[str, str] | None
+    lines: Iterable[Line], images: Mapping[str, Sequence[str]] | None
 ) -> tuple[dict[str, list[Line]], Failures]:
     """Group lines by the path or URL of their image; lines about no image fail.
 
     Args:
         lines: lines of the labels file.
-        images: path of each image by its spellings; None where they cannot be listed.
+        images: paths that each spelling fits; None where they cannot be listed.
     """
     lines_of: dict[str, list[Line]] = {}
     failures: Failures = []
@@ -144,17 +177,19 @@ def _group_by_image(
     return lines_of, failures
 
 
-def _image_path(image: str, images: Mapping[str, str] | None) -> str:
+def _image_path(image: str, images: Mapping[str, Sequence[str]] | None) -> str:
     if image.startswith(URL_SCHEMES):
         if not _relative_path(image):
             raise ValueError(f"{image} names no file")
         return image
     if images is None:
         return f"images/{check_inside(image)}"
-    path = images.get(normalize("NFC", image))
-    if path is None:
+    paths = images.get(normalize("NFC", image), ())
+    if not paths:
         raise ValueError(f"no image {image!r} in the folder images")
-    return path
+    if len(paths) > 1:
+        raise ValueError(f"{image!r} fits {' and '.join(paths)}: write its suffix")
+    return paths[0]
 
 
 def _find_masks(

@@ -78,6 +78,8 @@ def test_labels_of_the_published_file_win_over_annotations(voc):
     assert [source["labels"] for source in listing.sources] == [[3, 7], [3, 7]]
     assert [name for name, _ in listing.errors] == ["c"]
     assert "no labels in" in listing.errors[0][1]
+    below_root = read_voc(str(voc), "train", labels_file="cls_labels.npy")
+    assert below_root.sources == listing.sources
 
 
 def test_what_concerns_one_image_is_recorded(voc):
