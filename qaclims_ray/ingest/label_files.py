@@ -144,13 +144,20 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"classes are {', '.join(known[:_SHOWN])}{rest}"
 
 
+def is_background(name: str) -> bool:
+    """Tell whether a name is one that other tools' lists give to the mask values 0 and 255.
+
+    CVAT writes `background:0,0,0::`, labelme `__ignore__` and `_background_`.
+    """
+    return re.sub(r"[\W\d_]", "", name.partition(":")[0]).lower() in _NO_CLASSES
+
+
 def _check_names(names: Sequence[str], where: str) -> tuple[str, ...]:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"{where}: class names must differ, but {twice[0]!r} comes twice")
     for name in names:
-        # CVAT writes background:0,0,0:: and labelme __ignore__ and _background_.
-        if re.sub(r"[\W\d_]", "", name.partition(":")[0]).lower() in _NO_CLASSES:
+        if is_background(name):
             raise ValueError(
                 f"{where}: {name!r} is no class: in masks 0 is background, 255 is ignored, and the "
                 "first class is 1. Take it out; an image without any class has an empty label"

@@ -59,6 +59,9 @@ def _list(data: Data, run: str) -> Listing:
                 annotations=data.annotations,
                 images=data.images,
                 unlabelled=data.unlabelled,
+                classes=data.classes,
+                crowds=data.crowds,
+                overlap=data.overlap,
             )
         case Folder():
             return read_folder(

@@ -85,6 +85,8 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     data = experiment.data
     digest = _labels_digest(data)
     listing = read(data, absolute(experiment.run))
+    for warning in listing.warnings:
+        log.warning(warning)
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
     listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
     map_actor(
@@ -102,7 +104,9 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
     facts = count_facts(dataset(target).to_table(columns=COLUMNS), listing, digest)
     if data.limit is None:
-        for warning in check_known_set(data.kind, getattr(data, "split", None), facts):
+        own = getattr(data, "annotations", None) is not None
+        split = None if own else getattr(data, "split", None)
+        for warning in check_known_set(data.kind, split, facts):
             log.warning(warning)
     return Built(rows, errors, {**facts})
 
