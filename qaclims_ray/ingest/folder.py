@@ -21,11 +21,19 @@ with their suffixes, and the server is asked for each `masks/a.png`.
 A label map belongs to the image as a viewer shows it; see `sources.load` about EXIF orientation.
 """
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from unicodedata import normalize
 
-from qaclims_ray.images.decode import SUFFIXES
+from qaclims_ray.ingest.folder_files import (
+    URL_SCHEMES,
+    find_masks,
+    image_path,
+    images_by_spelling,
+    images_in,
+    relative_path,
+    stem,
+    unused_masks,
+)
 from qaclims_ray.ingest.label_files import (
     Line,
     check_no_one_hot,
@@ -43,8 +51,6 @@ LABEL_FILES = ("labels.csv", "labels.jsonl")
 """Files that may hold the labels."""
 CLASSES_FILE = "classes.txt"
 """File that may hold the class names."""
-URL_SCHEMES = (*WEB, "s3://", "gs://")
-"""Schemes that an image's address may have; local files are read below the root only."""
 
 
 def read_folder(
@@ -70,7 +76,7 @@ def read_folder(
     """
     on_web = root.startswith(WEB)
     files = _fixed_files(root) if on_web else list_files(root)
-    images = None if on_web else _images_by_spelling(files)
+    images = None if on_web else images_by_spelling(files)
 
     def is_image(cell: str) -> bool:
         return cell.startswith(URL_SCHEMES) or normalize("NFC", cell) in (images or ())
@@ -82,10 +88,10 @@ def read_folder(
         join(root, CLASSES_FILE) if CLASSES_FILE in files else None,
     )
     lines_of, not_found = _group_by_image(lines, images)
-    without = sorted(_images(files) - lines_of.keys())
+    without = sorted(images_in(files) - lines_of.keys())
     if unlabelled:
         lines_of |= {path: [] for path in without}
-    masks = _find_masks(root, files, lines_of)
+    masks = find_masks(root, files, lines_of)
     sources, unusable = separate(
         (
             f"{path} (line {about[0].number})" if about else path,
@@ -94,8 +100,13 @@ def read_folder(
         for path, about in lines_of.items()
     )
     sources, repeated = first_of_each_name(sources)
-    num_unlabelled = 0 if unlabelled else len(without)
-    return Listing(sources, errors + not_found + unusable + repeated, names, num_unlabelled)
+    return Listing(
+        sources,
+        errors + not_found + unusable + repeated,
+        names,
+        0 if unlabelled else len(without),
+        unused_masks(files, masks.values()),
+    )
 
 
 def _fixed_files(root: str) -> list[str]:
@@ -131,32 +142,6 @@ def _read_lines(
     return lines, [(f"{file} (line {n})", f"line {n}: {reason}") for n, reason in broken]
 
 
-def _images_by_spelling(files: Iterable[str]) -> dict[str, list[str]]:
-    """Map the spellings that a line may use, with and without suffix, to the paths they fit."""
-    full: dict[str, list[str]] = {}
-    pictures: dict[str, list[str]] = {}
-    others: dict[str, list[str]] = {}
-    for file in files:
-        if file.startswith("images/"):
-            spelling = normalize("NFC", file.removeprefix("images/"))
-            full.setdefault(spelling, []).append(file)
-            stems = pictures if _is_picture(file) else others
-            stems.setdefault(_stem(spelling), []).append(file)
-    return others | pictures | full
-
-
-def _images(files: Iterable[str]) -> set[str]:
-    """Return the files below `images` but for those that lie beside a picture of their name."""
-    images = {file for file in files if file.startswith("images/")}
-    pictures = set(filter(_is_picture, images))
-    named = pictures | {_stem(file) for file in pictures}
-    return pictures | {file for file in images if _stem(file) not in named}
-
-
-def _is_picture(path: str) -> bool:
-    return os.path.splitext(path)[1].lower().removeprefix(".") in SUFFIXES
-
-
 def _group_by_image(
     lines: Iterable[Line], images: Mapping[str, Sequence[str]] | None
 ) -> tuple[dict[str, list[Line]], Failures]:
@@ -169,46 +154,12 @@ def _group_by_image(
     lines_of: dict[str, list[Line]] = {}
     failures: Failures = []
     for line in lines:
-        path = attempt(_image_path, line.image, images)
+        path = attempt(image_path, line.image, images)
         if isinstance(path, ValueError):
             failures.append((f"{line.image} (line {line.number})", f"line {line.number}: {path}"))
         else:
             lines_of.setdefault(path, []).append(line)
     return lines_of, failures
-
-
-def _image_path(image: str, images: Mapping[str, Sequence[str]] | None) -> str:
-    if image.startswith(URL_SCHEMES):
-        if not _relative_path(image):
-            raise ValueError(f"{image} names no file")
-        return image
-    if images is None:
-        return f"images/{check_inside(image)}"
-    paths = images.get(normalize("NFC", image), ())
-    if not paths:
-        raise ValueError(f"no image {image!r} in the folder images")
-    if len(paths) > 1:
-        raise ValueError(f"{image!r} fits {' and '.join(paths)}: write its suffix")
-    return paths[0]
-
-
-def _find_masks(
-    root: str, files: Collection[str], lines_of: Mapping[str, Iterable[Line]]
-) -> dict[str, str | None]:
-    """Find the label map of each image: the one that a line gives, or the one of its own name."""
-    own = {path: f"masks/{_stem(_relative_path(path))}.png" for path in lines_of}
-    if root.startswith(WEB):
-        found = existing([join(root, mask) for mask in own.values()])
-        there = {mask for mask in own.values() if join(root, mask) in found}
-    else:
-        there = set(own.values()).intersection(files)
-    return {
-        path: next(
-            (line.mask for line in about if line.mask),
-            own[path].removeprefix("masks/") if own[path] in there else None,
-        )
-        for path, about in lines_of.items()
-    }
 
 
 def _source(
@@ -224,21 +175,9 @@ def _source(
     if mask is not None and not mask.startswith(URL_SCHEMES):
         mask = join(root, "masks", check_inside(mask))
     return Source(
-        name=normalize("NFC", _stem(_relative_path(path)).replace("/", "__")),
+        name=normalize("NFC", stem(relative_path(path)).replace("/", "__")),
         image=path if path.startswith(URL_SCHEMES) else join(root, path),
         labels=sorted(labels) if lines else None,
         mask=mask,
         annotations=None,
     )
-
-
-def _relative_path(path: str) -> str:
-    """Return an image's path below `images`, or the last part of its URL."""
-    if path.startswith(URL_SCHEMES):
-        return path.partition("?")[0].rpartition("/")[2]
-    return path.removeprefix("images/")
-
-
-def _stem(path: str) -> str:
-    """Return a path without its suffix."""
-    return os.path.splitext(path)[0]

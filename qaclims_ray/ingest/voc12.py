@@ -76,16 +76,19 @@ def read_voc(
         ValueError: a file that the whole split needs is missing or broken. Errors of
             single images are in `Listing.errors`.
     """
-    if masks_folder is None:
-        masks_folder = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
-    listed, errors = _read_list(root, split, masks_folder)
+    usual = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
+    listed, errors = _read_list(root, split, masks_folder or usual)
     listed, repeated = first_of_each_name(listed)
     errors += repeated
     if PurePosixPath(split).stem == "test":
         sources = [Source({**source, "labels": None, "mask": None}) for source in listed]
         return Listing(sources, errors, tuple(class_names))
     sources, unlabelled = _with_labels(root, listed, class_names, labels_file)
-    return Listing(_with_masks(root, sources), errors + unlabelled, tuple(class_names))
+    sources = _with_masks(root, sources)
+    warnings: tuple[str, ...] = ()
+    if masks_folder is not None and not any(source["mask"] for source in sources):
+        warnings = (f"{join(root, masks_folder)} (data.masks) has no mask of any image",)
+    return Listing(sources, errors + unlabelled, tuple(class_names), warnings=warnings)
 
 
 def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import pyarrow.dataset as pads
 
@@ -66,11 +67,17 @@ def names_to_score(experiment: Experiment, *, of_cams: bool = True) -> list[str]
         of_cams: Leave out images whose labels nobody knows, of which there are no CAMs.
 
     Raises:
-        ValueError: there is none; the list names images that the run lacks, or that can't be
-            scored.
+        ValueError: there is none, or it shows no class in any image; the list names images that
+            the run lacks, or that can't be scored.
     """
     images = artifact(experiment, "images")
-    images.require()
+    masks: dict[str, Any] = images.require()["facts"].get("masks") or {}
+    if masks and not any(masks["shown"].values()):
+        raise ValueError(
+            f"{images.uri}: no mask shows any class ({masks['ignored']:.1%} of all pixels are "
+            "ignored, the others background), so every score would say nothing. A mask holds class "
+            "index + 1; mend the masks and ingest anew (ingest.py --overwrite)"
+        )
     has_truth = pads.field("mask").is_valid()
     wanted = has_truth & KNOWN if of_cams else has_truth
     masked = dataset(images).to_table(columns=["name"], filter=wanted)

@@ -374,3 +374,16 @@ def test_a_line_that_fits_two_pictures_is_an_error_that_names_both(root):
     ((_, reason),) = listing.errors
     assert "line 1: 'a' fits images/a.jpg and images/a.png: write its suffix" in reason
     assert labels(read(root, "a.png,cat\n")) == {"a": ["cat"]}
+
+
+def test_masks_that_belong_to_no_image_are_said(root):
+    for name in ("a.jpg", "b.PNG", "sub/deep/d.png", "named.png"):
+        put(root / "masks" / name, b"")
+    listing = read(root, "image,labels,mask\na.jpg,cat,named.png\nb,dog,\n")
+    (warning,) = listing.warnings
+    assert warning.startswith(
+        "2 of 5 files in the folder masks belong to no image, as masks/a.jpg, masks/b.PNG: "
+    )
+    for name in ("a.jpg", "b.PNG"):
+        (root / "masks" / name).unlink()
+    assert read_folder(str(root)).warnings == ()

@@ -170,3 +170,9 @@ def test_the_published_train_aug_list_may_lie_anywhere(voc, tmp_path_factory):
         ("a", f"{voc}/SegmentationClassAug/a.png"),
         ("b", None),
     ]
+
+
+def test_a_folder_of_masks_that_fits_no_image_is_said(voc):
+    assert read_voc(str(voc), "train", masks_folder="SegmentationClass").warnings == ()
+    (warning,) = read_voc(str(voc), "train", masks_folder="Masks").warnings
+    assert warning.endswith("/Masks (data.masks) has no mask of any image")
