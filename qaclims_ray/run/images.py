@@ -129,7 +129,7 @@ def _unreadable(images: Artifact) -> set[str]:
 def _listed(uri: str) -> set[str]:
     """Names in a list, one a line."""
     try:
-        lines = read_bytes(uri).decode().splitlines()
+        lines = read_bytes(uri).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise ValueError(f"evaluate.names: there is no file {uri!r}") from None
     return {name for line in lines if (name := line.strip())}
