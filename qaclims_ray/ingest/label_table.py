@@ -22,6 +22,8 @@ _FILE = re.compile(r".*(\.[A-Za-z]\w{1,4}|[/\\].*)")
 """What is meant for a file, whether or not there is one."""
 _TRUTH = {"1": True, "1.0": True, "true": True, "0": False, "0.0": False, "false": False}
 _SEPARATORS = re.compile(r"[;|]")
+_SHOWN, _LONGEST = 5, 80
+"""Columns and characters of a header that an error shows."""
 
 
 class _Columns(NamedTuple):
@@ -104,11 +106,13 @@ def _find_columns(header: Sequence[str], first: Sequence[str]) -> _Columns:
         return _Columns(image, mask, unused, others, len(header))
     wrong = "has no labels"
     if others:
-        wrong = f"has the columns {', '.join(map(repr, others.values()))}"
+        rest = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        wrong = f"has the columns {', '.join(map(repr, [*others.values()][:_SHOWN]))}{rest}"
+    shown = ",".join(header)[:_LONGEST]
     raise ValueError(
-        f"the header {','.join(header)!r} {wrong}: legal are {header[image]!r}, 'labels' (cat;dog) "
-        "and 'mask', or, instead of 'labels', a column of 1 and 0 for each class; remove other "
-        "columns. (A first line that names no image is a header. Commas separate columns)"
+        f"the header {shown!r} {wrong}: legal are {header[image]!r}, 'labels' (cat;dog) and 'mask', "
+        "or, instead of 'labels', a column of 1 and 0 for each class; remove other columns. (A "
+        "first line that names no image is a header. Commas separate columns)"
     )
 
 
