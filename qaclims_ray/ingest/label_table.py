@@ -110,8 +110,8 @@ def _find_columns(header: Sequence[str], first: Sequence[str]) -> _Columns:
         wrong = f"has the columns {', '.join(map(repr, [*others.values()][:_SHOWN]))}{rest}"
     shown = ",".join(header)[:_LONGEST]
     raise ValueError(
-        f"the header {shown!r} {wrong}: legal are {header[image]!r}, 'labels' (cat;dog) and 'mask', "
-        "or, instead of 'labels', a column of 1 and 0 for each class; remove other columns. (A "
+        f"the header {shown!r} {wrong}: legal are {header[image]!r}, 'labels' (cat;dog), 'mask', "
+        "and, instead of 'labels', a column of 1 and 0 for each class; remove other columns. (A "
         "first line that names no image is a header. Commas separate columns)"
     )
 
