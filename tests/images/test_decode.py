@@ -261,9 +261,7 @@ def test_a_damaged_second_page_leaves_the_first():
 
 @pytest.mark.parametrize("file_format", ["JPEG", "JPEG2000"])
 def test_masks_in_formats_for_photographs_are_refused(file_format):
-    with pytest.raises(
-        ValueError, match=f"a {file_format} file, compressed as photographs"
-    ):
+    with pytest.raises(ValueError, match=f"a {file_format} file, compressed as photographs"):
         decode_mask(encode(pil.fromarray(GREY), file_format))
 
 
