@@ -30,14 +30,15 @@ class Voc12(Dataset):
     split: str = "train_aug"
     """Name of a list in ImageSets/Segmentation, or path or URL of a list that ends in .txt."""
     labels_file: str | None = None
-    """The published cls_labels.npy; null reads the labels from Annotations."""
+    """The published cls_labels.npy, below root or by absolute path or URL; null reads the labels
+    from Annotations."""
     masks: str | None = None
     """Folder of the label maps below root, used for scores only; null: SegmentationClass, or
     SegmentationClassAug for an augmented split."""
 
 
 class Coco14(Dataset):
-    """MS COCO 2014."""
+    """MS COCO 2014, or own data in its format: the file's categories are the classes."""
 
     kind: Literal["coco14"]
     root: str
@@ -50,6 +51,16 @@ class Coco14(Dataset):
     unlabelled: bool = False
     """Take the images without instances too, as images whose labels are unknown: they may be asked
     questions that name no class, but are neither trained on nor get CAMs."""
+    classes: dict[str, str] | None = None
+    """Where COCO's 80 classes are wanted of a file of one's own: the class of each category that is
+    called otherwise there, such as {automobile: car}, or {} if none is. null: the file's categories
+    are the classes, in the order of their ids."""
+    crowds: Literal["ignore", "class", "drop"] = "ignore"
+    """How the ground truth shows crowd regions: as ignored, as their class, or not at all. Labels
+    count them always. Published lists differ in this and in `overlap`, and scores with them."""
+    overlap: Literal["larger_first", "file_order"] = "larger_first"
+    """The order in which the ground truth is drawn, the last on top: crowds, then objects from the
+    largest to the smallest, or all as the file lists them."""
 
 
 class Folder(Dataset):

@@ -137,6 +137,12 @@ def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
         "names": listed or "all",
         "unreadable": num_unreadable(experiment, images_name),
         "scored": scored,
+        # How the ground truth was drawn, of data that have it as outlines.
+        **{
+            name: getattr(experiment.data, name)
+            for name in ("crowds", "overlap")
+            if hasattr(experiment.data, name)
+        },
     }
 
 

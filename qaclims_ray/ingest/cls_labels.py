@@ -17,17 +17,23 @@ def read_cls_labels(path: str, num_classes: int) -> dict[str, list[int]]:
         num_classes: expected length of each array.
 
     Raises:
-        ValueError: there is no such file, or it holds something else.
+        ValueError: there is no such file, or it holds something else, such as probabilities.
     """
     table = read_dictionary(path)
     try:
-        labels = {_name(key): np.flatnonzero(array.astype(float)) for key, array in table.items()}
+        labels = {_name(key): array.astype(float) for key, array in table.items()}
         lengths = {len(array) for array in table.values()}
     except Exception as error:  # the file may hold anything
         raise ValueError(f"{path}: not a dict of names to arrays of labels: {error}") from error
     if lengths - {num_classes}:
         raise ValueError(f"{path}: arrays of {sorted(lengths)} labels, expected {num_classes}")
-    return {name: indices.tolist() for name, indices in labels.items()}
+    for name, values in labels.items():
+        wrong = values[(values != 0) & (values != 1)]
+        if wrong.size:
+            raise ValueError(
+                f"{path}: {name} has the value {wrong[0]:g}; legal are 1 (shown) and 0 (not shown)"
+            )
+    return {name: np.flatnonzero(values).tolist() for name, values in labels.items()}
 
 
 def _name(key: Any) -> str:

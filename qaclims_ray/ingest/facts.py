@@ -6,8 +6,10 @@ from typing import TypedDict, cast
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
+from typing_extensions import NotRequired
 
 from qaclims_ray.ingest import coco14, voc12
+from qaclims_ray.ingest.mask_facts import MaskFacts, mask_lines
 from qaclims_ray.ingest.sources import Listing
 from qaclims_ray.run.artifact import Artifact
 
@@ -42,6 +44,8 @@ class Facts(TypedDict):
     height: tuple[int, int, int]
     """Least, median and greatest, in pixels."""
     width: tuple[int, int, int]
+    masks: NotRequired[MaskFacts | None]
+    """None where no image has ground truth; runs of before lack it."""
 
 
 def count_facts(images: pa.Table, listing: Listing, labels_digest: str | None = None) -> Facts:
@@ -88,6 +92,7 @@ def describe(facts: Facts) -> str:
         f"left out: {', '.join(f'{number:,} that {why}' for why, number in left_out.items())}",
         f"masks: {facts['num_masks']:,}, {facts['num_images'] - facts['num_masks']:,} images "
         "have none",
+        *mask_lines(facts.get("masks")),
         f"height: {_range(facts['height'])}",
         f"width:  {_range(facts['width'])}",
         "images per class:",

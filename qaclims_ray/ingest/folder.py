@@ -7,12 +7,13 @@
     <root>/masks/**           optional: label maps a.png, where the image is images/a.jpg
 
 A line names an image by its path below `images`, with or without suffix, or by a URL (`https://…`,
-`s3://…`, `gs://…`). Several lines about one image add up. A line without labels means that the
-image shows none of the classes; an image without a line is unlabelled and left out, unless asked
-for. A label is a class name or a class index (from 0). A column or key `mask` names a label map
-below `masks` or by a URL. A CSV's header, if there is one, names no columns but the image's,
-`labels` and `mask` (see `label_files.parse_csv`). The row's name is the path without suffix, its
-slashes written as `__`; of a URL it is the last part, which no two URLs may share.
+`s3://…`, `gs://…`). Without suffix it means the picture of that name, whatever other files have it
+too; a line that fits two pictures is an error. Several lines about one image add up. A line without
+labels means that the image shows none of the classes; an image without a line is unlabelled and
+left out, unless asked for. A label is a class name or, where classes are listed, a class index
+(from 0). A CSV may have a header, and columns of 1 and 0 instead of labels (see `label_table`). A
+column or key `mask` names a label map below `masks` or by a URL. The row's name is the path without
+suffix, its slashes written as `__`; of a URL it is the last part, which no two URLs may share.
 
 A root on a web server (`https://…`) works too: as it lists no folders, the lines name the images
 with their suffixes, and the server is asked for each `masks/a.png`.
@@ -20,17 +21,27 @@ with their suffixes, and the server is asked for each `masks/a.png`.
 A label map belongs to the image as a viewer shows it; see `sources.load` about EXIF orientation.
 """
 
-import os
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from unicodedata import normalize
 
+from qaclims_ray.ingest.folder_files import (
+    URL_SCHEMES,
+    find_masks,
+    image_path,
+    images_by_spelling,
+    images_in,
+    relative_path,
+    stem,
+    unused_masks,
+)
 from qaclims_ray.ingest.label_files import (
     Line,
+    check_no_one_hot,
     label_indices,
-    parse_csv,
     parse_jsonl,
     resolve_names,
 )
+from qaclims_ray.ingest.label_table import parse_csv
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
 from qaclims_ray.storage.files import existing, list_files, read_text
@@ -40,8 +51,6 @@ LABEL_FILES = ("labels.csv", "labels.jsonl")
 """Files that may hold the labels."""
 CLASSES_FILE = "classes.txt"
 """File that may hold the class names."""
-URL_SCHEMES = (*WEB, "s3://", "gs://")
-"""Schemes that an image's address may have; local files are read below the root only."""
 
 
 def read_folder(
@@ -67,18 +76,22 @@ def read_folder(
     """
     on_web = root.startswith(WEB)
     files = _fixed_files(root) if on_web else list_files(root)
-    lines, errors = _read_lines(root, files, labels_file, optional=unlabelled)
+    images = None if on_web else images_by_spelling(files)
+
+    def is_image(cell: str) -> bool:
+        return cell.startswith(URL_SCHEMES) or normalize("NFC", cell) in (images or ())
+
+    lines, errors = _read_lines(root, files, labels_file, is_image, optional=unlabelled)
     names = resolve_names(
         [label for line in lines for label in line.labels],
         class_names,
         join(root, CLASSES_FILE) if CLASSES_FILE in files else None,
     )
-    images = _images_by_spelling(files)
-    lines_of, not_found = _group_by_image(lines, None if on_web else images)
-    without = sorted(set(images.values()) - lines_of.keys())
+    lines_of, not_found = _group_by_image(lines, images)
+    without = sorted(images_in(files) - lines_of.keys())
     if unlabelled:
         lines_of |= {path: [] for path in without}
-    masks = _find_masks(root, files, lines_of)
+    masks = find_masks(root, files, lines_of)
     sources, unusable = separate(
         (
             f"{path} (line {about[0].number})" if about else path,
@@ -87,8 +100,13 @@ def read_folder(
         for path, about in lines_of.items()
     )
     sources, repeated = first_of_each_name(sources)
-    num_unlabelled = 0 if unlabelled else len(without)
-    return Listing(sources, errors + not_found + unusable + repeated, names, num_unlabelled)
+    return Listing(
+        sources,
+        errors + not_found + unusable + repeated,
+        names,
+        0 if unlabelled else len(without),
+        unused_masks(files, masks.values()),
+    )
 
 
 def _fixed_files(root: str) -> list[str]:
@@ -98,7 +116,12 @@ def _fixed_files(root: str) -> list[str]:
 
 
 def _read_lines(
-    root: str, files: Collection[str], given: str | None, *, optional: bool
+    root: str,
+    files: Collection[str],
+    given: str | None,
+    is_image: Callable[[str], bool],
+    *,
+    optional: bool,
 ) -> tuple[list[Line], Failures]:
     """Read the labels file; lines that cannot be read fail alone."""
     file = given or next((name for name in LABEL_FILES if name in files), None)
@@ -111,69 +134,32 @@ def _read_lines(
         )
     text = read_text(locate(root, file), "labels, one image per line")
     try:
-        lines, broken = parse_jsonl(text) if file.endswith(".jsonl") else parse_csv(text)
+        is_json = file.endswith(".jsonl")
+        lines, broken = parse_jsonl(text) if is_json else parse_csv(text, is_image)
+        check_no_one_hot([line.labels for line in lines])
     except ValueError as error:
         raise ValueError(f"{locate(root, file)}: {error}") from error
     return lines, [(f"{file} (line {n})", f"line {n}: {reason}") for n, reason in broken]
 
 
-def _images_by_spelling(files: Iterable[str]) -> dict[str, str]:
-    """Map the spellings that a line may use, with and without suffix, to the paths of images."""
-    images = [file for file in files if file.startswith("images/")]
-    full = {normalize("NFC", file.removeprefix("images/")): file for file in images}
-    return {_stem(spelling): file for spelling, file in full.items()} | full
-
-
 def _group_by_image(
-    lines: Iterable[Line], images: Mapping[str, str] | None
+    lines: Iterable[Line], images: Mapping[str, Sequence[str]] | None
 ) -> tuple[dict[str, list[Line]], Failures]:
     """Group lines by the path or URL of their image; lines about no image fail.
 
     Args:
         lines: lines of the labels file.
-        images: path of each image by its spellings; None where they cannot be listed.
+        images: paths that each spelling fits; None where they cannot be listed.
     """
     lines_of: dict[str, list[Line]] = {}
     failures: Failures = []
     for line in lines:
-        path = attempt(_image_path, line.image, images)
+        path = attempt(image_path, line.image, images)
         if isinstance(path, ValueError):
             failures.append((f"{line.image} (line {line.number})", f"line {line.number}: {path}"))
         else:
             lines_of.setdefault(path, []).append(line)
     return lines_of, failures
-
-
-def _image_path(image: str, images: Mapping[str, str] | None) -> str:
-    if image.startswith(URL_SCHEMES):
-        if not _relative_path(image):
-            raise ValueError(f"{image} names no file")
-        return image
-    if images is None:
-        return f"images/{check_inside(image)}"
-    path = images.get(normalize("NFC", image))
-    if path is None:
-        raise ValueError(f"no image {image!r} in the folder images")
-    return path
-
-
-def _find_masks(
-    root: str, files: Collection[str], lines_of: Mapping[str, Iterable[Line]]
-) -> dict[str, str | None]:
-    """Find the label map of each image: the one that a line gives, or the one of its own name."""
-    own = {path: f"masks/{_stem(_relative_path(path))}.png" for path in lines_of}
-    if root.startswith(WEB):
-        found = existing([join(root, mask) for mask in own.values()])
-        there = {mask for mask in own.values() if join(root, mask) in found}
-    else:
-        there = set(own.values()).intersection(files)
-    return {
-        path: next(
-            (line.mask for line in about if line.mask),
-            own[path].removeprefix("masks/") if own[path] in there else None,
-        )
-        for path, about in lines_of.items()
-    }
 
 
 def _source(
@@ -189,21 +175,9 @@ def _source(
     if mask is not None and not mask.startswith(URL_SCHEMES):
         mask = join(root, "masks", check_inside(mask))
     return Source(
-        name=normalize("NFC", _stem(_relative_path(path)).replace("/", "__")),
+        name=normalize("NFC", stem(relative_path(path)).replace("/", "__")),
         image=path if path.startswith(URL_SCHEMES) else join(root, path),
         labels=sorted(labels) if lines else None,
         mask=mask,
         annotations=None,
     )
-
-
-def _relative_path(path: str) -> str:
-    """Return an image's path below `images`, or the last part of its URL."""
-    if path.startswith(URL_SCHEMES):
-        return path.partition("?")[0].rpartition("/")[2]
-    return path.removeprefix("images/")
-
-
-def _stem(path: str) -> str:
-    """Return a path without its suffix."""
-    return os.path.splitext(path)[0]

@@ -1,5 +1,6 @@
 """Read a JSON file that is larger than memory should hold, one member at a time."""
 
+import codecs
 import json
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ _LONGEST = 32 << 20
 """Most bytes of one value: a broken file is not searched to its end for a closing bracket."""
 _ENDS = frozenset(" \t\r\n,:]}")
 """Characters that may follow a value."""
+_BYTE_ORDER_MARK = codecs.BOM_UTF8.decode("latin-1")
 _SEPARATORS = re.compile(r"[\s,:]*")
 
 
@@ -43,6 +45,9 @@ class _Window:
     def __init__(self, path: str, file: Stream) -> None:
         self._path, self._file = path, file
         self._text, self._at, self._start = "", 0, 0
+        self._read_on()
+        if self._text.startswith(_BYTE_ORDER_MARK):
+            self._at = len(_BYTE_ORDER_MARK)
 
     def peek(self) -> str:
         """Return the next character, after commas, colons and white space; empty at the end."""

@@ -1,22 +1,21 @@
-"""Parse labels as people write them: CSV and JSONL files, label files of tars, class names."""
+"""Parse labels as people write them: JSONL files, label files of tars, class names."""
 
-import csv
-import io
 import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from difflib import get_close_matches
+from itertools import chain, groupby
 from typing import Any, NamedTuple
+from unicodedata import normalize
 
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import read_text
 from qaclims_ray.storage.paths import check_text
 
-_HEADERS = {"image", "image_name", "name", "file", "filename", "file_name", "path"}
-_LABELS = re.compile(r"(label|class)(s|es)?[ _]?\d*")
-"""Columns that hold labels: `labels`, `class`, `label_2` and so on."""
-_SEPARATORS = re.compile(r"[\n,;]")
+_SEPARATORS = re.compile(r"[\n,;|]")
+_NO_CLASSES = {"background", "bg", "void", "ignore", "ignored", "unlabeled", "unlabelled"}
+"""Names that lists made for other tools give to the mask values 0 and 255, without signs."""
 _SHOWN = 5
 """Number of class names that an error shows."""
 
@@ -31,35 +30,6 @@ class Line(NamedTuple):
     """Class names or class indices as written."""
     mask: str | None = None
     """Path or URL of the label map, if the line gives one."""
-
-
-def parse_csv(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
-    """Parse lines `image,label,label,…`; one cell may also hold labels separated by semicolons.
-
-    A first line whose first cell is a word such as `image` or `file` is a header. Its other
-    columns are called `labels` (or `label`, `class`, `label_1`, `label_2` and so on) and `mask`,
-    which holds label maps.
-
-    No cell spans lines: a quote that is not closed costs its own line and no other.
-
-    Returns:
-        The lines, and (line number, reason) of those that cannot be read.
-
-    Raises:
-        ValueError: a header with other columns, or without any for labels.
-    """
-    lines: list[Line] = []
-    errors: list[tuple[int, str]] = []
-    mask_column: int | None = None
-    for number, row in enumerate(io.StringIO(text, newline=None), start=1):
-        cells = attempt(_cells, row)
-        if isinstance(cells, ValueError):
-            errors.append((number, str(cells)))
-        elif cells and not lines and cells[0].lower() in _HEADERS:
-            mask_column = _mask_column(cells)
-        elif any(cells):
-            lines.append(_line(number, cells, mask_column))
-    return lines, errors
 
 
 def parse_jsonl(text: str) -> tuple[list[Line], list[tuple[int, str]]]:
@@ -83,18 +53,19 @@ def parse_labels(content: bytes, *, is_json: bool) -> list[str]:
     """Parse the labels of one image in a file of its own.
 
     Args:
-        content: names or indices, separated by commas, semicolons or line ends; or JSON.
+        content: names or indices, separated by commas, semicolons, bars or line ends; or JSON.
         is_json: the content is JSON: a list, or an object whose `labels` are a list.
 
     Raises:
         ValueError: the content is something else.
     """
     if not is_json:
-        return [label.strip() for label in _SEPARATORS.split(content.decode()) if label.strip()]
+        labels = map(spelled, _SEPARATORS.split(content.decode("utf-8-sig")))
+        return [label for label in labels if label]
     try:
         match json.loads(content):
             case {"labels": list(labels)} | list(labels):
-                return [check_text(str(label)) for label in labels]
+                return [_json_label(label) for label in labels]
             case _:
                 raise ValueError('expected {"labels": […]} or a list')
     except RecursionError as error:
@@ -112,19 +83,47 @@ def resolve_names(
         file: path of a file with one name per line, read where `given` is None.
 
     Raises:
-        ValueError: the labels are indices without names; a name comes twice.
+        ValueError: there are class indices and no list of names; a name comes twice, is that of a
+            background, or, without a list, is more likely another's misspelling.
     """
     if given is not None:
-        return _unique(given, "data.class_names")
+        return _check_names([spelled(name) for name in given], "data.class_names")
     if file is not None:
         text = read_text(file, "class names, one per line")
-        return _unique([name.strip() for name in text.splitlines() if name.strip()], file)
-    if labels and all(label.isdecimal() for label in labels):
+        return _check_names([name for line in text.splitlines() if (name := spelled(line))], file)
+    if any(label.isdecimal() for label in labels):
+        named = next((f" ({label!r} is not)" for label in labels if not label.isdecimal()), "")
         raise ValueError(
-            "the labels are class indices only; write the class names, one per line, into "
-            "classes.txt, or give data.class_names"
+            f"the labels are class indices{'' if named else ' only'}{named}; write the class "
+            "names, one per line, into classes.txt, or give data.class_names"
         )
-    return tuple(sorted(label for label in set(labels) if not label.isdecimal()))
+    return _check_names(_check_found(sorted(set(labels))), "labels")
+
+
+def check_no_one_hot(labels: Sequence[Sequence[str]]) -> None:
+    """Check that the labels of images are not columns of 1 and 0, one for each class.
+
+    As class indices they would give the first two classes to every image.
+
+    Raises:
+        ValueError: they are: 1 and 0 alone, as many for each image, more than one.
+    """
+    lengths = {len(one) for one in labels}
+    if len(lengths) == 1 and max(lengths) > 1 and {"0", "1"}.issuperset(chain(*labels)):
+        raise ValueError(
+            f"every image has {max(lengths)} labels, all of them 1 or 0: columns of classes, not "
+            "class indices. Name the classes in the header of a CSV (image,cat,dog), or list the "
+            "classes that an image shows"
+        )
+
+
+def spelled(label: str) -> str:
+    """Return a class name in the one spelling of its accents and blanks.
+
+    Raises:
+        ValueError: it is no text that tables hold.
+    """
+    return " ".join(normalize("NFC", check_text(label)).split())
 
 
 def label_indices(labels: Iterable[str], names: Sequence[str]) -> list[int]:
@@ -145,49 +144,76 @@ def nearest(name: str, known: Sequence[str]) -> str:
     return f"classes are {', '.join(known[:_SHOWN])}{rest}"
 
 
-def _unique(names: Sequence[str], where: str) -> tuple[str, ...]:
+def is_background(name: str) -> bool:
+    """Tell whether a name is one that other tools' lists give to the mask values 0 and 255.
+
+    CVAT writes `background:0,0,0::`, labelme `__ignore__` and `_background_`.
+    """
+    return re.sub(r"[\W\d_]", "", name.partition(":")[0]).lower() in _NO_CLASSES
+
+
+def _check_names(names: Sequence[str], where: str) -> tuple[str, ...]:
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"{where}: class names must differ, but {twice[0]!r} comes twice")
+    for name in names:
+        if is_background(name):
+            raise ValueError(
+                f"{where}: {name!r} is no class: in masks 0 is background, 255 is ignored, and the "
+                "first class is 1. Take it out; an image without any class has an empty label"
+            )
     return tuple(names)
 
 
-def _cells(row: str) -> list[str]:
+def _check_found(names: Sequence[str]) -> Sequence[str]:
+    """Check the class names of a data set that lists none: its labels, sorted."""
+    list_them = "if all are classes, list them in classes.txt or data.class_names"
+    for name in names:
+        if all(map(_is_number, name.split())):
+            raise ValueError(f"the label {name!r} is neither a class name nor a class index")
+        parts = name.split()
+        if len(parts) > 1 and set(parts).issubset(names):
+            raise ValueError(
+                f"the label {name!r} is one class, and so are {', '.join(map(repr, parts))}: "
+                f"separate labels by semicolons; {list_them}"
+            )
+    for _, group in groupby(sorted(names, key=str.casefold), key=str.casefold):
+        if len(alike := list(group)) > 1:
+            raise ValueError(
+                f"the labels {alike[0]!r} and {alike[1]!r} differ in capitals only: write them "
+                f"alike; {list_them}"
+            )
+    return names
+
+
+def _is_number(text: str) -> bool:
     try:
-        cells = next(csv.reader([row], skipinitialspace=True, strict=True), [])
-    except csv.Error as error:
-        raise ValueError(f"{error}: a cell's quotes stand at its two ends, on one line") from error
-    return [cell.strip() for cell in cells]
-
-
-def _mask_column(header: Sequence[str]) -> int | None:
-    """Find the position of the column of label maps in a legal header."""
-    columns = [cell.lower() for cell in header[1:]]
-    others = [cell for cell in columns if cell not in ("mask", "") and not _LABELS.fullmatch(cell)]
-    if others or not set(columns) - {"mask", ""}:
-        wrong = f"has the columns {', '.join(map(repr, others))}" if others else "has no labels"
-        raise ValueError(
-            f"the header {','.join(header)!r} {wrong}: legal are {header[0]!r}, 'labels' (cat;dog) "
-            "and 'mask'; remove other columns"
-        )
-    return columns.index("mask") + 1 if "mask" in columns else None
-
-
-def _line(number: int, cells: Sequence[str], mask_column: int | None) -> Line:
-    mask = "".join(cells[mask_column : mask_column + 1]) if mask_column else ""
-    texts = [cell for column, cell in enumerate(cells) if column not in (0, mask_column)]
-    labels = [label.strip() for text in texts for label in text.split(";")]
-    return Line(number, cells[0], [label for label in labels if label], mask or None)
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _json_line(number: int, item: Any) -> Line:
     match item:
         case {"image": str(image), "labels": list(labels)}:
             mask = item.get("mask")
-            texts = [check_text(str(label)) for label in labels]
+            texts = [_json_label(label) for label in labels]
             return Line(number, image, texts, str(mask) if mask else None)
         case _:
             raise ValueError('expected {"image": "…", "labels": […]}')
+
+
+def _json_label(value: Any) -> str:
+    match value:
+        case str() if label := spelled(value):
+            return label
+        case int() if not isinstance(value, bool) and value >= 0:
+            return str(value)
+        case _:
+            raise ValueError(
+                f"the label {json.dumps(value)} is neither a class name nor a class index"
+            )
 
 
 def _index(label: str, names: Sequence[str]) -> int:

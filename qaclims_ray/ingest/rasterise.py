@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from pycocotools import mask
@@ -13,8 +13,25 @@ from qaclims_ray.types import BACKGROUND, IGNORE, LabelMap
 
 coco_mask: Any = mask  # its type stubs are wrong about frPyObjects
 
+Crowds: TypeAlias = Literal["ignore", "class", "drop"]
+"""How a crowd region is drawn: as `IGNORE`, as its class, or not at all."""
+Overlap: TypeAlias = Literal["larger_first", "file_order"]
+"""The order in which objects are drawn; the last lies on top."""
 
-def refer_to(path: str, height: int, width: int, instances: Sequence[tuple[int, int, int]]) -> str:
+_CORNERS = 3
+_MORE, _NEGATIVE = 32, 16
+"""Signs in a byte of compressed run lengths: more of this number follows; it is negative."""
+
+
+def refer_to(
+    path: str,
+    height: int,
+    width: int,
+    instances: Sequence[tuple[int, int, int]],
+    *,
+    crowds: Crowds = "ignore",
+    overlap: Overlap = "larger_first",
+) -> str:
     """Make a reference to the instances of one image, which stay in their file.
 
     Args:
@@ -22,9 +39,11 @@ def refer_to(path: str, height: int, width: int, instances: Sequence[tuple[int, 
         height: height of the image in pixels.
         width: width of the image in pixels.
         instances: (class index, offset, size) of each; its JSON lies there in the file.
+        crowds: as in `rasterise`, as is `overlap`.
+        overlap: see there.
     """
     about = {"file": path, "height": height, "width": width, "instances": instances}
-    return json.dumps(about, separators=(",", ":"))
+    return json.dumps(about | {"crowds": crowds, "overlap": overlap}, separators=(",", ":"))
 
 
 def rasterise_reference(reference: str) -> LabelMap:
@@ -43,44 +62,77 @@ def rasterise_reference(reference: str) -> LabelMap:
         ]
     except (ValueError, TypeError) as error:
         raise ValueError(f"{shown(about['file'])} has changed since it was listed") from error
-    return rasterise(objects, height=about["height"], width=about["width"])
+    how = {key: about[key] for key in ("height", "width", "crowds", "overlap")}
+    return rasterise(objects, **how)
 
 
-def rasterise(objects: Sequence[Mapping[str, Any]], *, height: int, width: int) -> LabelMap:
+def has_outline(segmentation: Any) -> bool:
+    """Tell whether a segmentation says which pixels an object covers, damaged or not.
+
+    It does as run lengths, or as a list of polygons, each a list x, y, x, y, … in pixels. A box, no
+    polygon at all, and corners in shares of the image or in another spelling say nothing.
+    """
+    match segmentation:
+        case {"size": _, "counts": _}:
+            return True
+        case [*polygons] if all(isinstance(corners, list) for corners in polygons):
+            numbers = [value for corners in polygons for value in corners]
+            if not all(isinstance(value, (int, float)) for value in numbers):
+                return False
+            return any(len(one) >= 2 * _CORNERS for one in polygons) and max(numbers) > 1
+        case _:
+            return False
+
+
+def rasterise(
+    objects: Sequence[Mapping[str, Any]],
+    *,
+    height: int,
+    width: int,
+    crowds: Crowds = "ignore",
+    overlap: Overlap = "larger_first",
+) -> LabelMap:
     """Rasterise the instances of one image.
-
-    Crowd regions are painted first, then the objects from the largest to the smallest, so that a
-    cup on a table stays visible and an object within a crowd keeps its class. A crowd region
-    becomes `IGNORE`: it marks a group roughly, gaps included, and COCO's own evaluation doesn't
-    count it either.
 
     Args:
         objects: `{"label", "iscrowd", "segmentation"}` of each; label is a class index,
             segmentation as in COCO: a list of polygons or a run-length code.
         height: height of the image in pixels.
         width: width of the image in pixels.
+        crowds: `ignore` makes a crowd region `IGNORE`: it marks a group roughly, gaps included, and
+            COCO's own evaluation doesn't count it either; `class` gives it its class; `drop`
+            leaves it out.
+        overlap: `larger_first` draws crowds first, then the objects from the largest to the
+            smallest, so that a cup on a table stays visible and an object within a crowd keeps its
+            class; `file_order` draws all as the file lists them.
 
     Raises:
-        ValueError: a segmentation does not fit the image.
+        ValueError: a segmentation does not fit the image, or is damaged.
     """
-    label_map = np.full((height, width), BACKGROUND, np.uint8)
     regions = [
-        (not item.get("iscrowd"), item["label"], _region(item["segmentation"], height, width))
+        (
+            item.get("iscrowd") in (1, "1"),
+            item["label"],
+            _region(item["segmentation"], height, width),
+        )
         for item in objects
     ]
-    for no_crowd, label, region in sorted(regions, key=lambda o: (o[0], -int(o[2].sum()))):
-        label_map[region] = label + 1 if no_crowd else IGNORE
+    if overlap == "larger_first":
+        regions.sort(key=lambda region: (not region[0], -int(region[2].sum())))
+    label_map = np.full((height, width), BACKGROUND, np.uint8)
+    for is_crowd, label, region in regions:
+        if not is_crowd or crowds != "drop":
+            label_map[region] = IGNORE if is_crowd and crowds == "ignore" else label + 1
     return label_map
 
 
 def _region(segmentation: Any, height: int, width: int) -> Any:
     try:
         if isinstance(segmentation, dict):
-            codes = [_run_lengths(segmentation, height, width)]
-        else:
-            # pycocotools takes fewer than three corners for a box.
-            polygons = [corners for corners in segmentation if len(corners) >= 6]
-            codes = [_polygon(corners, height, width) for corners in polygons]
+            return _run_lengths(segmentation, height, width)
+        # pycocotools takes fewer than three corners for a box.
+        polygons = [corners for corners in segmentation if len(corners) >= 2 * _CORNERS]
+        codes = [_polygon(corners, height, width) for corners in polygons]
     except (KeyError, TypeError) as error:
         raise ValueError(f"a segmentation is neither polygons nor run lengths: {error}") from error
     if not codes:
@@ -89,6 +141,8 @@ def _region(segmentation: Any, height: int, width: int) -> Any:
 
 
 def _polygon(corners: list[Any], height: int, width: int) -> Any:
+    if len(corners) % 2:
+        raise ValueError(f"a polygon has {len(corners)} numbers; x and y of each corner expected")
     # A corner far outside would make pycocotools allocate without bound.
     if not np.all(np.abs(corners) <= 2 * max(height, width)):
         raise ValueError(f"a polygon leaves the image of {height} x {width} pixels")
@@ -96,11 +150,39 @@ def _polygon(corners: list[Any], height: int, width: int) -> Any:
 
 
 def _run_lengths(segmentation: dict[str, Any], height: int, width: int) -> Any:
+    """Draw lengths of runs, by columns: outside, inside, outside, and so on.
+
+    pycocotools returns memory that it never wrote where runs do not fill the image.
+    """
     size, counts = segmentation["size"], segmentation["counts"]
     if list(size) != [height, width]:
         raise ValueError(f"a region is {size} pixels in size, the image [{height}, {width}]")
-    if isinstance(counts, str):
-        return {"size": size, "counts": counts.encode()}
-    if sum(counts) != height * width or min(counts) < 0:
+    runs = _uncompressed(counts) if isinstance(counts, str) else counts
+    if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
         raise ValueError(f"the run lengths of a region do not fill {height} x {width} pixels")
-    return coco_mask.frPyObjects(segmentation, height, width)
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+
+
+def _uncompressed(code: str) -> list[int]:
+    """Decode compressed run lengths (COCO's maskApi.c, `rleFrString`).
+
+    Five bits a character, from the lowest; from the fourth number on, the difference to the number
+    two before it.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in code:
+        bits = ord(character) - ord("0")
+        if not 0 <= bits < 2 * _MORE or shift > 60:
+            raise ValueError(f"damaged run lengths of a region: {code[:20]!r}")
+        value |= (bits & (_MORE - 1)) << shift
+        shift += 5
+        if bits & _MORE:
+            continue
+        if bits & _NEGATIVE:
+            value -= 1 << shift
+        runs.append(value + (runs[-2] if len(runs) > 2 else 0))
+        value = shift = 0
+    if shift:
+        raise ValueError(f"the run lengths of a region are cut off: {code[-20:]!r}")
+    return runs

@@ -60,6 +60,9 @@ def _list(data: Data, world: str) -> Listing:
                 annotations=data.annotations,
                 images=data.images,
                 unlabelled=data.unlabelled,
+                classes=data.classes,
+                crowds=data.crowds,
+                overlap=data.overlap,
             )
         case Folder():
             return read_folder(
@@ -102,8 +105,8 @@ def _draw_demo(data: Demo, root: str) -> Listing:
 def _presentable(listing: Listing) -> Listing:
     """Make a listing that tables can hold and people may see.
 
-    Sources whose texts are not UTF-8 become errors. Errors lose the secrets of their URLs, and
-    their names stay unique.
+    Sources whose texts are not UTF-8 become errors. Errors and warnings lose the secrets of
+    their URLs, and the names of errors stay unique.
     """
     checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
     sources, unwritable = separate(checked)
@@ -114,7 +117,8 @@ def _presentable(listing: Listing) -> Listing:
         count[name] += 1
         again = f" ({count[name]})" if count[name] > 1 else ""
         errors.append((f"{name}{again}", shown(reason)))
-    return replace(listing, sources=sources, errors=errors)
+    warnings = tuple(map(shown, listing.warnings))
+    return replace(listing, sources=sources, errors=errors, warnings=warnings)
 
 
 def _check_texts(source: Source) -> Source:

@@ -49,6 +49,8 @@ class Listing:
     class_names: tuple[str, ...]
     num_unlabelled: int = 0
     """Images left out because they are unlabelled."""
+    warnings: tuple[str, ...] = ()
+    """What people should know of the whole set."""
 
 
 def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> ImageRow:

@@ -14,6 +14,7 @@ from qaclims_ray.config.data import Data, Folder
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts
 from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
+from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.ingest.sources import Source, load
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
@@ -88,6 +89,8 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     data = data_of(experiment, target.name)
     digest = _labels_digest(data)
     listing = read(data, f"{absolute(experiment.run)}/{_WORLDS[target.name]}")
+    for warning in listing.warnings:
+        log.warning(warning)
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
     listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
     map_actor(
@@ -103,9 +106,15 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     if failed:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
-    facts = count_facts(dataset(target).to_table(columns=COLUMNS), listing, digest)
+    images = dataset(target)
+    facts = count_facts(images.to_table(columns=COLUMNS), listing, digest)
+    facts["masks"] = count_masks(images, listing.class_names)
+    for warning in check_masks(facts["masks"]):
+        log.warning(warning)
     if data.limit is None:
-        for warning in check_known_set(data.kind, getattr(data, "split", None), facts):
+        own = getattr(data, "annotations", None) is not None
+        split = None if own else getattr(data, "split", None)
+        for warning in check_known_set(data.kind, split, facts):
             log.warning(warning)
     return Built(rows, errors, {**facts})
 

@@ -19,7 +19,7 @@ from qaclims_ray.ingest.label_files import nearest
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
 from qaclims_ray.storage.files import existing, read_all, read_text
-from qaclims_ray.storage.paths import check_inside, join
+from qaclims_ray.storage.paths import check_inside, join, locate
 
 CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
@@ -66,7 +66,8 @@ def read_voc(
             (`train_aug.txt` is published with segmentation codes, not with VOC). The images of
             `test` have no labels and no masks.
         class_names: the names of the annotations, or `CLASSES`.
-        labels_file: the published `cls_labels.npy`; default: labels from the annotations.
+        labels_file: the published `cls_labels.npy`, below `root` or by absolute path or URL;
+            default: labels from the annotations.
         masks_folder: folder of label maps below `root`; default: `SegmentationClassAug` for an
             augmented split, else `SegmentationClass`. A second column in the list goes before it.
             Images without a label map there have none.
@@ -75,16 +76,19 @@ def read_voc(
         ValueError: a file that the whole split needs is missing or broken. Errors of
             single images are in `Listing.errors`.
     """
-    if masks_folder is None:
-        masks_folder = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
-    listed, errors = _read_list(root, split, masks_folder)
+    usual = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
+    listed, errors = _read_list(root, split, masks_folder or usual)
     listed, repeated = first_of_each_name(listed)
     errors += repeated
     if PurePosixPath(split).stem == "test":
         sources = [Source({**source, "labels": None, "mask": None}) for source in listed]
         return Listing(sources, errors, tuple(class_names))
     sources, unlabelled = _with_labels(root, listed, class_names, labels_file)
-    return Listing(_with_masks(root, sources), errors + unlabelled, tuple(class_names))
+    sources = _with_masks(root, sources)
+    warnings: tuple[str, ...] = ()
+    if masks_folder is not None and not any(source["mask"] for source in sources):
+        warnings = (f"{join(root, masks_folder)} (data.masks) has no mask of any image",)
+    return Listing(sources, errors + unlabelled, tuple(class_names), warnings=warnings)
 
 
 def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
@@ -159,7 +163,7 @@ def _with_labels(
     if labels_file is None:
         found = _labels_from_annotations(root, names, class_names)
     else:
-        table = read_cls_labels(labels_file, len(class_names))
+        table = read_cls_labels(locate(root, labels_file), len(class_names))
         found = [table.get(name, ValueError(f"no labels in {labels_file}")) for name in names]
     return separate(
         (

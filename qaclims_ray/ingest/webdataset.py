@@ -7,37 +7,36 @@
     <key>.mask.png            optional: its label map (or <key>.seg.png)
 
 Images stay where they are: listing reads headers and labels only, and a source names its tar and
-range of bytes. Of several files of labels the first counts. The tars must be uncompressed. The
-row's name is the key, its slashes written as `__`; an image without labels is left out, unless
-asked for.
+range of bytes. Of several files of labels the first counts, and no other is looked into. The tars
+must be uncompressed. The row's name is the key, its slashes written as `__`; an image without
+labels is left out, unless asked for. Labels or a mask without an image are recorded.
 """
 
 import re
-import tarfile
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import NamedTuple
 
-from qaclims_ray.ingest.label_files import label_indices, parse_labels, resolve_names
+from qaclims_ray.images.decode import SUFFIXES
+from qaclims_ray.ingest.label_files import (
+    check_no_one_hot,
+    label_indices,
+    resolve_names,
+)
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
+from qaclims_ray.ingest.tar_members import Member, list_members, split_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
-from qaclims_ray.storage.files import Stream, glob, open_stream, read_ranges
+from qaclims_ray.storage.files import glob
 from qaclims_ray.storage.paths import WEB, check_inside, member
 
-IMAGE_SUFFIXES = frozenset(
-    ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "jp2")
-)
 LABEL_SUFFIXES = ("cls", "json")
 """Suffixes of labels, in the order in which they are looked for; all but JSON are read as `cls`."""
 MASK_SUFFIXES = ("mask.png", "seg.png")
 
-_LONGEST_LABELS = 1 << 20
-"""Most bytes of a file of labels."""
 _THREADS = 8
 """Number of tars that are listed at once."""
 _BRACES = re.compile(r"\{([^{}]*)\}")
-_HEADER = 512
 
 
 class Sample(NamedTuple):
@@ -70,13 +69,15 @@ def read_webdataset(
         unlabelled: list the images without labels too.
 
     Raises:
-        ValueError: a tar is missing, compressed or no tar. Errors of single images, and of tars
+        ValueError: a tar is missing, compressed or no tar; the labels are columns of 1 and 0, or
+            class indices without names. Errors of single images, and of tars
             that are cut off, are in `Listing.errors`.
     """
     with ThreadPoolExecutor(_THREADS) as pool:
         listed = list(pool.map(lambda tar: _list_tar(tar, label_suffixes), expand(shards)))
     samples = [sample for one, _ in listed for sample in one]
     errors = [error for _, some in listed for error in some]
+    check_no_one_hot([sample.labels for sample in samples if sample.labels is not None])
     labels = {label for sample in samples for label in sample.labels or ()}
     names = resolve_names(labels, class_names, classes_file)
     taken = [sample for sample in samples if unlabelled or sample.labels is not None]
@@ -117,105 +118,71 @@ def _expand_braces(pattern: str) -> list[str]:
     return [f"{pattern[: found.start()]}{choice}{tail}" for choice in choices for tail in tails]
 
 
-class _Member(NamedTuple):
-    name: str
-    offset: int
-    size: int
-    labels: list[str] | ValueError | None
-    """Labels of a member that holds some."""
-
-
 def _list_tar(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Sample], Failures]:
-    """List the samples of a tar in their order; members that cannot be used fail."""
-    members, errors = _members(tar, label_suffixes)
-    samples: dict[str, dict[str, _Member]] = {}
+    """List the samples of a tar in their order; members and keys that cannot be used fail."""
+    members, errors = list_members(tar, label_suffixes)
+    samples: dict[str, dict[str, Member]] = {}
+    others: dict[str, list[str]] = {}
     for one in members:
-        key, suffix = _split(one.name)
+        key, suffix = split_name(one.name)
         role = _role(suffix, label_suffixes)
-        reason = _objection(one, suffix, samples.get(key, {}).get(role))
+        reason = _objection(one, suffix, role, samples.get(key, {}).get(role))
         if reason is not None:
             errors.append((f"{tar}#{one.name} (byte {one.offset})", f"{tar}#{one.name}: {reason}"))
         elif role:
             samples.setdefault(key, {})[role] = one
-    whole = {key: parts for key, parts in samples.items() if "image" in parts}
-    return [_sample(tar, key, parts, label_suffixes) for key, parts in whole.items()], errors
-
-
-def _members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[_Member], Failures]:
-    """List the files in a tar up to where it is damaged."""
-    read_ranges(tar, [(0, _HEADER)])  # fail now where parts of it cannot be read later
-    members: list[_Member] = []
-    with open_stream(tar) as file, _open(tar, file) as archive:
-        try:
-            for info in archive:
-                if info.isreg() and not info.issparse():
-                    # One by one, as an error keeps those before it.
-                    members.append(_read_member(archive, info, label_suffixes))  # noqa: PERF401
-            file.seek(archive.offset)
-            damage = "no header" if file.read(_HEADER).strip(b"\0") else None
-        except tarfile.ReadError as error:
-            damage = str(error)
-        where = archive.offset
-    if damage is None:
-        return members, []
-    return members, [(tar, f"{tar}: damaged or cut off at byte {where:,} ({damage})")]
-
-
-def _open(tar: str, file: Stream) -> tarfile.TarFile:
-    try:
-        return tarfile.open(fileobj=file, mode="r:")
-    except tarfile.ReadError as error:
-        raise ValueError(
-            f"{tar}: no tar, or a compressed one ({error}); images are read from within, so unpack "
-            ".tar.gz and the like to .tar"
-        ) from error
-
-
-def _read_member(
-    archive: tarfile.TarFile, info: tarfile.TarInfo, label_suffixes: Sequence[str]
-) -> _Member:
-    suffix = _split(info.name)[1]
-    labels: list[str] | ValueError | None = None
-    if suffix in label_suffixes:
-        labels = ValueError(f"{info.size:,} bytes are too many for labels")
-        content = archive.extractfile(info) if info.size <= _LONGEST_LABELS else None
-        if content is not None:
-            labels = attempt(parse_labels, content.read(), is_json=suffix == "json")
-    return _Member(info.name.removeprefix("./"), info.offset_data, info.size, labels)
-
-
-def _split(name: str) -> tuple[str, str]:
-    """Split a name into key and suffix, at the first dot of its last part."""
-    folder, slash, last = name.removeprefix("./").rpartition("/")
-    stem, _, suffix = last.partition(".")
-    return f"{folder}{slash}{stem}", suffix.lower()
+        else:
+            others.setdefault(key, []).append(one.name)
+    listed, unusable = separate(
+        (f"{tar}#{key}", attempt(_sample, tar, key, parts, others.get(key, []), label_suffixes))
+        for key, parts in samples.items()
+    )
+    return listed, errors + unusable
 
 
 def _role(suffix: str, label_suffixes: Sequence[str]) -> str:
     """Return what a member is: `image`, `mask`, a suffix of labels, or empty for other files."""
-    if suffix in IMAGE_SUFFIXES:
+    if suffix in SUFFIXES:
         return "image"
     return "mask" if suffix in MASK_SUFFIXES else suffix if suffix in label_suffixes else ""
 
 
-def _objection(one: _Member, suffix: str, other: _Member | None) -> str | None:
+def _objection(one: Member, suffix: str, role: str, other: Member | None) -> str | None:
     """Return why a member cannot be used, None if it can."""
     inside = attempt(check_inside, one.name)
     if isinstance(inside, ValueError):
         return str(inside)
-    if isinstance(one.labels, ValueError):
-        return str(one.labels)
+    if role and not one.is_file:
+        return "a link, or a file with holes: pack the file itself"
     if other is not None:
         return f"{other.name} is there already for the same purpose"
-    if suffix not in MASK_SUFFIXES and suffix.rpartition(".")[2] in IMAGE_SUFFIXES - {suffix}:
+    if suffix not in MASK_SUFFIXES and suffix.rpartition(".")[2] in SUFFIXES - {suffix}:
         return f"unknown suffix {suffix!r}: keys of WebDataset end at the first dot"
     return None
 
 
-def _sample(tar: str, key: str, parts: dict[str, _Member], label_suffixes: Sequence[str]) -> Sample:
+def _sample(
+    tar: str,
+    key: str,
+    parts: dict[str, Member],
+    others: Sequence[str],
+    label_suffixes: Sequence[str],
+) -> Sample:
+    """Make the sample of a key from its parts by their roles.
+
+    Raises:
+        ValueError: its labels cannot be read, or it has no image; `others` may be meant for one.
+    """
+    found = next((parts[suffix] for suffix in label_suffixes if suffix in parts), None)
+    labels = None if found is None else found.labels
+    if isinstance(labels, ValueError):
+        assert found is not None
+        raise ValueError(f"{tar}#{found.name}: {labels}")
+    if "image" not in parts:
+        names = ", ".join(one.name for one in parts.values())
+        hint = f"; {', '.join(others)} has no suffix of a known format" if others else ""
+        raise ValueError(f"{tar}#{names}: no image belongs to it{hint}")
     paths = {role: member(tar, one.name, one.offset, one.size) for role, one in parts.items()}
-    found = [parts[suffix].labels for suffix in label_suffixes if suffix in parts]
-    labels = found[0] if found and isinstance(found[0], list) else None
     return Sample(key, paths["image"], paths.get("mask"), labels)
 
 

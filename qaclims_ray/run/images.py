@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection
+from typing import Any
 
 import pyarrow.dataset as pads
 
@@ -71,11 +72,17 @@ def names_to_score(
         images_name: Artifact of the images; `evaluate.names` lists some of `images` alone.
 
     Raises:
-        ValueError: there is none; the list names images that the run lacks, or that can't be
-            scored.
+        ValueError: there is none, or it shows no class in any image; the list names images that
+            the run lacks, or that can't be scored.
     """
     images = artifact(experiment, images_name)
-    images.require()
+    masks: dict[str, Any] = images.require()["facts"].get("masks") or {}
+    if masks and not any(masks["shown"].values()):
+        raise ValueError(
+            f"{images.uri}: no mask shows any class ({masks['ignored']:.1%} of all pixels are "
+            "ignored, the others background), so every score would say nothing. A mask holds class "
+            "index + 1; mend the masks and ingest anew (ingest.py --overwrite)"
+        )
     has_truth = pads.field("mask").is_valid()
     wanted = has_truth & KNOWN if of_cams else has_truth
     masked = dataset(images).to_table(columns=["name"], filter=wanted)
@@ -127,7 +134,7 @@ def _unreadable(images: Artifact) -> set[str]:
 def _listed(uri: str) -> set[str]:
     """Names in a list, one a line."""
     try:
-        lines = read_bytes(uri).decode().splitlines()
+        lines = read_bytes(uri).decode("utf-8-sig").splitlines()
     except FileNotFoundError:
         raise ValueError(f"evaluate.names: there is no file {uri!r}") from None
     return {name for line in lines if (name := line.strip())}

@@ -81,3 +81,10 @@ def test_wrong_number_of_classes(tmp_path):
     path = save(tmp_path / "l.npy", {"a": np.zeros(20)})
     with pytest.raises(ValueError, match=r"arrays of \[20\] labels, expected 8"):
         read_cls_labels(path, 8)
+
+
+@pytest.mark.parametrize("value", [-1, 0.3, 2, np.nan, np.inf])
+def test_values_other_than_0_and_1_are_refused(tmp_path, value):
+    path = save(tmp_path / "l.npy", {"a": np.array([0.0, 1]), "b": np.array([1, value])})
+    with pytest.raises(ValueError, match=rf"b has the value {value:g}; legal are 1"):
+        read_cls_labels(path, 2)

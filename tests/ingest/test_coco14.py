@@ -2,16 +2,22 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image as pil
 from pycocotools import mask as coco_mask
 
 from qaclims_ray.images.decode import decode_mask
-from qaclims_ray.ingest.coco14 import CATEGORY_IDS, CLASSES, read_coco
-from qaclims_ray.ingest.rasterise import rasterise
+from qaclims_ray.ingest.coco14 import CLASSES, read_coco
+from qaclims_ray.ingest.rasterise import has_outline, rasterise
 from qaclims_ray.ingest.sources import load
 from tests.build import encode, photo, put
 
 SIZE = {"height": 20, "width": 30}
+UNUSED_IDS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+CATEGORY_IDS = [number for number in range(1, 91) if number not in UNUSED_IDS]
+COCO80 = dict(zip(CATEGORY_IDS, CLASSES, strict=True))
+WHOLE = coco_mask.encode(np.ones((20, 30), np.uint8, order="F"))
 LARGE = coco_mask.encode(np.ones((40, 60), np.uint8, order="F"))
 
 
@@ -35,7 +41,9 @@ def crowd(image_id, category_id, region):
     return instance(image_id, category_id, iscrowd=1) | {"segmentation": code}
 
 
-def dataset(root, annotations, images=(9, 25, 30), split="train", indent=None):
+def dataset(
+    root, annotations, images=(9, 25, 30), split="train", indent=None, categories=COCO80, mark=""
+):
     listed = [
         {"id": i, "file_name": f"COCO_{split}2014_{i:012d}.jpg", "license": 3, **SIZE}
         for i in images
@@ -48,10 +56,10 @@ def dataset(root, annotations, images=(9, 25, 30), split="train", indent=None):
         "images": listed,
         "licenses": [],
         "annotations": annotations,
-        "categories": [{"id": 1, "name": "person"}],
+        "categories": [{"id": i, "name": categories[i]} for i in reversed(categories)],
     }
     path = root / "annotations" / f"instances_{split}2014.json"
-    put(path, json.dumps(content, indent=indent))
+    put(path, mark + json.dumps(content, indent=indent))
     return str(root)
 
 
@@ -116,6 +124,15 @@ def test_the_compressed_code_of_a_region():
     np.testing.assert_array_equal(rasterise(objects, **SIZE), region)
 
 
+@given(st.integers(1, 12), st.integers(1, 12), st.integers(0, 2**32 - 1))
+def test_any_compressed_region_is_that_of_cocos_own_tools(height, width, seed):
+    region = np.asfortranarray(np.random.default_rng(seed).integers(0, 2, (height, width), "u1"))
+    code = coco_mask.encode(region)
+    item = {"size": [height, width], "counts": code["counts"].decode()}
+    drawn = rasterise([{"label": 0, "segmentation": item}], height=height, width=width)
+    np.testing.assert_array_equal(drawn, region)
+
+
 def test_a_polygon_of_two_corners_is_no_region():
     item = {"label": 0, "iscrowd": 0, "segmentation": [[1, 1, 9, 9]]}
     assert rasterise([item], **SIZE).max() == 0
@@ -129,7 +146,14 @@ def test_a_polygon_of_two_corners_is_no_region():
         ({"size": [30, 20], "counts": [600]}, "pixels in size"),
         ({"size": [20, 30], "counts": [599]}, "do not fill"),
         ({"size": [20, 30], "counts": [-1, 601]}, "do not fill"),
-        ({"size": [20, 30], "counts": LARGE["counts"].decode()}, "Invalid RLE"),
+        ({"size": [20, 30], "counts": [600.0]}, "do not fill"),
+        ({"size": [20, 30], "counts": LARGE["counts"].decode()}, "do not fill"),
+        ({"size": [20, 30], "counts": WHOLE["counts"].decode()[:-1]}, "cut off|do not fill"),
+        ({"size": [20, 30], "counts": ""}, "do not fill"),
+        ({"size": [20, 30], "counts": "zzzz"}, "damaged"),
+        ({"size": [20, 30], "counts": "é0"}, "damaged"),
+        ({"size": [20, 30], "counts": "o" * 1000}, "damaged"),
+        ([[0, 0, 9, 0, 9, 9, 3]], "has 7 numbers"),
         ({"size": [20, 30]}, "neither polygons nor run lengths"),
         (None, "neither polygons nor run lengths"),
         ([[None] * 6], "neither polygons nor run lengths"),
@@ -169,11 +193,11 @@ def test_a_cut_off_file_names_itself(coco, tmp_path, keep):
 
 
 def test_a_file_of_another_kind(tmp_path):
-    root = dataset(tmp_path, [{"image_id": 9, "category_id": 1, "caption": "a dog"}])
-    with pytest.raises(
-        ValueError, match=r"train2014\.json: no COCO instances: .*annotations lacks"
-    ):
+    root = dataset(tmp_path, [{"image_id": 9, "caption": "a dog"}])
+    with pytest.raises(ValueError, match=r"train2014\.json: no COCO instances: none of its"):
         read_coco(root, "train")
+    with pytest.raises(ValueError, match=r"no COCO instances: it lists no categories"):
+        read_coco(dataset(tmp_path, [instance(9, 1)], categories={}), "train")
     with pytest.raises(ValueError, match=r"instances_val2014\.json: No such file"):
         read_coco(root, "val")
 
@@ -193,3 +217,149 @@ def test_instances_and_images_elsewhere(coco, tmp_path):
         coco, "val", annotations=str(tmp_path / "own.json"), images=str(tmp_path / "pictures")
     )
     assert [load(s, num_classes=80)["width"] for s in listing.sources] == [30, 30]
+
+
+def test_the_categories_of_the_file_are_the_classes(tmp_path):
+    own = {7: "scratch", 1: "crack", 0: "background"}
+    parts = [instance(9, 1, box(0, 0, 9, 9)), instance(25, 7, box(0, 0, 9, 9))]
+    listing = read_coco(dataset(tmp_path, parts, categories=own), "train")
+    assert listing.class_names == ("crack", "scratch")
+    assert [source["labels"] for source in listing.sources] == [[0], [1]]
+    masks = [decode_mask(load(s, num_classes=2)["mask"]) for s in listing.sources]
+    assert [mask.max() for mask in masks] == [1, 2]
+
+
+def test_categories_are_mapped_to_cocos_where_these_are_wanted(tmp_path):
+    own = {3: "automobile", 1: "dog"}
+    parts = [instance(9, 1, box(0, 0, 9, 9)), instance(25, 3, box(0, 0, 9, 9))]
+    root = dataset(tmp_path, parts, categories=own)
+    listing = read_coco(root, "train", classes={"automobile": "car"})
+    assert listing.class_names == CLASSES
+    assert [source["labels"] for source in listing.sources] == [
+        [CLASSES.index("dog")],
+        [CLASSES.index("car")],
+    ]
+    ((name, reason),) = read_coco(root, "train", classes={}).errors
+    assert name == "image 25"
+    assert "'automobile' is no class" in reason
+    with pytest.raises(ValueError, match="'cars' is no one of COCO's 80 classes; did you mean"):
+        read_coco(root, "train", classes={"automobile": "cars"})
+    with pytest.raises(ValueError, match="'auto' is no category of the file"):
+        read_coco(root, "train", classes={"auto": "car"})
+
+
+def test_two_categories_of_one_name_are_one_class_and_of_one_id_an_error(tmp_path):
+    own = {3: "caf\u00e9", 5: "cafe\u0301"}
+    parts = [instance(9, 3, box(0, 0, 9, 9)), instance(25, 5, box(0, 0, 9, 9))]
+    root = dataset(tmp_path, parts, categories=own)
+    listing = read_coco(root, "train")
+    assert listing.class_names == ("caf\u00e9",)
+    assert [source["labels"] for source in listing.sources] == [[0], [0]]
+    path = tmp_path / "annotations" / "instances_train2014.json"
+    path.write_text(path.read_text().replace('"id": 5', '"id": 3').replace("cafe\\u0301", "bar"))
+    with pytest.raises(ValueError, match="two categories have the id 3"):
+        read_coco(root, "train")
+
+
+@pytest.mark.parametrize("category", [None, 95, "1", [1], {"id": 1}, 1.5])
+def test_an_annotation_without_a_known_category_costs_its_image_only(tmp_path, category):
+    polygon = box(0, 0, 9, 9)
+    bad = [instance(9, 1, polygon), instance(9, category, polygon), instance(25, 1, polygon)]
+    listing = read_coco(dataset(tmp_path, bad), "train")
+    assert [source["name"][-2:] for source in listing.sources] == ["25"]
+    ((name, reason),) = listing.errors
+    assert name == "image 9"
+    assert "is none of the file's categories" in reason
+
+
+@pytest.mark.parametrize("image", [None, [9], {"id": 9}])
+def test_an_annotation_of_no_image_is_recorded(tmp_path, image):
+    polygon = box(0, 0, 9, 9)
+    root = dataset(tmp_path, [instance(image, 1, polygon), instance(25, 1, polygon)])
+    listing = read_coco(root, "train")
+    assert [source["name"][-2:] for source in listing.sources] == ["25"]
+    assert [reason for _, reason in listing.errors] == ["it lacks image_id"]
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [],
+        None,
+        [[]],
+        [[1, 1, 9, 9]],
+        [1, 1, 9, 1, 9, 9],
+        [[[1, 1], [9, 1], [9, 9]]],
+        [{"x": 1, "y": 1}],
+        [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]],
+        [["1", "1", "9", "1", "9", "9"]],
+        {"counts": "PPYo0"},
+        "PPYo0",
+    ],
+)
+def test_an_object_without_outline_leaves_its_image_without_ground_truth(tmp_path, segmentation):
+    assert not has_outline(segmentation)
+    boxed = instance(9, 1) | {"segmentation": segmentation, "bbox": [1, 1, 8, 8]}
+    parts = [boxed, instance(9, 2, box(0, 0, 9, 9)), instance(25, 1, box(0, 0, 9, 9))]
+    listing = read_coco(dataset(tmp_path, parts), "train")
+    assert listing.errors == []
+    rows = [load(source, num_classes=80) for source in listing.sources]
+    assert [(row["labels"], row["mask"] is None) for row in rows] == [([0, 1], True), ([0], False)]
+    (warning,) = listing.warnings
+    assert warning.startswith("1 images have no ground truth")
+    assert warning.endswith("COCO_train2014_000000000009")
+
+
+def test_an_annotation_without_segmentation_leaves_its_image_without_ground_truth(tmp_path):
+    boxed = instance(9, 1)
+    del boxed["segmentation"]
+    (source,) = read_coco(dataset(tmp_path, [boxed]), "train").sources
+    assert (source["labels"], source["annotations"]) == ([0], None)
+
+
+def test_two_images_of_one_id_are_an_error_that_names_both(tmp_path):
+    parts = [instance(9, 1, box(0, 0, 9, 9)), instance(25, 1, box(0, 0, 9, 9))]
+    root = dataset(tmp_path, parts)
+    path = tmp_path / "annotations" / "instances_train2014.json"
+    path.write_text(path.read_text().replace('"id": 30', '"id": 9'))
+    listing = read_coco(root, "train")
+    assert [source["name"][-2:] for source in listing.sources] == ["25"]
+    ((_, reason),) = listing.errors
+    assert "000009.jpg and COCO_train2014_000000000030.jpg have the same id" in reason
+
+
+def test_an_image_of_unknown_size_has_labels_and_no_ground_truth(tmp_path):
+    root = dataset(tmp_path, [instance(9, 1, box(0, 0, 9, 9))])
+    path = tmp_path / "annotations" / "instances_train2014.json"
+    path.write_text(path.read_text().replace('"height": 20', '"height": null'))
+    (source,) = read_coco(root, "train").sources
+    assert (source["labels"], source["annotations"]) == ([0], None)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path):
+    root = dataset(tmp_path, [instance(9, 1, box(0, 0, 9, 9))], mark="\ufeff")
+    (source,) = read_coco(root, "train").sources
+    assert decode_mask(load(source, num_classes=80)["mask"])[:9, :9].min() == 1
+
+
+@pytest.mark.parametrize(
+    ("crowds", "overlap", "values"),
+    [
+        ("ignore", "larger_first", [255, 2, 3, 3]),
+        ("class", "larger_first", [1, 2, 3, 3]),
+        ("drop", "larger_first", [0, 2, 3, 3]),
+        ("ignore", "file_order", [255, 255, 255, 2]),
+        ("class", "file_order", [1, 1, 1, 2]),
+        ("drop", "file_order", [0, 2, 2, 2]),
+    ],
+)
+def test_how_crowds_and_overlaps_are_drawn(tmp_path, crowds, overlap, values):
+    """From left to right: the crowd; on it the large object; on both the small one; no crowd."""
+    group = np.zeros((20, 30), np.uint8)
+    group[:, :20] = 1
+    small, large = instance(9, 3, box(10, 0, 25, 20)), instance(9, 2, box(5, 0, 30, 20))
+    root = dataset(tmp_path, [small, large, crowd(9, 1, group)])
+    (source,) = read_coco(root, "train", crowds=crowds, overlap=overlap).sources
+    mask = decode_mask(load(source, num_classes=80)["mask"])
+    assert mask[10, [2, 7, 15, 22]].tolist() == values
+    assert source["labels"] == [0, 1, 2]

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from PIL import Image as pil
 
 from qaclims_ray.ingest.folder import read_folder
-from qaclims_ray.ingest.label_files import parse_csv, parse_jsonl
+from qaclims_ray.ingest.label_files import parse_jsonl
+from qaclims_ray.ingest.label_table import parse_csv
 from qaclims_ray.ingest.sources import load
 from tests.build import encode, jpeg, photo, put
 
@@ -26,6 +27,10 @@ def root(tmp_path):
 def read(root, text, file="labels.csv", **options):
     put(root / file, text)
     return read_folder(str(root), **options)
+
+
+def is_image(cell):
+    return cell.endswith(".jpg")
 
 
 def labels(listing):
@@ -156,7 +161,7 @@ def test_a_stray_quote_costs_its_line_only(root, broken, end):
 
 
 def test_quotes_within_a_cell_and_around_commas_are_fine():
-    lines, errors = parse_csv('"a, b.jpg", "5"" disk;cat"\nc 5".jpg,dog\n')
+    lines, errors = parse_csv('"a, b.jpg", "5"" disk;cat"\nc 5".jpg,dog\n', is_image)
     assert [(line.image, line.labels) for line in lines] == [
         ("a, b.jpg", ['5" disk', "cat"]),
         ('c 5".jpg', ["dog"]),
@@ -176,7 +181,7 @@ def test_text_in_another_encoding_is_named(root):
 
 @given(st.text(max_size=200))
 def test_any_text_is_lines_or_errors(text):
-    for parse in (parse_csv, parse_jsonl):
+    for parse in (lambda text: parse_csv(text, is_image), parse_jsonl):
         # Not as the first line, which may be a header, and then a wrong one.
         lines, errors = parse(f"a.jpg,cat\n{text}")
         assert all(line.number >= 1 for line in lines)
@@ -266,3 +271,119 @@ def test_urls_of_one_name_are_an_error_that_names_both(root):
     assert labels(listing) == {"1": ["cat"]}
     ((_, reason),) = listing.errors
     assert all(url in reason for url in urls)
+
+
+def test_no_line_of_a_header_becomes_a_class(root):
+    listing = read(root, "image_id,label\na.jpg,cat\nb,dog\nsub/c.jpg,person\n")
+    assert listing.class_names == ("cat", "dog", "person")
+    assert (listing.num_unlabelled, listing.errors) == (1, [])
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("a.jpg,1,0,0\nb,0,1,1\n", "labels.csv"),
+        ("image,label_1,label_2\na.jpg,1,0\nb,0,1\n", "labels.csv"),
+        ('{"image": "a", "labels": [1, 0]}\n{"image": "b", "labels": [1, 1]}', "labels.jsonl"),
+    ],
+)
+def test_1_and_0_without_names_of_classes_are_no_class_indices(root, text, file):
+    with pytest.raises(ValueError, match="labels, all of them 1 or 0: columns of classes"):
+        read(root, text, file, class_names=["healthy", "rust", "scab"])
+
+
+def test_class_indices_1_and_0_are_fine_where_images_differ(root):
+    assert labels(read(root, "a.jpg,1;0\nb,1\n", class_names=["x", "y"])) == {
+        "a": ["x", "y"],
+        "b": ["y"],
+    }
+
+
+@pytest.mark.parametrize("label", ["null", "true", '{"name": "cat"}', "-1", "1.5", '""', "[]"])
+def test_json_labels_that_are_neither_name_nor_index_are_errors_of_their_line(root, label):
+    text = f'{{"image": "a", "labels": [{label}]}}\n{{"image": "b", "labels": ["cat"]}}\n'
+    listing = read(root, text, "labels.jsonl")
+    assert labels(listing) == {"b": ["cat"]}
+    assert listing.class_names == ("cat",)
+    ((name, reason),) = listing.errors
+    assert name == "labels.jsonl (line 1)"
+    assert "is neither a class name nor a class index" in reason
+
+
+def test_spellings_of_one_class_are_one(root):
+    composed, decomposed = (unicodedata.normalize(form, "café") for form in ("NFC", "NFD"))
+    text = f"a.jpg,{composed}  noir\nb,{decomposed} noir\n"
+    assert read(root, text).class_names == (f"{composed} noir",)
+    given = read(root, text, class_names=[f"{decomposed} noir"])
+    assert labels(given) == {"a": [f"{composed} noir"], "b": [f"{composed} noir"]}
+    put(root / "classes.txt", f"{decomposed} noir\n{composed} noir\n")
+    with pytest.raises(ValueError, match="comes twice"):
+        read(root, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("a.jpg,cat\nb,1\n", r"are class indices \('cat' is not\); write the class"),
+        ("a.jpg,cat\nb,nan\n", "the label 'nan' is neither"),
+        ("a.jpg,cat\nb,0 1 0\n", "the label '0 1 0' is neither"),
+        ("a.jpg,cat\nb,0.75\n", "the label '0.75' is neither"),
+        ("a.jpg,Cat\nb,cat\n", "'Cat' and 'cat' differ in capitals only"),
+        ("a.jpg,rust\nb,scab rust\nsub/c,scab\n", "the label 'scab rust' is one class, and so"),
+    ],
+)
+def test_labels_that_are_more_likely_a_mistake_need_a_list_of_classes(root, text, reason):
+    with pytest.raises(ValueError, match=reason):
+        read(root, text)
+
+
+def test_bars_separate_labels_too(root):
+    text = "Image Index,Finding Labels\na.jpg,Hernia|Mass\nb,Mass\n"
+    assert read(root, text).class_names == ("Hernia", "Mass")
+
+
+@pytest.mark.parametrize(
+    "name", ["background", "_background_", "Background", "__ignore__", "background:0,0,0::", "BG"]
+)
+def test_a_background_is_no_class(root, name):
+    with pytest.raises(ValueError, match=r"data\.class_names: '.*' is no class: in masks 0 is"):
+        read(root, "a.jpg,cat", class_names=[name, "cat"])
+    put(root / "classes.txt", f"{name}\ncat\n")
+    with pytest.raises(ValueError, match=r"classes\.txt: '.*' is no class"):
+        read(root, "a.jpg,cat")
+
+
+def test_a_file_beside_a_picture_does_not_take_its_name(root):
+    for name in ("a.json", "b.xml", "sub/c.txt", "a.jpg.json", "e.json"):
+        put(root / "images" / name, "{}")
+    listing = read(root, "a,cat\nb,dog\nsub/c,cat\n")
+    assert [source["image"].rpartition("/")[2] for source in listing.sources] == [
+        "a.jpg",
+        "b.jpeg",
+        "c.jpg",
+    ]
+    assert listing.errors == []
+    everything = read_folder(str(root), unlabelled=True)
+    assert set(labels(everything)) == {"a", "b", "sub__c", "sub__deep__d", "e"}
+
+
+def test_a_line_that_fits_two_pictures_is_an_error_that_names_both(root):
+    put(root / "images" / "a.png", b"")
+    listing = read(root, "a,cat\nb,dog\n")
+    assert labels(listing) == {"b": ["dog"]}
+    ((_, reason),) = listing.errors
+    assert "line 1: 'a' fits images/a.jpg and images/a.png: write its suffix" in reason
+    assert labels(read(root, "a.png,cat\n")) == {"a": ["cat"]}
+
+
+def test_masks_that_belong_to_no_image_are_said(root):
+    for name in ("a.jpg", "b.PNG", "sub/deep/d.png", "named.png"):
+        put(root / "masks" / name, b"")
+    listing = read(root, "image,labels,mask\na.jpg,cat,named.png\nb,dog,\n")
+    (warning,) = listing.warnings
+    assert warning.startswith(
+        "2 of 5 files in the folder masks belong to no image, as masks/a.jpg, masks/b.PNG: "
+    )
+    for name in ("a.jpg", "b.PNG"):
+        (root / "masks" / name).unlink()
+    assert read_folder(str(root)).warnings == ()

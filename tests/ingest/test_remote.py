@@ -128,7 +128,8 @@ def test_coco(tmp_path, image, publish):
     box = {"segmentation": [[0, 0, 30, 0, 30, 10, 0, 10]], "category_id": 2, "image_id": 7}
     about = {"id": 7, "file_name": "七.jpg", "height": 20, "width": 30}
 
-    content = {"images": [about], "annotations": [box, box]}
+    categories = [{"id": 1, "name": "cat"}, {"id": 2, "name": "dog"}]
+    content = {"images": [about], "annotations": [box, box], "categories": categories}
     text = json.dumps(content, ensure_ascii=False)
     put(tmp_path / "coco" / "mine.json", text)
     put(tmp_path / "coco" / "pictures" / "七.jpg", image)

@@ -51,7 +51,10 @@ def test_images_arrive_unchanged_sorted_and_with_labels_and_masks(demo_run):
         assert row["mask"] is not None
     assert class_names(images) == CLASSES
     assert len(images.shards()) > 1
-    assert images.require()["facts"]["num_images"] == 8
+    facts = images.require()["facts"]
+    assert facts["num_images"] == 8
+    assert sum(facts["masks"]["shown"].values()) >= 8
+    assert facts["masks"]["num_not_labelled"] == 0
 
 
 def test_a_second_run_does_nothing(demo_run, no_ray_data):

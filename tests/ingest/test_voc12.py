@@ -78,6 +78,8 @@ def test_labels_of_the_published_file_win_over_annotations(voc):
     assert [source["labels"] for source in listing.sources] == [[3, 7], [3, 7]]
     assert [name for name, _ in listing.errors] == ["c"]
     assert "no labels in" in listing.errors[0][1]
+    below_root = read_voc(str(voc), "train", labels_file="cls_labels.npy")
+    assert below_root.sources == listing.sources
 
 
 def test_what_concerns_one_image_is_recorded(voc):
@@ -168,3 +170,9 @@ def test_the_published_train_aug_list_may_lie_anywhere(voc, tmp_path_factory):
         ("a", f"{voc}/SegmentationClassAug/a.png"),
         ("b", None),
     ]
+
+
+def test_a_folder_of_masks_that_fits_no_image_is_said(voc):
+    assert read_voc(str(voc), "train", masks_folder="SegmentationClass").warnings == ()
+    (warning,) = read_voc(str(voc), "train", masks_folder="Masks").warnings
+    assert warning.endswith("/Masks (data.masks) has no mask of any image")

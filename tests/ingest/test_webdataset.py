@@ -209,3 +209,70 @@ def test_a_number_sign_in_the_names_of_tar_and_members(tmp_path, image):
     listing = read_webdataset([path])
     assert labels(listing) == {"#1": ["cat"]}
     assert load(listing.sources[0], num_classes=1)["image"] == image
+
+
+def test_one_file_of_labels_is_enough_whatever_the_others_hold(tmp_path, image):
+    members = [("0.jpg", image), ("0.cls", "cat"), ("0.json", '{"width": 30}'), ("1.jpg", image)]
+    members += [("1.json", '{"labels": ["dog"]}'), ("2.json", '{"width": 30}'), ("2.jpg", image)]
+    listing = read_webdataset([tar(tmp_path / "a.tar", members)])
+    assert labels(listing) == {"0": ["cat"], "1": ["dog"]}
+    ((name, reason),) = listing.errors
+    assert name.endswith("a.tar#2")
+    assert "a.tar#2.json: expected" in reason
+
+
+def test_labels_and_masks_without_an_image_are_recorded(tmp_path, image, mask):
+    members = [("a.jpg", image), ("a.cls", "cat"), ("b.heic", b"?"), ("b.cls", "cat")]
+    members += [("c.JFIF", image), ("c.cls", "dog"), ("d.jpg.gz", b"?"), ("d.cls", "dog")]
+    members += [("e.mask.png", mask), ("readme", "?")]
+    listing = read_webdataset([tar(tmp_path / "a.tar", members)])
+    assert labels(listing) == {"a": ["cat"], "c": ["dog"]}
+    reasons = [reason.rpartition("#")[2] for _, reason in listing.errors]
+    assert reasons == [
+        "b.cls: no image belongs to it; b.heic has no suffix of a known format",
+        "d.cls: no image belongs to it; d.jpg.gz has no suffix of a known format",
+        "e.mask.png: no image belongs to it",
+    ]
+
+
+def test_what_macos_writes_beside_files_is_no_member(tmp_path, image):
+    members = [("._0.jpg", b"Mac OS X"), ("0.jpg", image), ("./._0.cls", b"Mac"), ("0.cls", "cat")]
+    members += [("__MACOSX/sub/0.jpg", b"?"), ("sub/.DS_Store", b"?"), ("sub/._x.json", b"\0")]
+    listing = read_webdataset([tar(tmp_path / "a.tar", members)])
+    assert (labels(listing), listing.errors) == ({"0": ["cat"]}, [])
+
+
+@pytest.mark.parametrize("kind", [tarfile.LNKTYPE, tarfile.SYMTYPE])
+def test_links_are_recorded(tmp_path, image, kind):
+    path = tmp_path / "a.tar"
+    tar(path, [("0.jpg", image), ("0.cls", "cat"), ("1.cls", "cat")])
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("1.jpg")
+        link.type, link.linkname = kind, "0.jpg"
+        archive.addfile(link)
+    listing = read_webdataset([str(path)])
+    assert labels(listing) == {"0": ["cat"]}
+    reasons = [reason.rpartition("#")[2] for _, reason in listing.errors]
+    assert reasons[0].startswith("1.jpg: a link")
+    assert reasons[1] == "1.cls: no image belongs to it"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_label(tmp_path, image):
+    marked = [("0.cls", "\ufeffcat"), ("1.json", '\ufeff["cat"]')]
+    members = [*marked, ("0.jpg", image), ("1.jpg", image)]
+    listing = read_webdataset([tar(tmp_path / "a.tar", members)])
+    assert labels(listing) == {"0": ["cat"], "1": ["cat"]}
+
+
+def test_1_and_0_of_all_classes_are_no_class_indices(tmp_path, image):
+    members = [("0.jpg", image), ("0.cls", "1,0,1"), ("1.jpg", image), ("1.json", "[0, 0, 1]")]
+    with pytest.raises(ValueError, match="every image has 3 labels, all of them 1 or 0"):
+        read_webdataset([tar(tmp_path / "a.tar", members)], class_names=["cat", "dog", "fox"])
+
+
+@pytest.mark.parametrize("label", ["null", "true", '{"name": "cat"}'])
+def test_json_labels_of_another_kind_are_recorded(tmp_path, image, label):
+    members = [("0.jpg", image), ("0.json", f"[{label}]"), ("1.jpg", image), ("1.cls", "cat")]
+    listing = read_webdataset([tar(tmp_path / "a.tar", members)])
+    assert (labels(listing), listing.class_names) == ({"1": ["cat"]}, ("cat",))
+    assert "is neither a class name nor a class index" in listing.errors[0][1]
