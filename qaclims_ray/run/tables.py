@@ -18,8 +18,7 @@ from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
-from qaclims_ray.storage.filesystem import arrow_filesystem
-from qaclims_ray.storage.parquet import in_threads, read_parquet, write_parquet
+from qaclims_ray.storage.parquet import in_threads, open_parquet, read_parquet, write_parquet
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
@@ -57,7 +56,7 @@ def publish(
 
     @lru_cache(maxsize=_THREADS)
     def read(block: int) -> pa.Table:
-        return read_parquet(files[block]).select(schema.names).cast(schema)
+        return read_parquet(files[block], schema)
 
     index = _index(read, len(files))
     _check_once(artifact, index["key"], expected)
@@ -167,9 +166,7 @@ def _gather(read: _Read, index: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def dataset(artifact: Artifact) -> pads.Dataset:
     """The shards of a complete artifact as a pyarrow dataset (lazy; filters prune row groups)."""
-    fs, _ = arrow_filesystem(artifact.uri)
-    paths = [arrow_filesystem(shard)[1] for shard in artifact.shards()]
-    return pads.dataset(paths, format="parquet", filesystem=fs)
+    return open_parquet(artifact.shards(), schema_of(artifact.name))
 
 
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
@@ -180,9 +177,8 @@ def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.T
 def read_errors(artifact: Artifact) -> pa.Table:
     """Key and reason of the rows of an artifact that failed."""
     key = schema_of(artifact.name).names[0]
-    empty = pa.schema([(key, pa.string()), ("reason", pa.string())]).empty_table()
-    files = find(f"{artifact.uri}/{ERRORS}/*.parquet")
-    return pa.concat_tables([empty, *(read_parquet(file) for file in files)])
+    schema = pa.schema([(key, pa.string()), ("reason", pa.string())])
+    return open_parquet(find(f"{artifact.uri}/{ERRORS}/*.parquet"), schema).to_table()
 
 
 def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:

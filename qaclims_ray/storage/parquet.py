@@ -1,19 +1,35 @@
-"""Parquet files on local disk or in cloud storage: read, write, and count by their footers."""
+"""Parquet files on local disk or in cloud storage: read, write, and count by their footers.
+
+All rows are read here, as the columns that we declare. A file's own word for them may be an
+extension type whose values Ray unpickles, which runs code of whoever wrote the file.
+"""
 
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from qaclims_ray.storage.files import atomic_open
 from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
 
 
-def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one Parquet file, or some of its columns."""
-    fs, path = arrow_filesystem(uri)
-    wanted = None if columns is None else list(columns)
-    return patiently(lambda: pq.read_table(path, columns=wanted, filesystem=fs), uri)
+def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
+    """Open Parquet files of one storage as one table (lazy; filters prune row groups).
+
+    Args:
+        uris: The files.
+        schema: Columns to read and their types, which the files' own are cast to; a column that a
+            file lacks is null.
+    """
+    fs, _ = arrow_filesystem(uris[0]) if uris else (None, "")
+    paths = [arrow_filesystem(uri)[1] for uri in uris]
+    return pads.dataset(paths, schema=schema, format="parquet", filesystem=fs)
+
+
+def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
+    """Read one Parquet file; see `open_parquet`."""
+    return patiently(lambda: open_parquet([uri], schema).to_table(), uri)
 
 
 def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:
