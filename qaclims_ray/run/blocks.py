@@ -197,4 +197,7 @@ class BlockProgress:
 
 def num_elements(uris: list[str], column: str) -> int:
     """Elements of all lists in a column of Parquet files, from their footers."""
-    return sum(num_values(footer, f"{column}.") for footer in read_footers(uris))
+    footers = read_footers(uris)
+    if None in footers:
+        raise ValueError(f"{uris[footers.index(None)]} is no whole Parquet file: make it anew")
+    return sum(num_values(footer, f"{column}.") for footer in footers if footer is not None)

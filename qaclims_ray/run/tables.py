@@ -18,7 +18,8 @@ from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
-from qaclims_ray.storage.parquet import in_threads, open_parquet, read_parquet, write_parquet
+from qaclims_ray.storage.filesystem import in_threads, patiently
+from qaclims_ray.storage.parquet import open_parquet, read_parquet, write_parquet
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
@@ -171,7 +172,8 @@ def dataset(artifact: Artifact) -> pads.Dataset:
 
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a complete artifact, sorted by name."""
-    return dataset(artifact).to_table(columns=None if columns is None else list(columns))
+    wanted = None if columns is None else list(columns)
+    return patiently(lambda: dataset(artifact).to_table(columns=wanted), artifact.uri)
 
 
 def read_errors(artifact: Artifact) -> pa.Table:
@@ -184,4 +186,5 @@ def read_errors(artifact: Artifact) -> pa.Table:
 def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:
     """The rows called `names`, sorted by name; others are left out without being read."""
     wanted = pads.field("name").isin(pa.array(names, pa.string()))
-    return dataset(artifact).to_table(columns=list(columns), filter=wanted)
+    rows = dataset(artifact)
+    return patiently(lambda: rows.to_table(columns=list(columns), filter=wanted), artifact.uri)

@@ -13,6 +13,10 @@ import pyarrow.parquet as pq
 from qaclims_ray.storage.files import atomic_open
 from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
 
+_CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+_FORMAT = pads.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
+"""Flipped bytes are an error where a file has checksums, as those of `write_parquet` do."""
+
 
 def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
     """Open Parquet files of one storage as one table (lazy; filters prune row groups).
@@ -24,7 +28,7 @@ def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
     """
     fs, _ = arrow_filesystem(uris[0]) if uris else (None, "")
     paths = [arrow_filesystem(uri)[1] for uri in uris]
-    return pads.dataset(paths, schema=schema, format="parquet", filesystem=fs)
+    return pads.dataset(paths, schema=schema, format=_FORMAT, filesystem=fs)
 
 
 def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
@@ -34,8 +38,8 @@ def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
 
 def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:
     """Write one Parquet file, atomically."""
-    with atomic_open(uri) as file:
-        pq.write_table(table, file, row_group_size=row_group_size)
+    with atomic_open(uri, durable=True) as file:
+        pq.write_table(table, file, row_group_size=row_group_size, write_page_checksum=True)
 
 
 def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
@@ -58,7 +62,9 @@ def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
 def num_values(footer: pq.FileMetaData, column: str) -> int:
     """Count the values of a column that are not null; elements of a list column (`answers.`)."""
     paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
-    wanted = next(i for i, path in enumerate(paths) if path.startswith(column))
+    wanted = next((i for i, path in enumerate(paths) if path.startswith(column)), None)
+    if wanted is None:
+        raise ValueError(f"a table of the columns {paths} has no {column!r}: other files lie there")
     groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
     # A row group without rows has no statistics.
     chunks = [group.column(wanted) for group in groups if group.num_rows]
