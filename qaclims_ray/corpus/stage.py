@@ -41,7 +41,10 @@ class Answerer:
         self._answer = partial(
             answer_all,
             engine=build_engine(
-                corpus.engine, device=_device(), num_gpus=max(1, int(pool.num_gpus))
+                corpus.engine,
+                device=_device(),
+                num_gpus=max(1, int(pool.num_gpus)),
+                trust_remote_code=experiment.model.trust_remote_code,
             ),
             class_names=class_names,
             questions=corpus.questions,
@@ -60,7 +63,11 @@ class Embedder:
         self._map = IsolatedMap(target, experiment.data.max_errors)
         self._embed = partial(
             embed_texts,
-            load_clip(resolve(section.model), section.pretrained).to(_device()),
+            load_clip(
+                resolve(section.model),
+                section.pretrained,
+                trust_remote_code=experiment.model.trust_remote_code,
+            ).to(_device()),
             template=experiment.corpus.texts.template,
             batch_size=experiment.compute.texts.batch_size,
         )
