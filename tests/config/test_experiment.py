@@ -15,6 +15,10 @@ train:
 """
 
 
+SERVER = {"kind": "server", "url": "http://localhost/v1", "model": "m"}
+MARKED = "marked-secret"
+
+
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "demo.yaml"
@@ -115,3 +119,27 @@ def test_credentials_in_a_value_are_refused_and_not_repeated(config, value):
 def test_an_address_with_a_port_or_a_query_holds_no_credentials(config):
     for value in ("https://host:8000/v1", "https://host/list.csv?raw=1", "a@b/run"):
         assert load(config, {"run": value}).run == value
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"corpus.engine": {**SERVER, "extra": {"api_key": MARKED}}},
+        {"corpus.engine": {**SERVER, "extra": {"more": {"Authorization": MARKED}}}},
+        {"corpus.engine": {"kind": "vllm", "model": "m", "engine_kwargs": {"hf_token": MARKED}}},
+        {"data.root": f"https://host/x?access_token={MARKED}"},
+        {"data.root": f"https://host/x?a=1&api_key={MARKED}"},
+    ],
+)
+def test_a_credential_in_the_configuration_is_refused_unseen(override, config):
+    """Every manifest and report would keep it."""
+    experiment = load(config, {"data": {"kind": "folder", "root": "x"}})
+    with pytest.raises(ValueError, match="credential") as caught:
+        experiment.with_overrides(override)
+    assert MARKED not in str(caught.value)
+
+
+def test_further_fields_that_are_no_credentials_stay(config):
+    fields = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": None, "top_k": 1}
+    changed = load(config, {"corpus.engine": {**SERVER, "extra": fields}})
+    assert changed.plain()["corpus"]["engine"]["extra"] == fields
