@@ -27,6 +27,10 @@ def refer_to(path: str, height: int, width: int, instances: Sequence[tuple[int, 
     return json.dumps(about, separators=(",", ":"))
 
 
+_MOST_PIXELS = 178_956_970
+"""Of an image; Pillow's own limit, which `data.max_pixels` cannot exceed."""
+
+
 def rasterise_reference(reference: str) -> LabelMap:
     """Rasterise the instances that `refer_to` refers to.
 
@@ -63,17 +67,26 @@ def rasterise(objects: Sequence[Mapping[str, Any]], *, height: int, width: int) 
     Raises:
         ValueError: a segmentation does not fit the image.
     """
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"{height} x {width} pixels are more than {_MOST_PIXELS:,}")
     label_map = np.full((height, width), BACKGROUND, np.uint8)
+    # Run lengths, which take little memory, until it is their turn.
     regions = [
         (not item.get("iscrowd"), item["label"], _region(item["segmentation"], height, width))
         for item in objects
     ]
-    for no_crowd, label, region in sorted(regions, key=lambda o: (o[0], -int(o[2].sum()))):
-        label_map[region] = label + 1 if no_crowd else IGNORE
+    for no_crowd, label, region in sorted(regions, key=lambda o: (o[0], -_area(o[2]))):
+        if region is not None:
+            label_map[coco_mask.decode(region).astype(bool)] = label + 1 if no_crowd else IGNORE
     return label_map
 
 
+def _area(region: Any) -> int:
+    return 0 if region is None else int(coco_mask.area(region))
+
+
 def _region(segmentation: Any, height: int, width: int) -> Any:
+    """Run lengths of a segmentation as pycocotools has them; None where it has no pixel."""
     try:
         if isinstance(segmentation, dict):
             codes = [_run_lengths(segmentation, height, width)]
@@ -83,9 +96,7 @@ def _region(segmentation: Any, height: int, width: int) -> Any:
             codes = [_polygon(corners, height, width) for corners in polygons]
     except (KeyError, TypeError) as error:
         raise ValueError(f"a segmentation is neither polygons nor run lengths: {error}") from error
-    if not codes:
-        return np.zeros((height, width), bool)
-    return coco_mask.decode(coco_mask.merge(codes)).astype(bool)
+    return coco_mask.merge(codes) if codes else None
 
 
 def _polygon(corners: list[Any], height: int, width: int) -> Any:

@@ -36,7 +36,7 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet
-from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.paths import absolute, check_inside
 from qaclims_ray.types import BACKGROUND, IGNORE, SCHEMAS, Image, ImageRow, LabelMap
 
 NUM_IMAGES = 24
@@ -191,9 +191,16 @@ def _write_pngs(folder: str, name: str, picture: Image, label_map: LabelMap | No
 
 
 def png_name(name: str) -> str:
-    """Return `<name>.png`, or the beginning and a digest of a name too long for a file."""
-    whole = name.encode()
-    if len(whole) + len(".png") <= _LONGEST:
+    """Return `<name>.png`, or the beginning and a digest of a name that no file should have.
+
+    Such names are too long, or command a terminal.
+
+    Raises:
+        ValueError: the file would lie outside its folder.
+    """
+    plain = "".join(one if one.isprintable() else "_" for one in check_inside(name))
+    whole = plain.encode()
+    if plain == name and len(whole) + len(".png") <= _LONGEST:
         return f"{name}.png"
-    end = f"-{sha256(whole).hexdigest()[:16]}.png"
+    end = f"-{sha256(name.encode()).hexdigest()[:16]}.png"
     return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"

@@ -7,7 +7,6 @@ from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 from jaxtyping import Bool, Float
 
 from qaclims_ray.config.experiment import Experiment
@@ -16,7 +15,8 @@ from qaclims_ray.config.search import Domain
 from qaclims_ray.run.artifact import COMPLETE
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.trial import CURVE, OVERRIDES, scored_in
-from qaclims_ray.storage.files import atomic_open, read_json
+from qaclims_ray.storage.csv import csv_lines
+from qaclims_ray.storage.files import read_json, write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 
 TRIALS = "trials.parquet"
@@ -92,8 +92,7 @@ def write_trials(rows: Sequence[TrialRow], experiment: Experiment, folder: str) 
     """Write `trials.parquet`, and `trials.csv` without the curves."""
     table = trials_table(rows, experiment.tune.space)
     write_parquet(table, f"{folder}/{TRIALS}")
-    with atomic_open(f"{folder}/trials.csv") as file:
-        pa_csv.write_csv(table.drop_columns(["scores", "curve"]), file)
+    write_bytes(f"{folder}/trials.csv", csv_lines(table.drop_columns(["scores", "curve"])))
 
 
 def trials_table(rows: Sequence[TrialRow], space: Space) -> pa.Table:

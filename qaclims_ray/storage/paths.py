@@ -8,6 +8,7 @@ WEB = ("http://", "https://")
 
 _MEMBER = re.compile(r"(.+)#(.*):(\d+)\+(\d+)", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
 
 
@@ -15,9 +16,11 @@ def shown(text: str) -> str:
     """Return a URI, or a message that holds some, without what must stay secret.
 
     User and password, and what follows a question mark, such as a signature, are left out.
-    Characters that are not UTF-8, as in old file names, are escaped.
+    Characters that are not UTF-8, as in old file names, are escaped, and so are those that command
+    a terminal or turn the direction of a text.
     """
     text = text.encode(errors="backslashreplace").decode()
+    text = _CONTROL.sub(lambda one: one[0].encode("unicode_escape").decode(), text)
     return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
 
 

@@ -55,3 +55,8 @@ def test_paths_that_leave_their_folder_are_refused(path):
     with pytest.raises(ValueError, match="is not a path below its folder"):
         check_inside(path)
     assert check_inside("a/b..c") == "a/b..c"
+
+
+def test_a_message_commands_no_terminal():
+    assert shown("a\x1b[2Jb\x00\u202ec\x9b\r") == r"a\x1b[2Jb\x00\u202ec\x9b\r"
+    assert shown("two\nlines\tand a tab") == "two\nlines\tand a tab"
