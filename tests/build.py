@@ -21,8 +21,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image as pil
 
-from qaclims_ray.run.artifact import Artifact, Built
+from qaclims_ray.run.artifact import COMPLETE, Artifact, Built
+from qaclims_ray.run.contents import list_contents
 from qaclims_ray.run.graph import schema_of
+from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.storage.parquet import write_parquet
 
@@ -83,6 +85,12 @@ def tar(path: Path, members: Iterable[tuple[str, bytes | str]], **options: Any) 
             info.size = len(data)
             archive.addfile(info, io.BytesIO(data))
     return str(path)
+
+
+def relist(target: Artifact) -> None:
+    """Make an artifact, whose files a test has changed, whole as it now is."""
+    manifest = {**read_json(f"{target.uri}/{COMPLETE}"), "files": list_contents(target.uri)}
+    write_json(f"{target.uri}/{COMPLETE}", manifest)
 
 
 def write_artifact(

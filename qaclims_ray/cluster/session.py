@@ -6,6 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
+from secrets import token_hex
 from typing import Any, TypeVar
 
 import ray
@@ -51,6 +52,8 @@ def start(compute: Compute) -> None:
         os.environ.setdefault(key, value)
     for name in ("ray", "ray.data", "ray.train"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns that it demands a token, as we want it.
+    logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
     # It warns that its progress bars are off, as we want them.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     # It advises to raise the memory that tasks ask for, which is nominal (`cluster/maps.py`).
@@ -74,7 +77,10 @@ def _init(compute: Compute, quiet: dict[str, Any]) -> None:
     if address:
         ray.init(address=address, **quiet)
         return
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # a cluster of one process's own
+    # Its ports are open to the network: who joins runs commands as this user. With a token there
+    # Ray demands it, unless the user has chosen RAY_AUTH_MODE or has a token of their own.
+    if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+        os.environ["RAY_AUTH_TOKEN"] = token_hex(32)
     megabytes = compute.object_store_megabytes
     ray.init(
         address="local",

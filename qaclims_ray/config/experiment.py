@@ -32,10 +32,16 @@ PACKAGE = "package:"
 """Prefix of a location inside the installed package, such as `package:demo/weights/clip`."""
 
 _CREDENTIALS = re.compile(
-    r"://[^/?#\s]*@|[?&](X-Amz-Signature|X-Amz-Credential|X-Goog-Signature|sig|signature|token)=",
+    r"://[^/?#\s]*@|[?&](X-Amz-Signature|X-Amz-Credential|X-Goog-Signature|sig|signature|token|access_token|api_?key|key|auth)=",
     re.IGNORECASE,
 )
 """User and password in a URL, or its signature."""
+_SECRET = re.compile(
+    r"\.(extra|engine_kwargs)\.(.*\.)?([\w-]*[_-])?"
+    r"(api_?key|key|token|secret|password|authorization|credentials?)$",
+    re.IGNORECASE,
+)
+"""Key of an engine's further arguments whose text is a credential, such as `hf_token`."""
 
 
 class Experiment(Section):
@@ -101,6 +107,11 @@ def _validated(tree: Tree, source: str) -> Experiment:
                 f"{source}: {key}: {shown(value)} was given with credentials, which every artifact "
                 "would keep: leave them out; the storage takes them from its environment, such as "
                 "AWS_PROFILE or AWS_ACCESS_KEY_ID"
+            )
+        if isinstance(value, str) and _SECRET.search(key):
+            raise ValueError(
+                f"{source}: {key} is a credential, which every artifact would keep: leave it out "
+                "and set the environment variable of corpus.engine.key_variable, or HF_TOKEN"
             )
     return validate(Experiment, tree, source)
 

@@ -33,3 +33,7 @@ class Model(Section):
     """imagenet (torchvision's, or timm's own), a torchvision id such as
     `ResNet50_Weights.IMAGENET1K_V2`, a weights file, or null for random; `package:` as above."""
     clip: Clip = Clip()
+    trust_remote_code: bool = False
+    """Run the Python files that come with a model, of the Hub or in its folder, where it needs
+    them: a CLIP's tokenizer, or a model of `corpus.engine: {kind: chat}`. They may do anything that
+    you may. Segmenters never run any; vLLM asks for it in its own `engine_kwargs`."""

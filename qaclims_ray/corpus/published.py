@@ -17,9 +17,10 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import dataset, publish
+from qaclims_ray.run.tables import publish
+from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.storage.pickles import read_dictionary
-from qaclims_ray.types import Answer, CorpusRow, ImageRow, Kind
+from qaclims_ray.types import SCHEMAS, Answer, CorpusRow, ImageRow, Kind
 
 PublishedCorpus = Mapping[str, Any]
 """Image name -> class name -> `vqa` and `answers`; the entries are checked when they are used."""
@@ -52,8 +53,8 @@ def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
         attempt = IsolatedMap(target, data.max_errors)
         return lambda rows: attempt(rows.to_pylist(), converted)
 
-    shards = dataset(images).get_fragments()
-    map_here((shard.to_table(columns=["name", "labels"]) for shard in shards), target, make_actor)
+    labels = pa.schema([SCHEMAS["images"].field(name) for name in ("name", "labels")])
+    map_here((read_parquet(shard, labels) for shard in images.shards()), target, make_actor)
     rows, errors = publish(
         target,
         shard_megabytes=data.shard_megabytes,

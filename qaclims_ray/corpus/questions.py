@@ -5,6 +5,7 @@ The names and rules are those of the published code: `misc/cat_names.py`, `net/v
 """
 
 from collections.abc import Sequence
+from unicodedata import category
 
 from lemminflect import getLemma
 
@@ -28,7 +29,8 @@ def lemma(answer: str) -> str:
 def clean(text: str) -> str:
     """Cut a chat model's text down to an answer: its first line, lower case, without full stop.
 
-    Thoughts before the answer, up to `</think>`, are left out.
+    Thoughts before the answer, up to `</think>`, are left out, and so are characters that no
+    table or terminal should get: controls, marks of direction, halves of surrogate pairs.
 
     Raises:
         ValueError: the text ends before the thoughts do.
@@ -40,7 +42,12 @@ def clean(text: str) -> str:
             "corpus.engine.max_new_tokens, or switch thinking off"
         )
     first, _, _ = answer.strip().partition("\n")
-    return first.strip().rstrip(".").lower()
+    plain = "".join(_PLAIN.get(category(one), one) for one in first)
+    return plain.strip().rstrip(".").lower()
+
+
+_PLAIN = {"Cc": " ", "Cf": "", "Cs": ""}
+"""What stands for characters of these categories of Unicode."""
 
 
 def expected_names(class_name: str) -> tuple[str, ...]:

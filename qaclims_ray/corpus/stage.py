@@ -22,8 +22,8 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import num_elements, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import dataset, look_up, read_errors, read_table
-from qaclims_ray.storage.parquet import write_parquet
+from qaclims_ray.run.tables import look_up, read_errors, read_table
+from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow
 
 _TEXTS = "texts.parquet"
@@ -41,7 +41,10 @@ class Answerer:
         self._answer = partial(
             answer_all,
             engine=build_engine(
-                corpus.engine, device=_device(), num_gpus=max(1, int(pool.num_gpus))
+                corpus.engine,
+                device=_device(),
+                num_gpus=max(1, int(pool.num_gpus)),
+                trust_remote_code=experiment.model.trust_remote_code,
             ),
             class_names=class_names,
             questions=corpus.questions,
@@ -60,7 +63,11 @@ class Embedder:
         self._map = IsolatedMap(target, experiment.data.max_errors)
         self._embed = partial(
             embed_texts,
-            load_clip(resolve(section.model), section.pretrained).to(_device()),
+            load_clip(
+                resolve(section.model),
+                section.pretrained,
+                trust_remote_code=experiment.model.trust_remote_code,
+            ).to(_device()),
             template=experiment.corpus.texts.template,
             batch_size=experiment.compute.texts.batch_size,
         )
@@ -138,8 +145,8 @@ def _pair(experiment: Experiment, target: Artifact) -> Built:
     corpus, images = artifact(experiment, "corpus"), artifact(experiment, "images")
     num_rows, names = corpus.require()["rows"], class_names(images)
     texts = set(names)
-    for number, shard in enumerate(dataset(corpus).get_fragments()):
-        answered: list[CorpusRow] = shard.to_table().to_pylist()
+    for number, shard in enumerate(corpus.shards()):
+        answered: list[CorpusRow] = read_parquet(shard, SCHEMAS["corpus"]).to_pylist()
         found = look_up(images, [row["name"] for row in answered], ["name", "labels"])
         labels = {row["name"]: row["labels"] for row in found.to_pylist()}
         rows = [pairs_of(row, names, experiment.corpus, labels[row["name"]]) for row in answered]

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from unicodedata import normalize
 
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from qaclims_ray.ingest.webdataset import IMAGE_SUFFIXES, read_webdataset
+from  import IMAGE_SUFFIXES
+from qaclims_ray.ingest.webdataset import read_webdataset
 from qaclims_ray.storage.files import list_files, read_text
 from qaclims_ray.storage.paths import join, locate
 

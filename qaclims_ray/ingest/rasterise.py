@@ -46,6 +46,10 @@ def refer_to(
     return json.dumps(about | {"crowds": crowds, "overlap": overlap}, separators=(",", ":"))
 
 
+_MOST_PIXELS = 178_956_970
+"""Of an image; Pillow's own limit, which `data.max_pixels` cannot exceed."""
+
+
 def rasterise_reference(reference: str) -> LabelMap:
     """Rasterise the instances that `refer_to` refers to.
 
@@ -109,6 +113,9 @@ def rasterise(
     Raises:
         ValueError: a segmentation does not fit the image, or is damaged.
     """
+    if height * width > _MOST_PIXELS:
+        raise ValueError(f"{height} x {width} pixels are more than {_MOST_PIXELS:,}")
+    # Run lengths, which take little memory, until it is their turn.
     regions = [
         (
             item.get("iscrowd") in (1, "1"),
@@ -118,15 +125,21 @@ def rasterise(
         for item in objects
     ]
     if overlap == "larger_first":
-        regions.sort(key=lambda region: (not region[0], -int(region[2].sum())))
+        regions.sort(key=lambda region: (not region[0], -_area(region[2])))
     label_map = np.full((height, width), BACKGROUND, np.uint8)
     for is_crowd, label, region in regions:
-        if not is_crowd or crowds != "drop":
-            label_map[region] = IGNORE if is_crowd and crowds == "ignore" else label + 1
+        if region is not None and not (is_crowd and crowds == "drop"):
+            value = IGNORE if is_crowd and crowds == "ignore" else label + 1
+            label_map[coco_mask.decode(region).astype(bool)] = value
     return label_map
 
 
+def _area(region: Any) -> int:
+    return 0 if region is None else int(coco_mask.area(region))
+
+
 def _region(segmentation: Any, height: int, width: int) -> Any:
+    """Run lengths of a segmentation as pycocotools has them; None where it has no pixel."""
     try:
         if isinstance(segmentation, dict):
             return _run_lengths(segmentation, height, width)
@@ -135,9 +148,7 @@ def _region(segmentation: Any, height: int, width: int) -> Any:
         codes = [_polygon(corners, height, width) for corners in polygons]
     except (KeyError, TypeError) as error:
         raise ValueError(f"a segmentation is neither polygons nor run lengths: {error}") from error
-    if not codes:
-        return np.zeros((height, width), bool)
-    return coco_mask.decode(coco_mask.merge(codes)).astype(bool)
+    return coco_mask.merge(codes) if codes else None
 
 
 def _polygon(corners: list[Any], height: int, width: int) -> Any:
@@ -150,7 +161,7 @@ def _polygon(corners: list[Any], height: int, width: int) -> Any:
 
 
 def _run_lengths(segmentation: dict[str, Any], height: int, width: int) -> Any:
-    """Draw lengths of runs, by columns: outside, inside, outside, and so on.
+    """Check lengths of runs, by columns: outside, inside, outside, and so on.
 
     pycocotools returns memory that it never wrote where runs do not fill the image.
     """
@@ -160,7 +171,7 @@ def _run_lengths(segmentation: dict[str, Any], height: int, width: int) -> Any:
     runs = _uncompressed(counts) if isinstance(counts, str) else counts
     if not all(type(run) is int and run >= 0 for run in runs) or sum(runs) != height * width:
         raise ValueError(f"the run lengths of a region do not fill {height} x {width} pixels")
-    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
+    return coco_mask.frPyObjects({"size": [height, width], "counts": runs}, height, width)
 
 
 def _uncompressed(code: str) -> list[int]:

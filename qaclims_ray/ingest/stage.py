@@ -122,7 +122,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
 def _list_sources(target: Artifact, sources: pa.Table) -> str:
     """Write the sources to load; drop rows that were loaded from another listing."""
     work = PendingBlocks(target)
-    if find(work.listing) and not read_parquet(work.listing).equals(sources):
+    if find(work.listing) and not read_parquet(work.listing, _SOURCE).equals(sources):
         remove(work.checkpoint)
         remove(work.rows)
     write_parquet(sources, work.listing)

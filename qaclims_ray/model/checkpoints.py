@@ -2,13 +2,12 @@
 
 import pickle
 import re
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 import torchvision.models as tv
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -29,13 +28,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise ValueError(f"no weights file {str(path)!r}: give the path of an existing file")
     if path.suffix == ".safetensors":
-        return load_file(path)
+        return _load_safetensors(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
         raise ValueError(
             f"{str(path)!r} is damaged or no file of plain tensors; nothing of it was run: {error}"
         ) from error
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{str(path)!r} holds {type(loaded).__name__}, no tensors by name")
     for key in ("state_dict", "model"):
         loaded = loaded.get(key, loaded)
     state = {name: value for name, value in loaded.items() if isinstance(value, Tensor)}
@@ -44,26 +45,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     return without_prefix(state, "module.")
 
 
-def is_torchscript(path: Path) -> bool:
-    """Whether a file is a TorchScript archive, a program with its weights."""
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
-
-
-def read_torchscript(path: Path) -> dict[str, Tensor]:
-    """The weights of a TorchScript archive, on the CPU.
-
-    Raises:
-        ValueError: it is damaged.
-    """
+def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "`torch.jit")  # nothing else reads old archives
-            return dict(torch.jit.load(path, map_location="cpu").state_dict())
-    except RuntimeError as error:
-        raise ValueError(f"{str(path)!r} is a damaged TorchScript archive: {error}") from error
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{str(path)!r} is a damaged safetensors file: {error}") from error
 
 
 def without_prefix(state: State, prefix: str) -> dict[str, Tensor]:

@@ -21,13 +21,8 @@ from open_clip.transformer import VisionTransformer
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from qaclims_ray.model.checkpoints import (
-    clip_state,
-    is_torchscript,
-    load_exactly,
-    read_state,
-    read_torchscript,
-)
+from qaclims_ray.model.checkpoints import clip_state, load_exactly, read_state
+from qaclims_ray.model.torchscript import is_torchscript, read_torchscript
 from qaclims_ray.types import Features, Masks
 
 Tokenizer = Callable[[list[str]], Tensor]
@@ -146,7 +141,11 @@ def _patches_and_width(visual: nn.Module) -> tuple[int, int]:
 
 
 def load_clip(
-    model: str, pretrained: str | None = None, *, mask_prompt_depth: int = 0
+    model: str,
+    pretrained: str | None = None,
+    *,
+    mask_prompt_depth: int = 0,
+    trust_remote_code: bool = False,
 ) -> MaskPromptedClip:
     """A frozen CLIP in evaluation mode.
 
@@ -160,6 +159,8 @@ def load_clip(
             open_clip's, OpenAI's or OVSeg's names. For a directory: None.
         mask_prompt_depth: how many times masked-out patches are replaced. The mask embeddings
             come from the directory or from the OVSeg file; other weights have none.
+        trust_remote_code: whether Python files that lie in the directory, or come with a tokenizer
+            of the Hub, may be run.
 
     Raises:
         ValueError: unknown model or tag, weights that don't fit, fewer mask embeddings than asked.
@@ -176,7 +177,11 @@ def load_clip(
     else:
         clip, config, embeddings = *_from_tag(model, pretrained), None
         name = model
-    result = MaskPromptedClip(clip, open_clip.get_tokenizer(name), config, mask_prompt_depth)
+    # The folder's own configuration may say this of itself; ours replaces it.
+    of_hub = config["text_cfg"].get("hf_tokenizer_name")
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code} if of_hub else {}
+    tokenizer = open_clip.get_tokenizer(name, **options)
+    result = MaskPromptedClip(clip, tokenizer, config, mask_prompt_depth)
     if result.mask_embeddings is not None:
         if embeddings is None:
             raise ValueError(

@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from itertools import cycle
 
 import numpy as np
+import pyarrow as pa
 from markupsafe import Markup
 from matplotlib.colors import to_hex
 from PIL import Image as pil
@@ -35,7 +36,7 @@ from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.storage.paths import absolute, png_name
-from qaclims_ray.types import BACKGROUND, IGNORE, Image, ImageRow, LabelMap
+from qaclims_ray.types import BACKGROUND, IGNORE, SCHEMAS, Image, ImageRow, LabelMap
 
 NUM_IMAGES = 24
 """Images of a sheet unless their number is given."""
@@ -152,7 +153,8 @@ def _choose(
     shards = images.shards()
     if not 0 <= shard < len(shards):
         raise ValueError(f"shard {shard} of {images.uri}: legal are 0 to {len(shards) - 1}")
-    return read_parquet(shards[shard], ["name"])["name"].to_pylist()[:num_images]
+    name = pa.schema([SCHEMAS["images"].field("name")])
+    return read_parquet(shards[shard], name)["name"].to_pylist()[:num_images]
 
 
 def _disagreements(labels: Sequence[int], label_map: LabelMap, classes: Sequence[str]) -> list[str]:

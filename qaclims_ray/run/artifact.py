@@ -19,12 +19,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple, TypedDict, cast
 from uuid import uuid4
+
+from typing_extensions import NotRequired
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
 from qaclims_ray.config.renamed import current_keys
+from qaclims_ray.run.contents import WEIGHTS, File, check_digests, check_sizes, list_contents
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe
 from qaclims_ray.run.lease import OWNER, lease
 from qaclims_ray.storage.files import find, read_json, remove, write_json
@@ -59,6 +62,8 @@ class Manifest(TypedDict):
     seconds: float
     facts: Tree
     """What the stage found out, such as class names."""
+    files: NotRequired[list[File]]
+    """Tables and weights; artifacts of earlier versions lack the list."""
     versions: dict[str, str]
     revision: str
     """Commit of the code, or an empty string outside a checkout."""
@@ -84,14 +89,27 @@ class Artifact:
         return f"{self.uri}/{WORK}/{self.digest}"
 
     def manifest(self) -> Manifest | None:
-        """What the completion marker says, or None without one."""
-        return read_json(f"{self.uri}/{COMPLETE}")
+        """What the completion marker says, or None without one.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        marker = f"{self.uri}/{COMPLETE}"
+        manifest: object = read_json(marker)
+        if manifest is None:
+            return None
+        if not isinstance(manifest, dict) or not Manifest.__required_keys__ <= manifest.keys():
+            raise ValueError(
+                f"{marker} is damaged: restore it from a copy, or make the artifact anew "
+                "(--overwrite)"
+            )
+        return cast(Manifest, manifest)
 
     def is_complete(self) -> bool:
         """Whether all rows are there.
 
         Raises:
-            ValueError: another recipe made them; the differences are listed.
+            ValueError: another recipe made them (the differences are listed), or a file was lost.
         """
         manifest = self.manifest()
         if manifest is None:
@@ -99,6 +117,7 @@ class Artifact:
         if not self.matches(manifest):
             made = self._otherwise(current_keys(manifest["recipe"]))
             raise ValueError(f"{self.uri} was made {made}")
+        check_sizes(self.uri, manifest.get("files", []))
         return True
 
     def matches(self, manifest: Manifest) -> bool:
@@ -108,20 +127,29 @@ class Artifact:
         return current_keys(manifest["recipe"]) == self.recipe
 
     def require(self) -> Manifest:
-        """The manifest of a complete artifact.
+        """The manifest of a complete artifact, whose weights are read once to be sure of them.
 
         Raises:
-            ValueError: it is not there yet; the message names the job that makes it.
+            ValueError: it is not there yet (the message names the job that makes it), or damaged.
         """
         manifest = self.manifest() if self.is_complete() else None
         if manifest is None:
             raise ValueError(
                 f"{self.uri} is not complete: run jobs/{ARTIFACTS[self.name].job} first"
             )
+        files = manifest.get("files", [])
+        check_digests(self.uri, [file for file in files if file["name"].endswith(WEIGHTS)])
         return manifest
 
     def shards(self) -> list[str]:
-        """URIs of the Parquet files, in order."""
+        """URIs of the Parquet files, in order.
+
+        Raises:
+            ValueError: the artifact is complete, and one was lost.
+        """
+        manifest = self.manifest()
+        if manifest is not None:
+            check_sizes(self.uri, manifest.get("files", []))
         return find(f"{self.uri}/part-*.parquet")
 
     def clear(self) -> None:
@@ -186,6 +214,7 @@ class Artifact:
             errors=built.errors,
             seconds=round(seconds, 1),
             facts=built.facts,
+            files=list_contents(self.uri),
             versions={name: version(name) for name in _VERSIONS},
             revision=_revision(),
         )
@@ -266,6 +295,26 @@ def make(
         built = build(target)
         manifest = target.complete(built, time.monotonic() - start, inputs)
     return f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'])} · {target.uri}"
+
+
+def verify(experiment: Experiment) -> list[str]:
+    """Compare every file of a run's complete artifacts with what was written; one line for each.
+
+    Raises:
+        ValueError: a file is missing, or has other bytes.
+    """
+    lines: list[str] = []
+    for name in ARTIFACTS:
+        target = artifact(experiment, name)
+        manifest = target.manifest()
+        if manifest is not None:
+            files = manifest.get("files", [])
+            check_sizes(target.uri, files)
+            check_digests(target.uri, files)
+            sound = f"{len(files)} files, {sum(file['bytes'] for file in files):,} bytes"
+            said = sound if "files" in manifest else "an earlier version made it without digests"
+            lines.append(f"{name}: {said} · {target.uri}")
+    return lines or [f"no artifact of {experiment.run} is complete"]
 
 
 def _identities(experiment: Experiment, name: str) -> dict[str, str]:

@@ -99,10 +99,10 @@ class PendingBlocks:
         good = pads.field("error").is_null()
         for uri in self.blocks():
             if self._counts[uri].errors:
-                rows = read_parquet(uri)
+                rows = read_parquet(uri, self._schema)
                 failed = rows.filter(~good)[self._key].combine_chunks()
                 checkpoint = f"{self.checkpoint}/{_block(uri)}.parquet"
-                done = read_parquet(checkpoint)
+                done = read_parquet(checkpoint, pa.schema([(self._key, pa.string())]))
                 self._replace(checkpoint, done.filter(~pads.field(self._key).isin(failed)))
                 self._replace(uri, rows.filter(good))
 
@@ -144,7 +144,7 @@ def reopen(target: Artifact) -> None:
     remove(target.work)
     work = PendingBlocks(target)
     for number, shard in enumerate(target.shards()):
-        rows = read_parquet(shard)
+        rows = read_parquet(shard, schema_of(target.name))
         none = pa.nulls(len(rows), pa.string())
         work.put(f"again{number:05d}", rows.append_column("error", none))
 
@@ -197,4 +197,7 @@ class BlockProgress:
 
 def num_elements(uris: list[str], column: str) -> int:
     """Elements of all lists in a column of Parquet files, from their footers."""
-    return sum(num_values(footer, f"{column}.") for footer in read_footers(uris))
+    footers = read_footers(uris)
+    if None in footers:
+        raise ValueError(f"{uris[footers.index(None)]} is no whole Parquet file: make it anew")
+    return sum(num_values(footer, f"{column}.") for footer in footers if footer is not None)

@@ -17,14 +17,18 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypedDict
+from typing import TypedDict, cast
 
 from qaclims_ray.run.progress import background
+from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import read_json, remove, write_json
 
 OWNER = "_owner.json"
 BEAT, STALE = 15.0, 90.0
-"""Seconds between two signs of life, and without any until an owner is taken for dead."""
+"""Seconds between two signs of life, and without any until an owner is taken for dead. They are
+watched rather than dated: clocks of different machines differ."""
+_LOOK = 1.0
+"""Seconds between two looks at another owner's signs."""
 
 log = logging.getLogger(__name__)
 _job: ContextVar[str | None] = ContextVar("job", default=None)
@@ -36,7 +40,7 @@ class Owner(TypedDict):
     host: str
     pid: int
     alive: float
-    """Seconds since 1970 of the last sign of life."""
+    """Seconds since 1970 of the last sign of life, by the owner's clock."""
     job: str | None
     """Folder of the job that the process acts for, if it is one of many."""
 
@@ -63,7 +67,7 @@ def lease(folder: str) -> Generator[None]:
         ValueError: another one is at it.
     """
     uri = f"{folder}/{OWNER}"
-    _check_free(folder, read_json(uri))
+    _check_free(folder, uri)
     job = _job.get()
     _sign(uri, job)
     try:
@@ -73,22 +77,39 @@ def lease(folder: str) -> Generator[None]:
         remove(uri)
 
 
-def _check_free(folder: str, owner: Owner | None) -> None:
-    if owner is None or not _lives(owner):
-        return
-    seconds = max(0.0, time.time() - owner["alive"])
-    raise ValueError(
-        f"another job works at {folder}: process {owner['pid']} on {owner['host']}, last sign of "
-        f"life {seconds:.0f} s ago. Wait for it, or stop it, or choose another run=…; if it was "
-        f"killed, run the same command {STALE:.0f} s after that sign"
+def _check_free(folder: str, uri: str) -> None:
+    owner = _read(uri)
+    if owner is not None and _lives(uri, owner):
+        raise ValueError(
+            f"another job works at {folder}: process {owner['pid']} on {owner['host']} is alive. "
+            "Wait for it, or stop it, or choose another run=…"
+        )
+
+
+def _read(uri: str) -> Owner | None:
+    """What the file says; None where there is none, or a damaged one that nobody can own."""
+    owner: object = attempt(read_json, uri)
+    return (
+        cast(Owner, owner) if isinstance(owner, dict) and {"host", "pid"} <= owner.keys() else None
     )
 
 
-def _lives(owner: Owner) -> bool:
-    replaced = _job.get() is not None and owner.get("job") == _job.get()
-    if replaced or time.time() - owner["alive"] > STALE:
+def _lives(uri: str, owner: Owner) -> bool:
+    if _job.get() is not None and owner.get("job") == _job.get():
         return False
-    return owner["host"] != socket.gethostname() or _is_other_process(owner["pid"])
+    if owner["host"] == socket.gethostname():
+        return _is_other_process(owner["pid"])
+    log.warning(
+        "%s: process %s on %s worked here; waiting up to %.0f s for a sign of life of it",
+        *(uri, owner["pid"], owner["host"], STALE),
+    )
+    end = time.monotonic() + STALE
+    while time.monotonic() < end:
+        time.sleep(_LOOK)
+        now = _read(uri)
+        if now != owner:
+            return now is not None
+    return False
 
 
 def _is_other_process(pid: int) -> bool:

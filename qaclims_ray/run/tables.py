@@ -18,8 +18,8 @@ from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
-from qaclims_ray.storage.filesystem import arrow_filesystem
-from qaclims_ray.storage.parquet import in_threads, read_parquet, write_parquet
+from qaclims_ray.storage.filesystem import in_threads, patiently
+from qaclims_ray.storage.parquet import open_parquet, read_parquet, write_parquet
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
@@ -57,7 +57,7 @@ def publish(
 
     @lru_cache(maxsize=_THREADS)
     def read(block: int) -> pa.Table:
-        return read_parquet(files[block]).select(schema.names).cast(schema)
+        return read_parquet(files[block], schema)
 
     index = _index(read, len(files))
     _check_once(artifact, index["key"], expected)
@@ -167,25 +167,24 @@ def _gather(read: _Read, index: pa.Table, schema: pa.Schema) -> pa.Table:
 
 def dataset(artifact: Artifact) -> pads.Dataset:
     """The shards of a complete artifact as a pyarrow dataset (lazy; filters prune row groups)."""
-    fs, _ = arrow_filesystem(artifact.uri)
-    paths = [arrow_filesystem(shard)[1] for shard in artifact.shards()]
-    return pads.dataset(paths, format="parquet", filesystem=fs)
+    return open_parquet(artifact.shards(), schema_of(artifact.name))
 
 
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a complete artifact, sorted by name."""
-    return dataset(artifact).to_table(columns=None if columns is None else list(columns))
+    wanted = None if columns is None else list(columns)
+    return patiently(lambda: dataset(artifact).to_table(columns=wanted), artifact.uri)
 
 
 def read_errors(artifact: Artifact) -> pa.Table:
     """Key and reason of the rows of an artifact that failed."""
     key = schema_of(artifact.name).names[0]
-    empty = pa.schema([(key, pa.string()), ("reason", pa.string())]).empty_table()
-    files = find(f"{artifact.uri}/{ERRORS}/*.parquet")
-    return pa.concat_tables([empty, *(read_parquet(file) for file in files)])
+    schema = pa.schema([(key, pa.string()), ("reason", pa.string())])
+    return open_parquet(find(f"{artifact.uri}/{ERRORS}/*.parquet"), schema).to_table()
 
 
 def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:
     """The rows called `names`, sorted by name; others are left out without being read."""
     wanted = pads.field("name").isin(pa.array(names, pa.string()))
-    return dataset(artifact).to_table(columns=list(columns), filter=wanted)
+    rows = dataset(artifact)
+    return patiently(lambda: rows.to_table(columns=list(columns), filter=wanted), artifact.uri)

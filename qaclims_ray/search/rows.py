@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypedDict, cast
 
 import pyarrow as pa
-import pyarrow.csv as pa_csv
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
@@ -14,10 +13,20 @@ from qaclims_ray.config.search import Domain
 from qaclims_ray.run.artifact import COMPLETE
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.trial import CURVE, OVERRIDES, scored_in
-from qaclims_ray.storage.files import atomic_open, read_json
+from qaclims_ray.storage.csv import csv_lines
+from qaclims_ray.storage.files import read_json, write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 
 TRIALS = "trials.parquet"
+_FIXED = {
+    "trial": pa.string(),
+    "status": pa.string(),
+    "epochs": pa.int64(),
+    "score": pa.float64(),
+    "threshold": pa.float64(),
+    "seconds": pa.float64(),
+}
+"""Columns before those of the searched keys."""
 
 
 class TrialRow(TypedDict):
@@ -72,18 +81,16 @@ def trial_row(experiment: Experiment, run: str, error: str | None) -> TrialRow:
 
 def write_trials(rows: Sequence[TrialRow], experiment: Experiment, folder: str) -> None:
     """Write `trials.parquet`, and `trials.csv` without the curves."""
-    table = trials_table(rows, list(experiment.tune.space))
+    table = trials_table(rows, experiment.tune.space)
     write_parquet(table, f"{folder}/{TRIALS}")
-    with atomic_open(f"{folder}/trials.csv") as file:
-        pa_csv.write_csv(table.drop_columns(["scores", "curve"]), file)
+    write_bytes(f"{folder}/trials.csv", csv_lines(table.drop_columns(["scores", "curve"])))
 
 
-def trials_table(rows: Sequence[TrialRow], keys: Sequence[str]) -> pa.Table:
+def trials_table(rows: Sequence[TrialRow], space: Space) -> pa.Table:
     """Make a table of trials; each searched key is a column, `scores` and `curve` are lists."""
-    names = ("trial", "status", "epochs", "score", "threshold", "seconds")
-    columns: dict[str, Any] = {name: [row[name] for row in rows] for name in names}
-    for key in keys:
-        columns[key] = _column([row["overrides"].get(key) for row in rows])
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _FIXED.items()}
+    for key, domain in space.items():
+        columns[key] = _column([row["overrides"].get(key) for row in rows], domain)
     lists = pa.list_(pa.float64())
     columns["scores"] = pa.array([row["scores"] for row in rows], lists)
     columns["curve"] = pa.array([row["curve"] for row in rows], lists)
@@ -93,18 +100,22 @@ def trials_table(rows: Sequence[TrialRow], keys: Sequence[str]) -> pa.Table:
 
 def read_trials(folder: str, space: Space) -> list[TrialRow]:
     """Read the rows that `write_trials` wrote, of a search with this space."""
-    rows = read_parquet(f"{folder}/{TRIALS}").to_pylist()
+    rows = read_parquet(f"{folder}/{TRIALS}", trials_table([], space).schema).to_pylist()
     for row in rows:
         row["overrides"] = {key: _decoded(row.pop(key), space[key]) for key in space}
     return cast(list[TrialRow], rows)
 
 
-def _column(values: Sequence[Any]) -> list[Any]:
-    """Return values as they are if a column can hold them, else each as JSON."""
-    kinds = {type(value) for value in values if value is not None}
-    if len(kinds) <= 1 and kinds <= {bool, int, float, str}:
-        return list(values)
-    return [json.dumps(value) for value in values]
+_TYPES = {bool: pa.bool_(), int: pa.int64(), float: pa.float64(), str: pa.string()}
+
+
+def _column(values: Sequence[Any], domain: Domain) -> pa.Array:
+    """Make a column of the one type that a domain's values have, or of their JSON texts."""
+    ((kind, legal),) = domain.items()
+    kinds = {float if "uniform" in kind else type(one) for one in legal if one is not None}
+    if len(kinds) == 1 and kinds <= _TYPES.keys():
+        return pa.array(values, _TYPES[kinds.pop()])
+    return pa.array([json.dumps(value) for value in values], pa.string())
 
 
 def _decoded(value: Any, domain: Domain) -> Any:

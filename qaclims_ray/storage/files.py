@@ -46,6 +46,18 @@ def size(uri: str) -> int:
     return patiently(lambda: fs.size(path), uri)
 
 
+def sizes(folder: str) -> dict[str, int]:
+    """Return the sizes in bytes of the files right in a folder, by name; none without a folder."""
+    fs, path = filesystem(folder)
+    try:
+        found = patiently(lambda: fs.ls(path, detail=True), folder)
+    except FileNotFoundError:
+        return {}
+    return {
+        one["name"].rpartition("/")[2]: one["size"] for one in found if one["type"] != "directory"
+    }
+
+
 def remove(uri: str) -> None:
     """Remove a file, or a folder with all that it holds; do nothing where there is none."""
     fs, path = filesystem(uri)
@@ -183,11 +195,22 @@ def read_text(uri: str, content: str) -> str:
 
 
 def read_json(uri: str) -> Any:
-    """Read the plain data in a JSON file; None where there is no file."""
+    """Read the plain data in a JSON file; None where there is no file.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
-        return json.loads(read_bytes(uri))
+        content = read_bytes(uri)
     except FileNotFoundError:
         return None
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{shown(uri)} is damaged, {error}: restore it from a copy, or remove it and make anew "
+            "what it belongs to (--overwrite)"
+        ) from error
 
 
 def read_all(uris: Iterable[str]) -> list[bytes | ValueError]:
@@ -207,8 +230,13 @@ def _read(uri: str, read: Callable[[Any, str], _T]) -> _T:
 
 
 @contextmanager
-def atomic_open(uri: str) -> Generator[IO[bytes]]:
-    """Open a file for writing that appears whole under its name, or not at all."""
+def atomic_open(uri: str, *, durable: bool = False) -> Generator[IO[bytes]]:
+    """Open a file for writing that appears whole under its name, or not at all.
+
+    Args:
+        uri: The file.
+        durable: Whether it must be on disk before it appears, whenever the power fails.
+    """
     fs, path = filesystem(uri)
     if not isinstance(fs, LocalFileSystem):  # a store's own file would appear on errors too
         buffer = BytesIO()
@@ -224,6 +252,9 @@ def atomic_open(uri: str) -> Generator[IO[bytes]]:
     try:
         with temporary.open("wb") as file:
             yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -251,5 +282,6 @@ def write_bytes(uri: str, content: bytes) -> None:
 
 
 def write_json(uri: str, content: Any) -> None:
-    """Write plain data as a JSON file, atomically."""
-    write_bytes(uri, json.dumps(content, indent=2).encode())
+    """Write plain data as a JSON file, atomically; it is on disk when it appears."""
+    with atomic_open(uri, durable=True) as file:
+        file.write(json.dumps(content, indent=2).encode())

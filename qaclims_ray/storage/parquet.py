@@ -1,25 +1,45 @@
-"""Parquet files on local disk or in cloud storage: read, write, and count by their footers."""
+"""Parquet files on local disk or in cloud storage: read, write, and count by their footers.
+
+All rows are read here, as the columns that we declare. A file's own word for them may be an
+extension type whose values Ray unpickles, which runs code of whoever wrote the file.
+"""
 
 from collections.abc import Sequence
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from qaclims_ray.storage.files import atomic_open
 from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
 
+_CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+_FORMAT = pads.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
+"""Flipped bytes are an error where a file has checksums, as those of `write_parquet` do."""
 
-def read_parquet(uri: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read one Parquet file, or some of its columns."""
-    fs, path = arrow_filesystem(uri)
-    wanted = None if columns is None else list(columns)
-    return patiently(lambda: pq.read_table(path, columns=wanted, filesystem=fs), uri)
+
+def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
+    """Open Parquet files of one storage as one table (lazy; filters prune row groups).
+
+    Args:
+        uris: The files.
+        schema: Columns to read and their types, which the files' own are cast to; a column that a
+            file lacks is null.
+    """
+    fs, _ = arrow_filesystem(uris[0]) if uris else (None, "")
+    paths = [arrow_filesystem(uri)[1] for uri in uris]
+    return pads.dataset(paths, schema=schema, format=_FORMAT, filesystem=fs)
+
+
+def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
+    """Read one Parquet file; see `open_parquet`."""
+    return patiently(lambda: open_parquet([uri], schema).to_table(), uri)
 
 
 def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:
     """Write one Parquet file, atomically."""
-    with atomic_open(uri) as file:
-        pq.write_table(table, file, row_group_size=row_group_size)
+    with atomic_open(uri, durable=True) as file:
+        pq.write_table(table, file, row_group_size=row_group_size, write_page_checksum=True)
 
 
 def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
@@ -42,7 +62,9 @@ def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
 def num_values(footer: pq.FileMetaData, column: str) -> int:
     """Count the values of a column that are not null; elements of a list column (`answers.`)."""
     paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
-    wanted = next(i for i, path in enumerate(paths) if path.startswith(column))
+    wanted = next((i for i, path in enumerate(paths) if path.startswith(column)), None)
+    if wanted is None:
+        raise ValueError(f"a table of the columns {paths} has no {column!r}: other files lie there")
     groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
     # A row group without rows has no statistics.
     chunks = [group.column(wanted) for group in groups if group.num_rows]

@@ -11,6 +11,7 @@ _LONGEST = 255
 """Bytes of a file's name, on every usual file system."""
 _MEMBER = re.compile(r"(.+)#(.*):(\d+)\+(\d+)", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 _QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
 
 
@@ -18,9 +19,11 @@ def shown(text: str) -> str:
     """Return a URI, or a message that holds some, without what must stay secret.
 
     User and password, and what follows a question mark, such as a signature, are left out.
-    Characters that are not UTF-8, as in old file names, are escaped.
+    Characters that are not UTF-8, as in old file names, are escaped, and so are those that command
+    a terminal or turn the direction of a text.
     """
     text = text.encode(errors="backslashreplace").decode()
+    text = _CONTROL.sub(lambda one: one[0].encode("unicode_escape").decode(), text)
     return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
 
 
@@ -66,15 +69,18 @@ def check_inside(relative: str) -> str:
 
 
 def png_name(name: str) -> str:
-    """Return `<name>.png`, or the beginning and a digest of a name too long for a file.
+    """Return `<name>.png`, or the beginning and a digest of a name that no file should have.
+
+    Such names are too long, or command a terminal.
 
     Raises:
         ValueError: the file would not lie below its folder.
     """
-    whole = check_inside(name).encode()
-    if len(whole) + len(".png") <= _LONGEST:
+    plain = "".join(one if one.isprintable() else "_" for one in check_inside(name))
+    whole = plain.encode()
+    if plain == name and len(whole) + len(".png") <= _LONGEST:
         return f"{name}.png"
-    end = f"-{sha256(whole).hexdigest()[:16]}.png"
+    end = f"-{sha256(name.encode()).hexdigest()[:16]}.png"
     return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"
 
 

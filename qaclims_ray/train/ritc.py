@@ -53,7 +53,10 @@ class RitcTask(CamTask):
         super().__init__(experiment, settings, data)
         self._head_scale = settings.head_scale
         clip = load_clip(
-            resolve(section.model), section.pretrained, mask_prompt_depth=section.mask_prompt_depth
+            resolve(section.model),
+            section.pretrained,
+            mask_prompt_depth=section.mask_prompt_depth,
+            trust_remote_code=experiment.model.trust_remote_code,
         )
         texts = read_table(artifact(experiment, "texts"))
         features = texts["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 import ray
@@ -86,3 +89,26 @@ def test_a_node_that_is_lost_while_it_is_asked_has_no_answer(local_ray, monkeypa
 def test_what_fails_on_a_node_is_raised(local_ray):
     with pytest.raises(ValueError, match="Expecting value"):
         on_each_node(json.loads, "x")
+
+
+_JOIN = """
+import os, sys, ray
+ray.init(address=sys.argv[1], log_to_driver=False)
+print(ray.get(ray.remote(os.getenv).remote("MARKED_SECRET", "joined")))
+"""
+
+
+@pytest.mark.parametrize("token", ["guess" * 10, pytest.param(None, marks=pytest.mark.slow)])
+def test_a_neighbour_without_the_token_does_not_get_in(local_ray, tmp_path, token):
+    """Of the machine or the network: the ports of Ray's processes are open to both."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    own |= {"HOME": str(tmp_path), "RAY_gcs_rpc_server_reconnect_timeout_s": "5"}
+    if token is not None:
+        own |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+    address = ray.get_runtime_context().gcs_address
+    joined = subprocess.run(
+        [sys.executable, "-c", _JOIN, address], env=own, capture_output=True, text=True
+    )
+    assert joined.returncode
+    assert "joined" not in joined.stdout
+    assert "uthentication" in joined.stderr or "token" in joined.stderr

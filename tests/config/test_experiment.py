@@ -15,6 +15,10 @@ train:
 """
 
 
+SERVER = {"kind": "server", "url": "http://localhost/v1", "model": "m"}
+MARKED = "marked-secret"
+
+
 @pytest.fixture
 def config(tmp_path):
     path = tmp_path / "demo.yaml"
@@ -128,3 +132,27 @@ def test_new_images_take_what_they_do_not_say_from_the_data():
     assert new == Voc12(kind="voc12", root="here", limit=7, split="val")
     other = {**tree, "new_images": {"kind": "images", "location": "photos"}}
     assert Experiment.model_validate(other).new_images == Images(kind="images", location="photos")
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        {"corpus.engine": {**SERVER, "extra": {"api_key": MARKED}}},
+        {"corpus.engine": {**SERVER, "extra": {"more": {"Authorization": MARKED}}}},
+        {"corpus.engine": {"kind": "vllm", "model": "m", "engine_kwargs": {"hf_token": MARKED}}},
+        {"data.root": f"https://host/x?access_token={MARKED}"},
+        {"data.root": f"https://host/x?a=1&api_key={MARKED}"},
+    ],
+)
+def test_a_credential_in_the_configuration_is_refused_unseen(override, config):
+    """Every manifest and report would keep it."""
+    experiment = load(config, {"data": {"kind": "folder", "root": "x"}})
+    with pytest.raises(ValueError, match="credential") as caught:
+        experiment.with_overrides(override)
+    assert MARKED not in str(caught.value)
+
+
+def test_further_fields_that_are_no_credentials_stay(config):
+    fields = {"chat_template_kwargs": {"enable_thinking": False}, "max_tokens": None, "top_k": 1}
+    changed = load(config, {"corpus.engine": {**SERVER, "extra": fields}})
+    assert changed.plain()["corpus"]["engine"]["extra"] == fields

@@ -106,7 +106,8 @@ def test_texts_are_those_of_pairs_and_classes_once_and_sorted(demo_run):
 
 def test_texts_are_listed_beside_the_pairs_and_only_counted_in_the_manifest(demo_run):
     pairs = artifact(demo_run, "pairs")
-    listed = read_parquet(f"{pairs.uri}/texts.parquet")["text"].to_pylist()
+    schema = pa.schema([("text", pa.string())])
+    listed = read_parquet(f"{pairs.uri}/texts.parquet", schema)["text"].to_pylist()
     assert listed == [row["text"] for row in _rows(demo_run, "texts")]
     assert pairs.require()["facts"] == {"texts": len(listed)}
 

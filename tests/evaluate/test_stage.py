@@ -18,6 +18,7 @@ from qaclims_ray.run.artifact import COMPLETE, artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.storage.parquet import write_parquet
+from tests.build import relist
 
 
 def _masks(experiment):
@@ -60,6 +61,7 @@ def _change(experiment, name, change):
     for shard in target.shards():
         Path(shard.removeprefix("file://")).unlink()
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), f"{target.uri}/part-00000.parquet")
+    relist(target)
 
 
 @pytest.mark.parametrize(

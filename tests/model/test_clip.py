@@ -1,10 +1,12 @@
 import json
+import sys
 import warnings
 
 import open_clip
 import pytest
 import torch
 from safetensors.torch import save_file
+from transformers import dynamic_module_utils
 
 from qaclims_ray.model.checkpoints import OVSEG_PREFIX
 from qaclims_ray.model.clip import MaskPromptedClip, load_clip, save_clip
@@ -253,3 +255,26 @@ def test_vision_transformers_that_open_clip_lists_take_mask_prompts(model):
         side = clip.clip.visual.image_size[0]
         features = clip.encode_regions(torch.zeros(2, 3, side, side), torch.ones(2, 1, side, side))
     assert features.shape == (2, config["embed_dim"])
+
+
+def test_a_folders_own_python_file_is_run_only_where_we_say_so(make_clip, tmp_path, monkeypatch):
+    """Its configuration asks for it, as any file of a folder may."""
+    folder, secret = tmp_path / "clip", tmp_path / "secret"
+    save_clip(make_clip(), folder)
+    code = "from transformers import PreTrainedTokenizerFast as Tokens"
+    (folder / "own.py").write_text(f"{code}\nopen({str(secret)!r}, 'w').close()\n")
+    for file, change in {
+        "open_clip_config.json": {"tokenizer_kwargs": {"trust_remote_code": True}},
+        "tokenizer_config.json": {"auto_map": {"AutoTokenizer": [None, "own.Tokens"]}},
+    }.items():
+        config = json.loads((folder / file).read_text())
+        config.get("model_cfg", {}).get("text_cfg", config).update(change)
+        config.update({"tokenizer_class": "Tokens"} if "auto_map" in config else {})
+        (folder / file).write_text(json.dumps(config))
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        load_clip(str(folder))
+    assert not secret.exists()
+    load_clip(str(folder), trust_remote_code=True)
+    assert secret.exists()

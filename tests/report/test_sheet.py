@@ -133,3 +133,16 @@ def test_pngs_of_a_long_name_are_written(tmp_path):
 def test_what_cannot_be_drawn_is_refused(demo_run):
     with pytest.raises(ValueError, match=r"corpus cannot be drawn .* legal are baseline_cams"):
         sheet.run(demo_run, drawn=["corpus"])
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/secret", "a/../../secret", "a\x00"])
+def test_a_name_of_an_artifact_of_others_leads_nowhere_else(name):
+    with pytest.raises(ValueError, match="is not a path below its folder"):
+        sheet.png_name(name)
+
+
+def test_a_name_that_commands_a_terminal_is_no_files_name():
+    files = [sheet.png_name(name) for name in ("a\x1b[2J", "a\u202eb", "a\n", "a/b")]
+    assert all(file.isprintable() for file in files)
+    assert files[-1] == "a/b.png"
+    assert len(set(files)) == len(files)

@@ -15,6 +15,7 @@ from qaclims_ray.run.tables import publish, read_errors, read_table
 from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 
+NAME = pa.schema([("name", pa.string())])
 ANSWER = {"label": 0, "kind": "fg", "question": "?", "answer": "a", "lemma": "a"}
 
 
@@ -32,9 +33,9 @@ def _rows(names: str, failed: str = "") -> pa.Table:
 
 def _found(work: PendingBlocks) -> tuple[list[str], list[str]]:
     """Names of the rows that are there, and of those that checkpoints vouch for."""
-    rows = [name for uri in work.blocks() for name in read_parquet(uri)["name"].to_pylist()]
+    rows = [name for uri in work.blocks() for name in read_parquet(uri, NAME)["name"].to_pylist()]
     checkpoints = find(f"{work.checkpoint}/*.parquet")
-    done = [name for uri in checkpoints for name in read_parquet(uri)["name"].to_pylist()]
+    done = [name for uri in checkpoints for name in read_parquet(uri, NAME)["name"].to_pylist()]
     return sorted(rows), sorted(done)
 
 
@@ -123,7 +124,7 @@ def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(tar
         return lambda table: _rows("".join(table["name"].to_pylist()))
 
     map_here([pa.table({"name": names}) for names in (["b", "a"], ["c"])], target, make_actor)
-    blocks = [read_parquet(uri)["name"].to_pylist() for uri in work.blocks()]
+    blocks = [read_parquet(uri, NAME)["name"].to_pylist() for uri in work.blocks()]
     assert blocks == [["b", "a"], ["c"]]
     publish(target, shard_megabytes=1.0, max_errors=0, expected=3)
     assert read_table(target, ["name"])["name"].to_pylist() == ["a", "b", "c"]

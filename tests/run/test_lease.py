@@ -8,10 +8,13 @@ import pytest
 
 from qaclims_ray.run import lease as owner
 from qaclims_ray.run.lease import OWNER, lease, on_behalf_of
-from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.files import read_json, write_bytes, write_json
+
+DAY = 24 * 3600
 
 
 def _claim(folder, age: float = 0.0, **changes) -> None:
+    """Claim a folder as another process, whose clock is `age` seconds behind."""
     now = {"host": socket.gethostname(), "pid": os.getppid(), "alive": time.time() - age}
     write_json(f"{folder}/{OWNER}", {**now, **changes})
 
@@ -29,13 +32,41 @@ def test_the_owner_says_who_it_is_and_leaves_nothing(folder):
     assert read_json(f"{folder}/{OWNER}") is None
 
 
-@pytest.mark.parametrize("other", [{}, {"host": "elsewhere", "pid": 1, "age": 30.0}])
-def test_another_living_job_is_named(folder, other):
-    _claim(folder, **other)
-    told = r"process \d+ on .*, last sign of life \d+ s ago.*stop it, or choose another run"
+@pytest.fixture
+def looks(folder, monkeypatch):
+    """Lets another owner claim the folder anew before each look at it."""
+    claims, read = [], owner.read_json
+    monkeypatch.setattr(owner, "_LOOK", 0.0)
+
+    def read_json(uri):
+        if claims:
+            _claim(folder, **claims.pop(0))
+        return read(uri)
+
+    monkeypatch.setattr(owner, "read_json", read_json)
+    return claims
+
+
+@pytest.mark.parametrize("age", [0.0, 120.0, DAY, -DAY])
+def test_another_living_job_is_named_whatever_its_clock_says(folder, looks, age):
+    looks += [{"host": "elsewhere", "age": age}, {"host": "elsewhere", "age": age - owner.BEAT}]
+    told = r"process \d+ on elsewhere is alive.*stop it, or choose another run"
     with pytest.raises(ValueError, match=told), lease(folder):
         pass
     assert read_json(f"{folder}/{OWNER}") is not None
+
+
+def test_another_living_job_on_this_machine_is_named_at_once(folder):
+    _claim(folder, age=DAY)
+    with pytest.raises(ValueError, match=r"process \d+ on .* is alive"), lease(folder):
+        pass
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b"\xff", b'{"host": "x"}'])
+def test_a_damaged_claim_binds_nobody(folder, content):
+    write_bytes(f"{folder}/{OWNER}", content)
+    with lease(folder):
+        assert read_json(f"{folder}/{OWNER}")["pid"] == os.getpid()
 
 
 def test_a_job_that_was_killed_here_is_followed_at_once(folder):
@@ -47,8 +78,11 @@ def test_a_job_that_was_killed_here_is_followed_at_once(folder):
             assert read_json(f"{folder}/{OWNER}")["pid"] == os.getpid()
 
 
-def test_a_job_elsewhere_that_has_been_silent_is_followed(folder):
-    _claim(folder, host="elsewhere", age=owner.STALE + 1)
+@pytest.mark.parametrize("age", [0.0, -DAY])
+def test_a_job_elsewhere_that_stays_silent_is_followed(folder, monkeypatch, age):
+    monkeypatch.setattr(owner, "STALE", 0.01)
+    monkeypatch.setattr(owner, "_LOOK", 0.0)
+    _claim(folder, host="elsewhere", age=age)
     with lease(folder):
         assert read_json(f"{folder}/{OWNER}")["host"] == socket.gethostname()
 
@@ -62,7 +96,7 @@ def test_a_process_of_the_same_job_is_followed_at_once(folder, tmp_path):
 
 @pytest.mark.parametrize("job", [None, "another"])
 def test_a_process_of_another_job_is_not(folder, tmp_path, job):
-    _claim(folder, host="elsewhere", job=job)
+    _claim(folder, job=job)
     with (
         pytest.raises(ValueError, match="another job works at"),
         on_behalf_of(str(tmp_path)),

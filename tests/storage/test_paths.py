@@ -72,3 +72,8 @@ def test_names_of_pngs_fit_and_differ_however_long_the_images_are_called(letter)
 def test_no_png_lies_outside_its_folder(name):
     with pytest.raises(ValueError, match="is not a path below its folder"):
         png_name(name)
+
+
+def test_a_message_commands_no_terminal():
+    assert shown("a\x1b[2Jb\x00\u202ec\x9b\r") == r"a\x1b[2Jb\x00\u202ec\x9b\r"
+    assert shown("two\nlines\tand a tab") == "two\nlines\tand a tab"

@@ -10,6 +10,7 @@ from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.train.rows import Rows, open_rows, save_rows, training_images
 from qaclims_ray.train.trainings import TRAININGS
+from tests.build import relist
 
 
 def test_the_mapped_rows_are_those_of_the_artifact(demo_run, tmp_path):
@@ -53,6 +54,7 @@ def test_images_without_a_row_in_the_other_artifact_are_left_out(demo_run, tmp_p
     Path(own.uri).mkdir()
     pq.write_table(pairs.slice(2), f"{own.uri}/part-00000.parquet")
     write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "pairs").manifest())
+    relist(own)
     names = pairs["name"].to_pylist()
     for having, expected in {"pairs": names[2:], None: names}.items():
         rows = training_images(fewer, having)

@@ -23,6 +23,7 @@ from qaclims_ray.train import stage
 from qaclims_ray.train.faults import failure
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.trainings import TRAININGS, settings
+from tests.build import relist
 
 
 def _model(experiment, network):
@@ -69,6 +70,7 @@ def test_ritc_leaves_out_images_without_answers(demo_run, tmp_path):
     Path(own.uri).mkdir()
     pq.write_table(pairs.slice(2), f"{own.uri}/part-00000.parquet")
     write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "pairs").manifest())
+    relist(own)
     names = pairs["name"].to_pylist()
     for network, expected in {"cam_net": names[2:], "classifier": names}.items():
         images = TRAININGS[network].rows(fewer).images
@@ -108,6 +110,7 @@ def test_images_of_which_none_shows_a_class_are_an_error(demo_run, tmp_path):
     Path(own.uri).mkdir()
     pq.write_table(rows, f"{own.uri}/part-00000.parquet")
     write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "images").manifest())
+    relist(own)
     with pytest.raises(ValueError, match="none of 8 images has a label"):
         stage.run(experiment, "classifier")
 

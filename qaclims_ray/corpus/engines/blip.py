@@ -40,7 +40,7 @@ class BlipEngine:
         if section.compile:
             compile_vision(self._model)
         self._processor = BlipImageProcessorPil.from_pretrained(folder)
-        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokens = self._model.config.text_config
         # The converted Hub checkpoints lack [ENC] in their vocabulary: BLIP adds it after [DEC].
         self._start = self._tokenizer.get_vocab().get("[ENC]", tokens.bos_token_id + 1)

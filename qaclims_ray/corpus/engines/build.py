@@ -10,19 +10,22 @@ from qaclims_ray.corpus.engines.table import TableEngine
 from qaclims_ray.corpus.engines.vllm import VllmEngine
 
 
-def build_engine(section: config.Engine, *, device: str, num_gpus: int) -> Engine:
+def build_engine(
+    section: config.Engine, *, device: str, num_gpus: int, trust_remote_code: bool = False
+) -> Engine:
     """Make an engine on the device of this process.
 
     Args:
         section: The section `corpus.engine`.
         device: `cpu` or `cuda`; vLLM finds its devices itself.
         num_gpus: GPUs of this process, over which vLLM spreads its model.
+        trust_remote_code: See `model.trust_remote_code`.
     """
     match section:
         case config.Blip():
             return BlipEngine(section, device)
         case config.Chat():
-            return ChatEngine(section, device)
+            return ChatEngine(section, device, trust_remote_code=trust_remote_code)
         case config.Vllm():
             return VllmEngine(section, num_gpus)
         case config.Server():

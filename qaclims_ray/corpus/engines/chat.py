@@ -7,7 +7,7 @@ through the network once; the questions go on from its cached keys and values.
 import copy
 import logging
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, TypeAlias, cast
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -50,11 +50,13 @@ class ChatEngine:
         ValueError: the processor has no chat template, or no token to pad with.
     """
 
-    def __init__(self, section: Chat, device: str) -> None:
+    def __init__(self, section: Chat, device: str, *, trust_remote_code: bool = False) -> None:
         folder, dtype = resolve(section.model), getattr(torch, section.precision)
-        network = cast(Any, AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype))
+        network: Any = AutoModelForImageTextToText.from_pretrained(
+            folder, dtype=dtype, trust_remote_code=trust_remote_code
+        )
         self._model = network.to(device).eval()
-        self._processor = _load_processor(folder)
+        self._processor = _load_processor(folder, trust_remote_code)
         self._instruction = section.instruction
         self._max_new_tokens = section.max_new_tokens
         self._batch_size = section.batch_size
@@ -230,8 +232,8 @@ def split_prompts(short: Sequence[Tokens], full: Tokens, image_token: int) -> Pr
     return Prompts(full[:shared], tails)
 
 
-def _load_processor(model: str) -> Any:
-    processor = cast(Any, AutoProcessor.from_pretrained(model))
+def _load_processor(model: str, trust_remote_code: bool) -> Any:
+    processor: Any = AutoProcessor.from_pretrained(model, trust_remote_code=trust_remote_code)
     if getattr(processor, "tokenizer", None) is None or not processor.chat_template:
         raise ValueError(
             f"{model!r} has no processor with a chat template: corpus.engine needs a model that "

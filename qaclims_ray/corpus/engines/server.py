@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,21 +10,17 @@ from typing import Any
 
 import requests
 from PIL import Image as pil
-from requests.adapters import HTTPAdapter
 from urllib3 import exceptions
-from urllib3.util import Retry
 
 from qaclims_ray.config.corpus import Server
 from qaclims_ray.corpus.engines.base import UnequalImages
+from qaclims_ray.corpus.engines.http import bounded_session, read_bounded
 from qaclims_ray.corpus.questions import clean
 from qaclims_ray.run.faults import StageError
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import Image
 
-_RETRIES, _READ_RETRIES = 6, 2
-"""How often a request is sent again that the server refuses or that never reaches it, and one that
-it leaves without a reply, which may have cost it work."""
 _CONNECT_SECONDS = 10.0
 MAX_FAILURES = 3
 """Images in a row on which a server may fail before the stage stops."""
@@ -37,6 +34,8 @@ _WRONG_ADDRESS = (401, 403, 404, 405, 410)
 """Statuses that any other question would get too."""
 _SHOWN = 300
 """Characters of a server's reply that an error shows."""
+_LONGEST = 1000
+"""Characters of an answer."""
 
 
 class _FailureError(ValueError):
@@ -49,7 +48,8 @@ class ServerEngine:
     Each question is a request of its own (image, question, `instruction`), `num_connections` at
     once, answered greedily. What the server refuses because it is busy or broken (429, 5xx, no
     connection) is sent again up to six times, after pauses that grow (to half a minute in all) or
-    that it asks for; what it does not answer within `timeout` seconds, twice.
+    that it asks for (a minute each at most); what it does not answer in `timeout` seconds, twice.
+    It is told nothing elsewhere: redirections are not followed.
 
     A question that it refuses for good (400, no answer in its reply), or fails on after all, is the
     error of its image. A server that is out of reach, refuses access or fails on three images in a
@@ -67,8 +67,13 @@ class ServerEngine:
         self._section = section
         self._url = f"{section.url.rstrip('/')}/chat/completions"
         self._timeout = (min(_CONNECT_SECONDS, section.timeout), section.timeout)
-        self._key = os.environ.get(section.key_variable, "")
-        self._session = _session(section.num_connections, backoff)
+        self._key = os.environ.get(section.key_variable, "").strip()
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise StageError(
+                f"the API key in {section.key_variable} holds a line break, or another character "
+                "that no key has: set it anew"
+            )
+        self._session = bounded_session(section.num_connections, section.timeout, backoff)
         self._pool = ThreadPoolExecutor(section.num_connections)
         self._failures = 0
 
@@ -123,46 +128,57 @@ class ServerEngine:
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         try:
             reply = self._session.post(
-                self._url, json=request, headers=headers, timeout=self._timeout
+                self._url,
+                json=request,
+                headers=headers,
+                timeout=self._timeout,
+                stream=True,
+                allow_redirects=False,
             )
-        except requests.RequestException as error:
+            content = read_bounded(reply)
+        except (requests.RequestException, exceptions.HTTPError) as error:
             # urllib3 keeps the reason for which the last of several tries failed.
             last: Any = error.args[0] if error.args else error
             reason = getattr(last, "reason", last)
             if isinstance(reason, _UNREACHABLE):
                 raise self._stop(f"is out of reach: {reason}") from None
-            raise _FailureError(f"{shown(self._url)} does not answer: {reason}") from None
-        return clean(self._content(reply))
+            raise _FailureError(self._masked(f"{self._url} does not answer: {reason}")) from None
+        answer = clean(self._answer_in(reply.status_code, content))
+        if len(answer) > _LONGEST:
+            raise ValueError(f"an answer of {len(answer):,} characters: a few words are expected")
+        return answer
 
-    def _content(self, reply: requests.Response) -> str:
-        status = reply.status_code
+    def _answer_in(self, status: int, content: bytes) -> str:
+        text = content.decode(errors="replace")
+        said = repr(self._masked(text)[:_SHOWN])
+        if 300 <= status < 400:
+            raise self._stop(f"redirects with {status}, which is not followed: give the last URL")
         if status in _WRONG_ADDRESS:
             key = f" (is the API key in {self._section.key_variable}?)"
             base = " (is corpus.engine.url the base URL, and does it serve "
             hints = {401: key, 403: key, 404: f"{base}{self._section.model!r}?)"}
-            raise self._stop(f"refuses with {status}{hints.get(status, '')}: {self._shown(reply)}")
-        if not reply.ok:
+            raise self._stop(f"refuses with {status}{hints.get(status, '')}: {said}")
+        if status >= 400:
             kind = _FailureError if status == 429 or status >= 500 else ValueError
-            raise kind(f"{shown(self._url)} refuses with {status}: {self._shown(reply)}")
+            raise kind(f"{shown(self._url)} refuses with {status}: {said}")
         try:
-            content: Any = reply.json()["choices"][0]["message"]["content"]
-        except (ValueError, KeyError, IndexError, TypeError):
-            content = None
-        if not isinstance(content, str):
-            raise ValueError(f"{shown(self._url)} replied without an answer: {self._shown(reply)}")
-        return content
+            answer: Any = json.loads(text)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            answer = None
+        if not isinstance(answer, str):
+            raise ValueError(f"{shown(self._url)} replied without an answer: {said}")
+        return answer
 
     def _stop(self, why: str) -> StageError:
         return StageError(
-            f"{shown(self._url)} {shown(why)}\nSee that the server runs and that "
+            f"{self._masked(f'{self._url} {why}')}\nSee that the server runs and that "
             f"corpus.engine.url, model and the key in {self._section.key_variable} are right; then "
             "the same command goes on."
         )
 
-    def _shown(self, reply: requests.Response) -> str:
-        """The start of the reply, without the key if it should repeat it."""
-        text = reply.text.replace(self._key, "***") if self._key else reply.text
-        return repr(text[:_SHOWN])
+    def _masked(self, text: str) -> str:
+        """Return a text without the key, whoever repeats it, and without a URL's credentials."""
+        return shown(text.replace(self._key, "***") if self._key else text)
 
 
 def _cancel(waiting: Sequence[Future[str]]) -> None:
@@ -175,19 +191,3 @@ def data_url(image: Image) -> str:
     file = io.BytesIO()
     pil.fromarray(image).save(file, "JPEG", quality=95, subsampling=0)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _session(num_connections: int, backoff: float) -> requests.Session:
-    retry = Retry(
-        total=_RETRIES,
-        read=_READ_RETRIES,
-        backoff_factor=backoff,
-        status_forcelist=(429, 500, 502, 503, 504),
-        allowed_methods=("POST",),
-        raise_on_status=False,
-    )
-    adapter = HTTPAdapter(pool_maxsize=num_connections, max_retries=retry)
-    session = requests.Session()
-    session.mount("http://", adapter)
-    session.mount("https://", adapter)
-    return session

@@ -4,15 +4,14 @@ import gzip
 import json
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from io import BytesIO
 from itertools import chain
 from typing import IO, TypeAlias
 
 import pyarrow as pa
-import pyarrow.csv as pv
 
 from qaclims_ray.corpus.stats.figures import with_class
 from qaclims_ray.corpus.stats.flat import chunks, flatten
+from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open
 from qaclims_ray.types import SCHEMAS
 
@@ -57,13 +56,6 @@ def lines_for(uri: str) -> Lines:
         if plain.endswith(suffix):
             return lines
     raise ValueError(f"--export {uri!r}: give a name in .jsonl, .csv, .jsonl.gz or .csv.gz")
-
-
-def csv_lines(table: pa.Table, header: bool) -> bytes:
-    """Write a table as CSV (RFC 4180, but for line feeds alone), with all texts quoted."""
-    out = BytesIO()
-    pv.write_csv(table, out, pv.WriteOptions(include_header=header))
-    return out.getvalue()
 
 
 def _json_lines(table: pa.Table, _: bool) -> bytes:

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.stats.counts import CorpusCounts, count_answers, labels_of, of_class
-from qaclims_ray.corpus.stats.export import csv_lines, export, lines_for
+from qaclims_ray.corpus.stats.export import export, lines_for
 from qaclims_ray.corpus.stats.figures import (
     Numbers,
     backgrounds,
@@ -20,6 +20,7 @@ from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
+from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import write_bytes, write_json
 from qaclims_ray.storage.paths import absolute
 

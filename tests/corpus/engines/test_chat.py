@@ -171,3 +171,13 @@ def test_prompts_are_split_behind_their_image():
 def test_prompts_that_share_no_image_are_refused(short, full):
     with pytest.raises(ValueError, match=r"share no start|not in list"):
         split_prompts(short, full, 9)
+
+
+def test_a_folders_own_python_file_is_not_run(tmp_path):
+    secret = tmp_path / "secret"
+    (tmp_path / "own.py").write_text(f"open({str(secret)!r}, 'w').close()\nclass Config: pass\n")
+    config = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        _engine(tmp_path)
+    assert not secret.exists()

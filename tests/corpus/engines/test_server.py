@@ -1,15 +1,20 @@
 import base64
+import gzip
 import io
 import json
+import socketserver
 import threading
 import time
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from qaclims_ray.config.corpus import Server
+from qaclims_ray.corpus.engines import http
 from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine
 from qaclims_ray.run.faults import StageError
 
@@ -216,3 +221,119 @@ def test_thoughts_are_no_answer(server, engine):
     assert _ask(engine, [["where?"]]) == [["dog"]]
     server.reply = {"choices": [{"message": {"content": "<think>A cat, or"}}]}
     assert "still thinking" in str(_ask(engine, [["where?"]])[0])
+
+
+class Hostile(socketserver.ThreadingTCPServer):
+    """A server that sends what it likes: pieces without end, with a pause before each."""
+
+    daemon_threads = True
+
+    def __init__(self, head, pieces, pause=0.0):
+        super().__init__(("127.0.0.1", 0), Sender)
+        self.pieces, self.pause, self.sent = [head, *pieces], pause, 0
+        self.closed = threading.Event()
+
+
+class Sender(socketserver.BaseRequestHandler):
+    def handle(self):
+        self.request.recv(65536)
+        with suppress(OSError):
+            for piece in self.server.pieces:
+                self.request.sendall(piece)
+                self.server.sent += len(piece)
+                if self.server.closed.wait(self.server.pause):
+                    return
+
+
+@contextmanager
+def _hostile(head, pieces, pause=0.0):
+    with Hostile(head, pieces, pause) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield server, f"http://127.0.0.1:{server.server_address[1]}/v1"
+        finally:
+            server.closed.set()
+            server.shutdown()
+            thread.join()
+
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n"
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 200 OK\r\nX: ", HEAD % 10_000])
+def test_a_server_that_drips_bytes_is_left_at_the_deadline(head, monkeypatch):
+    with _hostile(head, [b" "] * 10_000, pause=0.01) as (_, url):
+        (answer,) = _engine(url, timeout=0.1, backoff=0.001).answer([IMAGE], [["a"]], names=["a"])
+    assert "does not answer" in str(answer)
+
+
+def test_a_reply_without_end_is_not_taken_into_memory():
+    piece = bytes(2**20)
+    with _hostile(HEAD % 2**33, [piece] * 2**13) as (server, url):
+        (answer,) = _engine(url).answer([IMAGE], [["a"]], names=["a"])
+        assert server.sent < 2**27
+    assert "a reply of more than 1,048,576 bytes" in str(answer)
+
+
+def test_a_packed_reply_is_not_unpacked(server, engine):
+    bomb = gzip.compress(bytes(2**24))
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    with _hostile(head % len(bomb), [bomb]) as (_, url):
+        (answer,) = _engine(url).answer([IMAGE], [["a"]], names=["a"])
+    assert isinstance(answer, ValueError)
+
+
+def test_a_redirection_is_not_followed(server):
+    head = b"HTTP/1.1 307 Elsewhere\r\nLocation: %s/chat/completions\r\nContent-Length: 0\r\n\r\n"
+    with (
+        _hostile(head % server.url.encode(), []) as (_, url),
+        pytest.raises(StageError, match="redirects with 307, which is not followed"),
+    ):
+        _engine(url).answer([IMAGE], [["a"]], names=["a"])
+    assert server.requests == []
+
+
+def test_a_pause_of_an_hour_is_a_minute_and_said(caplog):
+    reply = SimpleNamespace(headers={"Retry-After": "3600"})
+    assert http._Retry().get_retry_after(reply) == 60.0
+    assert "asks for a pause of 3600 s: waiting 60 s" in caplog.text
+    assert http._Retry().get_retry_after(SimpleNamespace(headers={})) is None
+
+
+@pytest.mark.parametrize("said", ["a\x00b", "a\ud800b", "a\x1bb", "a\u202eb", "a\tb", "a\rb"])
+def test_characters_that_no_table_holds_are_cleaned(server, engine, said):
+    server.reply = {"choices": [{"message": {"content": said}}]}
+    ((answer,),) = engine.answer([IMAGE], [["a"]], names=["a"])
+    assert answer in ("ab", "a b")
+    assert answer.encode()
+
+
+def test_an_endless_answer_is_an_error(server, engine):
+    server.reply = {"choices": [{"message": {"content": "a" * 5000}}]}
+    (answer,) = engine.answer([IMAGE], [["a"]], names=["a"])
+    assert "an answer of 5,000 characters" in str(answer)
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\nx", f"{KEY}\x1b[m", f"{KEY}\u202e"])
+def test_a_key_that_no_header_can_hold_is_refused_unseen(monkeypatch, key):
+    monkeypatch.setenv("MY_KEY", key)
+    with pytest.raises(StageError, match="API key in MY_KEY holds a line break") as error:
+        _engine("http://127.0.0.1:9/v1", key_variable="MY_KEY")
+    assert KEY not in str(error.value)
+
+
+def test_a_line_break_around_a_key_is_left_out(server, monkeypatch):
+    monkeypatch.setenv("MY_KEY", f"{KEY}\n")
+    _engine(server.url, key_variable="MY_KEY").answer([IMAGE], [["a"]], names=["a"])
+    assert server.requests[0][1]["Authorization"] == f"Bearer {KEY}"
+
+
+def test_a_reason_that_repeats_the_key_is_masked(monkeypatch):
+    monkeypatch.setenv("MY_KEY", KEY)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: nonsense\r\n" + KEY.encode() * 3 + b"\r\n\r\n"
+    with _hostile(head, [KEY.encode()] * 3) as (_, url):
+        engine = _engine(url, key_variable="MY_KEY", timeout=0.2, backoff=0.001)
+        (answer,) = engine.answer([IMAGE], [["a"]], names=["a"])
+    assert isinstance(answer, ValueError)
+    assert KEY not in str(answer)

@@ -1,0 +1,110 @@
+"""The files of a finished artifact: listed when it is completed, compared when it is opened.
+
+Names and sizes are compared each time, which takes a listing of the folder; SHA-256 digests where
+somebody asks (`jobs/verify.py`), and those of a network's weights before they are used.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import TypedDict
+
+from qaclims_ray.storage.files import open_stream, sizes
+from qaclims_ray.storage.filesystem import in_threads
+from qaclims_ray.storage.parquet import read_footers
+
+_FOLDERS = ("", "_errors/")
+_PARQUET, WEIGHTS = ".parquet", ".safetensors"
+"""Ends of the names of files that are listed."""
+_THREADS = 4
+_CHUNK = 2**22
+
+
+class File(TypedDict):
+    """One file of an artifact."""
+
+    name: str
+    """Path below the artifact's folder."""
+    rows: int | None
+    """Of a table."""
+    bytes: int
+    digest: str
+    """SHA-256, in hexadecimal digits."""
+
+
+def list_contents(uri: str) -> list[File]:
+    """List the tables and weights of an artifact, sorted by name, each with its digest."""
+    found = {
+        f"{folder}{name}": size
+        for folder in _FOLDERS
+        for name, size in sizes(f"{uri}/{folder}".rstrip("/")).items()
+        if name.endswith((_PARQUET, WEIGHTS))
+    }
+    names = sorted(found)
+    tables = [name for name in names if name.endswith(_PARQUET)]
+    footers = dict(zip(tables, read_footers([f"{uri}/{name}" for name in tables]), strict=True))
+    digests = in_threads(lambda name: _digest(f"{uri}/{name}"), names, _THREADS)
+    return [
+        File(
+            name=name,
+            rows=None if (footer := footers.get(name)) is None else footer.num_rows,
+            bytes=found[name],
+            digest=digest,
+        )
+        for name, digest in zip(names, digests, strict=True)
+    ]
+
+
+def check_sizes(uri: str, files: Sequence[File]) -> None:
+    """Compare the files of an artifact with those that it was completed with.
+
+    Raises:
+        ValueError: one is missing, or has another size.
+    """
+    folders = {file["name"].rpartition("/")[0] for file in files}
+    there = {
+        f"{folder}/{name}".removeprefix("/"): size
+        for folder in folders
+        for name, size in sizes(f"{uri}/{folder}".rstrip("/")).items()
+    }
+    _refuse(uri, _other_sizes(files, there), len(files))
+
+
+def check_digests(uri: str, files: Sequence[File]) -> None:
+    """Compare the bytes of an artifact's files with those that it was completed with.
+
+    Raises:
+        ValueError: one differs.
+    """
+    digests = in_threads(lambda file: _digest(f"{uri}/{file['name']}"), files, _THREADS)
+    differing = [
+        f"{file['name']} has other bytes"
+        for file, digest in zip(files, digests, strict=True)
+        if digest != file["digest"]
+    ]
+    _refuse(uri, differing, len(files))
+
+
+def _other_sizes(files: Sequence[File], there: dict[str, int]) -> Iterator[str]:
+    for file in files:
+        size = there.get(file["name"])
+        if size is None:
+            yield f"{file['name']} is missing"
+        elif size != file["bytes"]:
+            yield f"{file['name']} has {size:,} bytes in place of {file['bytes']:,}"
+
+
+def _refuse(uri: str, damages: Iterator[str] | list[str], num_files: int) -> None:
+    damages = list(damages)
+    if damages:
+        raise ValueError(
+            f"{uri} is damaged, {len(damages)} of {num_files} files: {damages[0]}. Restore what "
+            "was lost from a copy, or make the artifact anew (--overwrite)"
+        )
+
+
+def _digest(uri: str) -> str:
+    digest = hashlib.sha256()
+    with open_stream(uri) as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
