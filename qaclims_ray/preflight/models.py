@@ -14,11 +14,14 @@ from huggingface_hub.constants import HF_HUB_CACHE
 
 from qaclims_ray.config.corpus import Blip, Chat, Vllm
 from qaclims_ray.config.experiment import Experiment, resolve
-from qaclims_ray.config.model import Model
 from qaclims_ray.model.cam_net import IMAGENET, TIMM
 from qaclims_ray.model.checkpoints import PUBLISHED_IMAGENET
+from qaclims_ray.model.clip import empty_tower
+from qaclims_ray.model.clip_vit import checked_vit
+from qaclims_ray.run.graph import inputs_of
 
 _PRETRAINED, _BACKBONE = "model.clip.pretrained", "model.backbone_weights"
+_CAM_CLIP, _CAM_PRETRAINED = "cams.clip.model", "cams.clip.pretrained"
 _SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}
 """Of weights files."""
 _SECONDS = 20
@@ -37,11 +40,22 @@ def model_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
     for key, model in _models(experiment, set(names)).items():
         if not _is_path(key, resolve(model)):
             try:
-                _look_up(key, model, experiment.model)
+                _look_up(key, model, experiment)
             except (OSError, RuntimeError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0]
                 problems.append(f"{key}: {model!r} is no file or folder here, {reason}")
-    return problems
+    return problems or _tower_problems(experiment, names)
+
+
+def _tower_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """A CLIP that is there, but makes no CAMs."""
+    if _CAM_CLIP not in _models(experiment, set(names)):
+        return []
+    try:
+        checked_vit(empty_tower(resolve(experiment.cams.clip.model)))
+    except (OSError, ValueError) as error:
+        return [f"{_CAM_CLIP}: {error}"]
+    return []
 
 
 def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
@@ -52,6 +66,10 @@ def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
     if names & {"texts", "cam_net"}:
         found["model.clip.model"] = model.clip.model
         found[_PRETRAINED] = model.clip.pretrained
+    made_with_texts = [name for name in names if "cam_texts" in inputs_of(experiment, name)]
+    if "cam_texts" in names or made_with_texts:
+        found[_CAM_CLIP] = experiment.cams.clip.model
+        found[_CAM_PRETRAINED] = experiment.cams.clip.pretrained
     if "classifier" in names:
         found[_BACKBONE] = model.backbone_weights
     return {key: value for key, value in found.items() if value is not None}
@@ -60,19 +78,22 @@ def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
 def _is_path(key: str, model: str) -> bool:
     """Whether a model is meant as a file or folder rather than by a name."""
     path = Path(model)
-    if key in (_PRETRAINED, _BACKBONE) and ("/" in model or path.suffix in _SUFFIXES):
+    looks_like_one = "/" in model or path.suffix in _SUFFIXES
+    if key in (_PRETRAINED, _CAM_PRETRAINED, _BACKBONE) and looks_like_one:
         return True
     return os.path.isabs(model) or model.startswith(".") or path.exists()
 
 
-def _look_up(key: str, model: str, section: Model) -> None:
+def _look_up(key: str, model: str, experiment: Experiment) -> None:
     """Raise an error that says why a model can't be had by its name."""
     if key == "corpus.engine.model":
         _fetch(lambda: hf_hub_download(model, "config.json"))
     elif key == _PRETRAINED:
-        _look_up_tag(section.clip.model, model)
+        _look_up_tag(experiment.model.clip.model, model)
+    elif key == _CAM_PRETRAINED:
+        _look_up_tag(experiment.cams.clip.model, model)
     elif key == _BACKBONE:
-        _look_up_backbone(section.backbone, model)
+        _look_up_backbone(experiment.model.backbone, model)
     elif model not in open_clip.list_models():
         raise ValueError("nor a model of open_clip (open_clip.list_models() lists them)")
 
