@@ -52,11 +52,14 @@ def plain_cams(
     num_classes: int,
     logit_scale: float | Tensor,
 ) -> ClipCams:
-    """The published way: for each class a forward and a backward pass of the whole network.
+    """The plain way: a forward and a backward pass for each class, as GradCAM packages have it.
+
+    The backward pass goes as far as gradients are wanted. CLIP-ES itself begins at the last block.
 
     Args:
         visual: Vision tower whose positions fit the image (`fit_positions`).
-        pixels: One normalised image, sides multiples of the patch size.
+        pixels: One normalised image, sides multiples of the patch size; it, or weights of the last
+            block's first norm or before, must want a gradient.
         texts: L2-normalised features of its classes, then of its backgrounds.
         num_classes: How many of the texts are classes.
         logit_scale: Factor on the cosine similarities.
@@ -79,12 +82,13 @@ def _plain_cam(
             hooks.callback(block.attn.register_forward_hook(keep_attention).remove)
         for name, module in (("normed", blocks[-1].ln_1), ("patches", visual.ln_post)):
             hooks.callback(module.register_forward_hook(partial(_keep, kept, name)).remove)
-        visual(pixels.clone().requires_grad_())
+        visual(pixels)
         kept["normed"].retain_grad()
         feature = F.normalize(kept["patches"][0, 1:].mean(dim=0) @ visual.proj, dim=0)
         (logit_scale * texts @ feature).softmax(dim=0)[label].backward()
     activation, gradient = kept["normed"].detach()[0, 1:], kept["normed"].grad
     assert gradient is not None
+    visual.zero_grad()
     maps = (activation @ gradient[0, 1:].mean(dim=0)).relu().reshape(1, *visual.grid_size)
     cam = normalise_cams(normalise_cams(maps))
     affinity = attention_affinity(torch.stack(attention).mean(dim=0)[:, 1:, 1:])
@@ -136,6 +140,7 @@ def ways(device: torch.device, sizes: Sizes) -> Ways:
         stretched = [stretch_image(image, grid, patch)]
         like = visual.positional_embedding
         pixels = normalise_pixels(stretched, clip.image_mean, clip.image_std, like)
+        pixels.requires_grad_()  # so that the backward pass goes through the whole network
         return plain_cams(visual, pixels, torch.cat([own, others]), len(own), scale)
 
     ours = partial(clip_cams, clip, images, image_texts(classes, backgrounds))

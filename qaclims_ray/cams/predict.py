@@ -14,8 +14,8 @@ from qaclims_ray.model.clip import load_clip
 from qaclims_ray.model.clip_predictor import ClipCamPredictor, TextFeatures
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.model.texts import foreground_features
-from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed
 from qaclims_ray.run.images import KNOWN, class_names
 from qaclims_ray.run.tables import dataset, look_up, read_table
 from qaclims_ray.types import CamRow, ImageRow, TextPair
@@ -83,7 +83,7 @@ class TextChooser:
     def __init__(self, experiment: Experiment) -> None:
         """Read the class names of a run and, where answers count, look into its `pairs`."""
         names = class_names(artifact(experiment, "images"))
-        used = "pairs" in inputs_of(experiment, "cams")
+        used = is_needed(experiment, "pairs")
         self._pairs = artifact(experiment, "pairs") if used else None
         self._choose = partial(
             choose_texts,
@@ -103,6 +103,43 @@ class TextChooser:
         return [self._choose(row["labels"] or [], pairs.get(row["name"], [])) for row in rows]
 
 
+class TextTable:
+    """Features of the texts of a run, on one device."""
+
+    def __init__(self, texts: Artifact, device: str) -> None:
+        """Read `texts` or `cam_texts`, which is complete."""
+        self._uri = texts.uri
+        table = read_table(texts)
+        features = table["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+        self.features: Float[Tensor, "N D"] = torch.tensor(features, device=device).reshape(
+            table.num_rows, -1
+        )
+        self._row_of = {text: row for row, text in enumerate(table["text"].to_pylist())}
+
+    def embed(self, texts: CamTexts) -> TextFeatures:
+        """Return the features of an image's texts; answers and name of a class are averaged."""
+        classes = [
+            foreground_features(self.features, self._rows([name]), self._rows(prompts)[None])
+            for name, prompts in zip(texts.classes, texts.prompts, strict=True)
+        ]
+        return TextFeatures(torch.cat([self.features[:0], *classes]), self.of(texts.backgrounds))
+
+    def of(self, texts: Sequence[str]) -> Float[Tensor, "L D"]:
+        """Return the features of some texts.
+
+        Raises:
+            ValueError: one of them has none.
+        """
+        return self.features[self._rows(texts)]
+
+    def _rows(self, texts: Sequence[str]) -> Int[Tensor, "L"]:
+        missing = [text for text in texts if text not in self._row_of]
+        if missing:
+            raise ValueError(f"the text {missing[0]!r} has no feature: see {self._uri}/_errors")
+        rows = [self._row_of[text] for text in texts]
+        return torch.tensor(rows, dtype=torch.long, device=self.features.device)
+
+
 class ClipPredict:
     """Makes the CAMs of image rows with a frozen CLIP and the texts of each image."""
 
@@ -110,11 +147,7 @@ class ClipPredict:
         """Load the CLIP and the features of all texts."""
         section = experiment.cams.clip
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._texts = artifact(experiment, "cam_texts")
-        table = read_table(self._texts)
-        features = table["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        self._features = torch.tensor(features, device=device).reshape(table.num_rows, -1)
-        self._row_of = {text: row for row, text in enumerate(table["text"].to_pylist())}
+        self._table = TextTable(artifact(experiment, "cam_texts"), device)
         self._choose = TextChooser(experiment)
         self._max_pixels = experiment.data.max_pixels
         self._predictor = ClipCamPredictor(
@@ -134,23 +167,5 @@ class ClipPredict:
         Raises:
             ValueError: a text of one of them has no feature.
         """
-        texts = [self._embed(one) for one in self._choose(rows)]
+        texts = [self._table.embed(one) for one in self._choose(rows)]
         return self._predictor.predict_rows(rows, texts, self._max_pixels)
-
-    def _embed(self, texts: CamTexts) -> TextFeatures:
-        classes = [
-            foreground_features(self._features, self._rows([name]), self._rows(prompts)[None])
-            for name, prompts in zip(texts.classes, texts.prompts, strict=True)
-        ]
-        none: Float[Tensor, "0 D"] = self._features[:0]
-        return TextFeatures(
-            torch.cat([none, *classes]), self._features[self._rows(texts.backgrounds)]
-        )
-
-    def _rows(self, texts: Sequence[str]) -> Int[Tensor, "L"]:
-        missing = [text for text in texts if text not in self._row_of]
-        if missing:
-            errors = f"{self._texts.uri}/_errors"
-            raise ValueError(f"the text {missing[0]!r} has no feature: see {errors}")
-        rows = [self._row_of[text] for text in texts]
-        return torch.tensor(rows, dtype=torch.long, device=self._features.device)

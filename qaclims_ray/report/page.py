@@ -27,6 +27,7 @@ from qaclims_ray.report.pictures import data_uri, fit
 from qaclims_ray.report.render import render
 from qaclims_ray.report.scores import score_summary, steps_of
 from qaclims_ray.report.search import search_summary
+from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
 from qaclims_ray.run.graph import ARTIFACTS, is_needed, of_kind
@@ -191,6 +192,7 @@ _SECTIONS = (
     ),
     Section("Questions and answers", _answers, ("images", "corpus"), ("pairs",)),
     Section("Corpus", _corpus, ("images", "corpus")),
+    Section("Texts", lambda run: texts_summary(run.experiment)),
     Section("Training", _trainings, uses=tuple(of_kind("network"))),
     Section("Search", lambda run: search_summary(run.experiment)),
     Section("Time", _stages),
