@@ -141,5 +141,5 @@ def test_pngs_of_a_long_name_are_written(tmp_path):
 
 
 def test_what_cannot_be_drawn_is_refused(demo_run):
-    with pytest.raises(ValueError, match=r"corpus cannot be drawn .* legal are baseline_cams, cams"):
+    with pytest.raises(ValueError, match=r"cannot be drawn .* legal are baseline_cams, cams"):
         sheet.run(demo_run, drawn=["corpus"])
