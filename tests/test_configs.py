@@ -7,8 +7,9 @@ import pytest
 import yaml
 
 from qaclims_ray.config.experiment import Experiment, dump, load
+from qaclims_ray.preflight.check import artifacts_until
 from qaclims_ray.preflight.estimate import count, estimate
-from qaclims_ray.run.graph import recipe
+from qaclims_ray.run.graph import ARTIFACTS, recipe
 from qaclims_ray.search.ablation import Study, load_study, trials
 
 ROOT = Path(__file__).parents[1]
@@ -62,6 +63,14 @@ def test_a_file_opens_with_its_setting_hardware_and_command(path):
 def test_two_experiments_never_share_a_run(path):
     others = [load(ROOT / other).run for other in EXPERIMENTS if other != path]
     assert load(ROOT / path).run not in others
+
+
+@pytest.mark.parametrize("kind", ["voc12", "coco14", "folder"])
+def test_the_way_by_clip_trains_the_segmenter_alone(kind):
+    experiment = load(ROOT / f"configs/{kind}_clip.yaml")
+    names = artifacts_until("", experiment)
+    assert [name for name in names if ARTIFACTS[name].kind == "network"] == ["segmenter"]
+    assert {"corpus", "cam_texts", "cams", "masks", "predictions"} <= set(names)
 
 
 @pytest.mark.parametrize(

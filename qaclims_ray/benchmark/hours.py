@@ -37,8 +37,12 @@ UNITS: dict[str, Callable[[DataSet], float]] = {
     "classifier training": lambda data: Classifier().epochs * data.num_images,
     "CAMs": lambda data: data.num_images,
     "random walk": lambda data: data.num_images,
+    "CLIP CAMs": lambda data: data.num_images,
 }
-"""How many units each part has to do: answers, images (epochs counted), images, images, masks."""
+"""How many units each part has to do: answers, images (epochs counted), images, images, masks,
+images."""
+INSTEAD = ("CLIP CAMs",)
+"""Parts that no sum of hours holds: they stand in for others (`cams.kind: clip`)."""
 
 
 def hours(part: str, timing: Timing, data: DataSet, gpus: int = 1) -> float:

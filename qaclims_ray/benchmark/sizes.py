@@ -27,7 +27,8 @@ class Sizes(NamedTuple):
     """Pixels."""
     backbone: str = "resnet50"
     clip: Mapping[str, Any] | None = None
-    """open_clip configuration; None: ViT-L-14, the configs'."""
+    """open_clip configuration of both CLIPs; None: the configs' ViT-L-14 for regions and ViT-B-16
+    for CAMs."""
     crop: int = 512
     """Side of training images, in pixels."""
     image: tuple[int, int] = (375, 500)
@@ -76,6 +77,11 @@ def choose_sizes(device: torch.device, *, quick: bool) -> Sizes:
 def clip_config(sizes: Sizes) -> dict[str, Any]:
     """The CLIP that judges regions, in open_clip's words."""
     return dict(sizes.clip or open_clip.get_model_config("ViT-L-14") or {})
+
+
+def dense_clip_config(sizes: Sizes) -> dict[str, Any]:
+    """The CLIP that makes CAMs, in open_clip's words."""
+    return dict(sizes.clip or open_clip.get_model_config("ViT-B-16") or {})
 
 
 def num_pairs(num_images: int) -> list[int]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from qaclims_ray.benchmark import cams, training, vqa, walk
+from qaclims_ray.benchmark import cams, clip_cams, training, vqa, walk
 from qaclims_ray.benchmark.measure import (
     OutOfMemory,
     Speeds,
@@ -33,6 +33,7 @@ PARTS: Mapping[str, Build] = {
     "classifier training": training.classifier_ways,
     "CAMs": cams.ways,
     "random walk": walk.ways,
+    "CLIP CAMs": clip_cams.ways,
 }
 """By the names of `hours.UNITS`."""
 

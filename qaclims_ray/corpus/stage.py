@@ -1,6 +1,6 @@
 """The text corpus: answers about each image, the texts of its pairs, and their CLIP features.
 
-Reads `images`; writes `corpus`, `pairs` and `texts`.
+Reads `images`; writes `corpus`, `pairs` and `texts`, and for CAMs of a CLIP `cam_texts`.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,11 @@ from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip import load_clip
+from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.blocks import num_elements, reopen
+from qaclims_ray.run.blocks import PendingBlocks, num_elements, reopen
 from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import look_up, read_errors, read_table
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -56,10 +58,15 @@ class Answerer:
 
 
 class Embedder:
-    """Ray Data actor: the text tower of CLIP on one device; texts in, features out."""
+    """Ray Data actor: the text tower of CLIP on one device; texts in, features out.
+
+    `texts` are for the CLIP that judges regions, `cam_texts` for the one that makes CAMs.
+    """
 
     def __init__(self, experiment: Experiment, target: Artifact) -> None:
-        section = experiment.model.clip
+        section, template = experiment.model.clip, experiment.corpus.texts.template
+        if target.name == "cam_texts":
+            section, template = experiment.cams.clip, experiment.cams.clip.template
         self._map = IsolatedMap(target, experiment.data.max_errors)
         self._embed = partial(
             embed_texts,
@@ -68,7 +75,7 @@ class Embedder:
                 section.pretrained,
                 trust_remote_code=experiment.model.trust_remote_code,
             ).to(_device()),
-            template=experiment.corpus.texts.template,
+            template=template,
             batch_size=experiment.compute.texts.batch_size,
         )
 
@@ -97,7 +104,7 @@ def run(
     overwrite: bool = False,
     retry_errors: bool = False,
 ) -> str:
-    """Write one of the artifacts `corpus`, `pairs` and `texts`; return its summary line.
+    """Write `corpus`, `pairs`, `texts` or `cam_texts`; return the summary line.
 
     Args:
         experiment: The run.
@@ -106,13 +113,19 @@ def run(
         retry_errors: Where it is complete, ask again about the images that failed.
     """
     again = reopen if retry_errors else None
-    build = {"corpus": _ask, "pairs": _pair, "texts": _embed}[name]
+    build = {"corpus": _ask, "pairs": _pair, "texts": _embed, "cam_texts": _embed_cam_texts}[name]
     return make(experiment, name, partial(build, experiment), overwrite, again)
 
 
 def run_texts(experiment: Experiment, *, overwrite: bool = False) -> str:
-    """Write the artifacts `pairs` and `texts` and return their summary lines."""
-    return "\n".join(run(experiment, name, overwrite=overwrite) for name in ("pairs", "texts"))
+    """Write the artifacts of `text_artifacts` and return their summary lines."""
+    names = text_artifacts(experiment)
+    return "\n".join(run(experiment, name, overwrite=overwrite) for name in names)
+
+
+def text_artifacts(experiment: Experiment) -> list[str]:
+    """Return the artifacts of texts and their features that the configuration makes use of."""
+    return [one for one in ("pairs", "texts", "cam_texts") if is_needed(experiment, one)]
 
 
 def _ask(experiment: Experiment, target: Artifact) -> Built:
@@ -160,13 +173,34 @@ def _pair(experiment: Experiment, target: Artifact) -> Built:
 def _embed(experiment: Experiment, target: Artifact) -> Built:
     pairs = artifact(experiment, "pairs")
     num_texts: int = pairs.require()["facts"]["texts"]
+    return _embed_listed(experiment, target, f"{pairs.uri}/{_TEXTS}", num_texts)
+
+
+def _embed_cam_texts(experiment: Experiment, target: Artifact) -> Built:
+    """Embed the texts of all pairs, or the class names alone, and the fixed background words."""
+    inputs = {name: artifact(experiment, name) for name in inputs_of(experiment, target.name)}
+    for one in inputs.values():
+        one.require()
+    if "pairs" in inputs:
+        listed = pa.schema([("text", pa.string())])
+        rows = read_parquet(f"{inputs['pairs'].uri}/{_TEXTS}", listed)
+        texts: set[str] = set(rows["text"].to_pylist())
+    else:
+        texts = set(class_names(inputs["images"]))
+    texts |= set(experiment.cams.clip.background_words or BACKGROUND_WORDS)
+    listing = PendingBlocks(target).listing
+    write_parquet(pa.table({"text": sorted(texts)}), listing)
+    return _embed_listed(experiment, target, listing, len(texts))
+
+
+def _embed_listed(experiment: Experiment, target: Artifact, listing: str, num_texts: int) -> Built:
     start(experiment.compute)
     map_actor(
         experiment,
         target,
         Embedder,
         {"experiment": experiment, "target": target},
-        shards=[f"{pairs.uri}/{_TEXTS}"],
+        shards=[listing],
         columns=["text"],
         expected=num_texts,
     )

@@ -24,7 +24,7 @@ from qaclims_ray.metrics.confusion import (
 )
 from qaclims_ray.metrics.counts import Tally, dense
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, inputs_of
 from qaclims_ray.run.images import decided_share, num_unreadable
 
 SCORES = "scores.json"
@@ -102,7 +102,7 @@ def report_scores(
     at_best, at_fixed = _figures(tallies, num_classes, ranks)
     return Scores(
         num_images=num_images,
-        settings=_settings(experiment, scored) | _cam_settings(experiment),
+        settings=_settings(experiment, scored) | _cam_settings(experiment, scored),
         class_names=["background", *class_names],
         thresholds=list(thresholds),
         miou=[round(float(value), 6) for value in mean_iou(total)],
@@ -146,17 +146,41 @@ def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
     }
 
 
-def _cam_settings(experiment: Experiment) -> dict[str, Any]:
+def _cam_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
+    cams = experiment.cams
+    if "cam_texts" in inputs_of(experiment, scored):
+        made = {
+            "network": network_of(experiment, scored),
+            "backgrounds": cams.backgrounds,
+            "template": cams.clip.template,
+            "scales": list(cams.clip.scales),
+            "flips": cams.clip.flip,
+            "refinement": "attention affinity" if cams.clip.affinity else "none",
+        }
+    else:
+        made = {
+            "network": network_of(experiment, scored),
+            "scales": list(cams.scales),
+            "flips": True,
+            "activation": cams.activation,
+            "refinement": "none",
+        }
     return {
-        "scales": list(experiment.cams.scales),
-        "flips": True,
-        "activation": experiment.cams.activation,
-        "resolution": experiment.cams.resolution,
-        "stride": _STRIDES[experiment.cams.resolution],
-        "refinement": "none",
+        **made,
+        "resolution": cams.resolution,
+        "stride": _STRIDES[cams.resolution],
         "crf": False,
         "image labels": "used",
     }
+
+
+def network_of(experiment: Experiment, cams: str) -> str:
+    """Say which network made an artifact of CAMs."""
+    clip = experiment.cams.clip
+    if "cam_texts" in inputs_of(experiment, cams):
+        weights = clip.pretrained or "its own weights"
+        return f"frozen CLIP {clip.model.rpartition('/')[2]} ({weights.rpartition('/')[2]})"
+    return f"{ARTIFACTS[cams].of} ({experiment.model.backbone})"
 
 
 def _label_map_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
@@ -166,6 +190,8 @@ def _label_map_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
         return settings
     settings["image labels"] = "used" if ARTIFACTS[scored].supervision else "not used"
     settings["decided"] = round(decided_share(artifact(experiment, scored)), 6)
+    if scored in ("seeds", "masks"):
+        settings["CAMs"] = network_of(experiment, "cams")
     if scored == "seeds":
         settings["refinement"] = experiment.refine.seeds.kind
     elif scored == "masks":

@@ -17,7 +17,7 @@ from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import IsolatedMap
-from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
 from qaclims_ray.run.images import check_there, class_names, names_to_score
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json, write_json
@@ -134,7 +134,7 @@ def summary(experiment: Experiment, name: str, line: str) -> str:
 
 def table(experiment: Experiment) -> str:
     """Return the scores of a run as text, those that are complete."""
-    found = {ARTIFACTS[name].title: _stored(experiment, name) for name in of_kind("scores")}
+    found = {title_of(experiment, name): _stored(experiment, name) for name in of_kind("scores")}
     there = {label: scores for label, scores in found.items() if scores is not None}
     if not there:
         return "no scores: the images have no ground truth, or evaluate.py has not run"

@@ -1,7 +1,7 @@
 """Scores without CAMs on disk: each is scored as it is made (`evaluate.stream: true`).
 
-Reads `images` and `cam_net` or `classifier`; writes `scores` or `baseline_scores`, with the
-same numbers as the stages `cams` and `evaluate` one after the other.
+Reads `images` and what CAMs are made with; writes `scores` or `baseline_scores`, with the same
+numbers as the stages `cams` and `evaluate` one after the other.
 """
 
 from collections.abc import Collection, Sequence
@@ -10,16 +10,16 @@ from typing import Any
 
 import pyarrow as pa
 
+from qaclims_ray.cams.predict import fallback_facts, load_predict, with_fallbacks
 from qaclims_ray.cluster.maps import map_actor
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate import label_maps, stage
 from qaclims_ray.evaluate.rows import score_cams, unscored
-from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
-from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of, of_kind
 from qaclims_ray.run.images import class_names, names_to_score
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.types import ImageRow, ScoreRow
@@ -28,20 +28,16 @@ _COLUMNS = ["name", "image", "height", "width", "labels", "mask"]
 
 
 class StreamScorer:
-    """Ray Data actor: one CAM network on one device; image rows in, counts of their CAMs out."""
+    """Ray Data actor: a network or CLIP on one device; image rows in, counts of their CAMs out."""
 
     def __init__(
         self,
         experiment: Experiment,
-        model: str,
         num_classes: int,
         names: Collection[str],
         target: Artifact,
     ) -> None:
-        net = load_cam_net(model, experiment.model.backbone, num_classes)
-        max_images = experiment.compute.cams.batch_size
-        predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
-        self._predict = partial(predictor.predict_rows, max_pixels=experiment.data.max_pixels)
+        self._predict = load_predict(experiment, stage.scored_by(target))
         self._names = frozenset(names)
         thresholds = experiment.evaluate.thresholds
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
@@ -75,7 +71,7 @@ def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False
     else:
         make_scores = build if experiment.evaluate.stream else stage.build
     line = make(experiment, name, partial(make_scores, experiment), overwrite)
-    return stage.summary(experiment, name, line)
+    return with_fallbacks(experiment, name, stage.summary(experiment, name, line))
 
 
 def run_here(experiment: Experiment, name: str = "scores") -> str:
@@ -100,7 +96,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         pool="cams",
         whole_blocks=True,
     )
-    return stage.finish(experiment, target, num_images, len(arguments["names"]))
+    return _finish(experiment, target, num_images, len(arguments["names"]))
 
 
 def _build_here(experiment: Experiment, target: Artifact) -> Built:
@@ -111,18 +107,23 @@ def _build_here(experiment: Experiment, target: Artifact) -> Built:
     tables = (pa.Table.from_batches([batch]) for batch in batches)
     map_here(tables, target, partial(StreamScorer, **arguments))
     num_images = images.require()["rows"]
-    return stage.finish(experiment, target, num_images, len(arguments["names"]))
+    return _finish(experiment, target, num_images, len(arguments["names"]))
+
+
+def _finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: int) -> Built:
+    """Publish counts and scores; what the stage `cams` would have counted is counted here."""
+    built = stage.finish(experiment, target, num_rows, num_scored)
+    counted = fallback_facts(experiment, stage.scored_by(target))
+    return built._replace(facts={**built.facts, **counted})
 
 
 def _arguments(experiment: Experiment, target: Artifact) -> dict[str, Any]:
     """Return the arguments of `StreamScorer`."""
-    network = ARTIFACTS[stage.scored_by(target)].of
-    assert network is not None
-    net = artifact(experiment, network)
-    net.require()
+    for one in inputs_of(experiment, target.name):
+        if one not in of_kind("cams"):
+            artifact(experiment, one).require()
     return {
         "experiment": experiment.anchored(),
-        "model": f"{net.uri}/model.safetensors",
         "num_classes": len(class_names(artifact(experiment, "images"))),
         "names": names_to_score(experiment),
         "target": target,

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Sequence
 from unicodedata import normalize
 
+from qaclims_ray.images.decode import SUFFIXES
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
-from  import IMAGE_SUFFIXES
 from qaclims_ray.ingest.webdataset import read_webdataset
 from qaclims_ray.storage.files import list_files, read_text
 from qaclims_ray.storage.paths import join, locate
@@ -42,7 +42,7 @@ def _listing(images: Sequence[str], paths: Sequence[str], location: str) -> List
     if not images:
         raise ValueError(
             f"{location}: no image there; expected a folder of images "
-            f"({', '.join(sorted(IMAGE_SUFFIXES))}), a .tar, a .txt with one path or URL per line, "
+            f"({', '.join(sorted(SUFFIXES))}), a .tar, a .txt with one path or URL per line, "
             "or an image"
         )
     stems = [os.path.splitext(path)[0] for path in paths]
@@ -64,7 +64,7 @@ def _listing(images: Sequence[str], paths: Sequence[str], location: str) -> List
 
 
 def _is_image(path: str) -> bool:
-    return path.rpartition(".")[2].lower() in IMAGE_SUFFIXES
+    return path.rpartition(".")[2].lower() in SUFFIXES
 
 
 def _last_part(image: str) -> str:

@@ -253,6 +253,27 @@ def _config(model: str, *, quick_gelu: bool) -> dict[str, Any]:
     return {**config, "quick_gelu": quick_gelu or config.get("quick_gelu", False)}
 
 
+def empty_tower(model: str) -> nn.Module:
+    """The vision tower of a CLIP without its weights, on the meta device.
+
+    Args:
+        model: an open_clip model name, or a directory in open_clip's local layout.
+
+    Raises:
+        ValueError: there is neither.
+    """
+    if (Path(model) / CONFIG_FILE).is_file():
+        config = json.loads((Path(model) / CONFIG_FILE).read_text())["model_cfg"]
+    else:
+        config = open_clip.get_model_config(model)
+    if config is None:
+        raise ValueError(f"{model!r} is neither a CLIP directory nor an open_clip model")
+    text: Any = {"context_length": 1, "vocab_size": 1, "width": 1, "heads": 1, "layers": 1}
+    kept = {key: config[key] for key in ("embed_dim", "vision_cfg")}
+    with torch.device("meta"):
+        return open_clip.CLIP(**kept, text_cfg=text).visual
+
+
 def save_clip(clip: MaskPromptedClip, directory: str | Path) -> None:
     """Write a directory that `load_clip` and open_clip (`local-dir:`) read.
 

@@ -94,7 +94,7 @@ class CamPredictor:
         for batch in equal_sizes([(row["height"], row["width"]) for row in rows], self._max_images):
             images = [decode(rows[i]["image"], max_pixels=max_pixels) for i in batch]
             maps = self.predict(images, [rows[i]["labels"] or [] for i in batch])
-            made |= {i: _row(rows[i], own) for i, own in zip(batch, maps, strict=True)}
+            made |= {i: cam_row(rows[i], own) for i, own in zip(batch, maps, strict=True)}
         return [made[i] for i in range(len(rows))]
 
     def _predict(
@@ -128,7 +128,8 @@ def equal_sizes(sizes: Sequence[tuple[int, ...]], max_images: int) -> Iterator[l
             yield group[start : start + max_images]
 
 
-def _row(row: ImageRow, maps: Float[np.ndarray, "_ _ _"]) -> CamRow:
+def cam_row(row: ImageRow, maps: Float[np.ndarray, "_ _ _"]) -> CamRow:
+    """Return the row of an image's CAMs, which are rounded to float16."""
     return CamRow(
         name=row["name"],
         height=row["height"],

@@ -9,7 +9,7 @@ from qaclims_ray.ingest import coco14
 from qaclims_ray.ingest.facts import published_counts
 from qaclims_ray.preflight.networks import sizes
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, inputs_of
 from qaclims_ray.storage.files import size
 from qaclims_ray.train.trainings import images_per_step, num_steps, settings
 
@@ -87,8 +87,10 @@ def estimate(experiment: Experiment, name: str, counts: Counts) -> Work:
             of_cams = ARTIFACTS[ARTIFACTS[name].of or name].kind == "cams"
             return Work(f"{name}: {images}{f' at {thresholds} thresholds' if of_cams else ''}")
         case "texts":
-            clip = experiment.model.clip.model.rpartition("/")[2]
-            return Work(f"texts: the unique ones of the answers, through CLIP {clip}")
+            clip = experiment.model.clip if name == "texts" else experiment.cams.clip
+            answers = "answers" if "pairs" in inputs_of(experiment, name) else "classes"
+            model = clip.model.rpartition("/")[2]
+            return Work(f"{name}: the unique ones of the {answers}, through CLIP {model}")
         case _:
             return Work(f"{name}: {images}")
 
@@ -123,8 +125,12 @@ def _cams(experiment: Experiment, name: str, counts: Counts) -> Work:
     cams = experiment.cams
     side = 1 if cams.resolution == "full" else 4
     cells = math.ceil(counts.height / side) * math.ceil(counts.width / side)
-    views = _VIEWS * len(cams.scales)
-    line = f"{name}: {_number(counts.images, 'images')}, each seen {views} times"
+    views, by = _VIEWS * len(cams.scales), ""
+    if "cam_texts" in inputs_of(experiment, name):
+        views = (1 + cams.clip.flip) * len(cams.clip.scales)
+        by = f" by CLIP {cams.clip.model.rpartition('/')[2]}"
+    times = "once" if views == 1 else f"{views} times"
+    line = f"{name}: {_number(counts.images, 'images')}, each seen {times}{by}"
     # Of float16; unfinished blocks and the shards they become are there at the same time.
     return Work(line, 2 * 2 * cells * (counts.pairs or 0))
 

@@ -17,17 +17,21 @@ from qaclims_ray.config.corpus import Blip, Chat, Vllm
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.model.cam_net import IMAGENET, TIMM
 from qaclims_ray.model.checkpoints import PUBLISHED_IMAGENET
+from qaclims_ray.model.clip import empty_tower
+from qaclims_ray.model.clip_vit import checked_vit
 from qaclims_ray.model.deeplab import DEEPLABV2
 from qaclims_ray.model.deeplab import IMAGENET as DEEPLAB_IMAGENET
 from qaclims_ray.model.smp_net import SMP, encoder_tags, split_name
 from qaclims_ray.model.smp_net import TIMM as ENCODER_OF_TIMM
 from qaclims_ray.model.transformers_net import Source
+from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.train.irn import backbone_of
 from qaclims_ray.train.segmenter import check_supervision, located
 
 _PRETRAINED, _BACKBONE = "model.clip.pretrained", "model.backbone_weights"
 _IRN, _SEGMENTER = "train.irn.backbone_weights", "train.segmenter.weights"
 _NET = "train.segmenter.net"
+_CAM_CLIP, _CAM_PRETRAINED = "cams.clip.model", "cams.clip.pretrained"
 _SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}
 """Of weights files."""
 _SECONDS = 20
@@ -50,7 +54,18 @@ def model_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
             except (OSError, RuntimeError, ValueError) as error:
                 reason = str(error).strip().splitlines()[0]
                 problems.append(f"{key}: {model!r} is no file or folder here, {reason}")
-    return problems
+    return problems or _tower_problems(experiment, names)
+
+
+def _tower_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """A CLIP that is there, but makes no CAMs."""
+    if _CAM_CLIP not in _models(experiment, set(names)):
+        return []
+    try:
+        checked_vit(empty_tower(resolve(experiment.cams.clip.model)))
+    except (OSError, ValueError) as error:
+        return [f"{_CAM_CLIP}: {error}"]
+    return []
 
 
 def supervision_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
@@ -72,6 +87,10 @@ def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
     if names & {"texts", "cam_net"}:
         found["model.clip.model"] = model.clip.model
         found[_PRETRAINED] = model.clip.pretrained
+    made_with_texts = [name for name in names if "cam_texts" in inputs_of(experiment, name)]
+    if "cam_texts" in names or made_with_texts:
+        found[_CAM_CLIP] = experiment.cams.clip.model
+        found[_CAM_PRETRAINED] = experiment.cams.clip.pretrained
     if "classifier" in names:
         found[_BACKBONE] = model.backbone_weights
     if "irn" in names:
@@ -88,7 +107,9 @@ def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
 def _is_path(key: str, model: str) -> bool:
     """Whether a model is meant as a file or folder rather than by a name."""
     path = Path(model)
-    if key in (_PRETRAINED, _BACKBONE, _IRN) and ("/" in model or path.suffix in _SUFFIXES):
+    if key in (_PRETRAINED, _CAM_PRETRAINED, _BACKBONE, _IRN) and (
+        "/" in model or path.suffix in _SUFFIXES
+    ):
         return True
     if key == _SEGMENTER and path.suffix in _SUFFIXES:
         return True
@@ -101,6 +122,8 @@ def _look_up(key: str, model: str, experiment: Experiment) -> None:
         _fetch(lambda: hf_hub_download(model, "config.json"))
     elif key == _PRETRAINED:
         _look_up_tag(experiment.model.clip.model, model)
+    elif key == _CAM_PRETRAINED:
+        _look_up_tag(experiment.cams.clip.model, model)
     elif key == _BACKBONE:
         _look_up_backbone(experiment.model.backbone, model)
     elif key == _IRN:

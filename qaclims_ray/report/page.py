@@ -27,9 +27,10 @@ from qaclims_ray.report.pictures import data_uri, fit
 from qaclims_ray.report.render import render
 from qaclims_ray.report.scores import score_summary, steps_of
 from qaclims_ray.report.search import search_summary
+from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
-from qaclims_ray.run.graph import ARTIFACTS, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, is_needed, of_kind
 from qaclims_ray.run.tables import dataset, read_errors
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
@@ -74,10 +75,11 @@ def run(experiment: Experiment) -> str:
         try:
             manifests[name] = artifact(experiment, name).require()
         except ValueError as reason:
-            missing[name] = str(reason)
+            if is_needed(experiment, name):
+                missing[name] = str(reason)
     uri = f"{absolute(experiment.run)}/report.html"
     write_bytes(uri, page(Run(experiment, manifests, missing)).encode())
-    return f"report: {len(manifests)} of {len(ARTIFACTS)} artifacts shown · {uri}"
+    return f"report: {len(manifests)} of {len(manifests) + len(missing)} artifacts shown · {uri}"
 
 
 def page(run: Run) -> str:
@@ -96,7 +98,7 @@ def page(run: Run) -> str:
 
 def _section(run: Run, section: Section, names: Sequence[str]) -> tuple[Markup, list[str]]:
     """Render a section; say which of its artifacts the run lacks."""
-    has_all = not run.missing.keys() & set(section.needs)
+    has_all = run.manifests.keys() >= set(section.needs)
     body = section.render(run) if has_all else Markup()
     return body, [run.missing[name] for name in names if name in run.missing]
 
@@ -190,6 +192,7 @@ _SECTIONS = (
     ),
     Section("Questions and answers", _answers, ("images", "corpus"), ("pairs",)),
     Section("Corpus", _corpus, ("images", "corpus")),
+    Section("Texts", lambda run: texts_summary(run.experiment)),
     Section("Training", _trainings, uses=tuple(of_kind("network"))),
     Section("Search", lambda run: search_summary(run.experiment)),
     Section("Time", _stages),

@@ -23,7 +23,7 @@ from qaclims_ray.report.pictures import (
 )
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, schema_of, scores_of
+from qaclims_ray.run.graph import ARTIFACTS, schema_of, scores_of, title_of
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.types import Image
@@ -60,7 +60,7 @@ def columns_of(
     """
     return {
         name: Column(
-            ARTIFACTS[name].title,
+            title_of(experiment, name),
             rows_of(experiment, name, names),
             _threshold(experiment, name),
             DRAWINGS[ARTIFACTS[name].kind],

@@ -11,7 +11,7 @@ from qaclims_ray.evaluate.score import SCORES, Scores
 from qaclims_ray.report.charts import STYLES, Line, Mark, chart
 from qaclims_ray.report.render import percent, render
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, of_kind, title_of
 from qaclims_ray.storage.files import read_json
 
 _FIGURES = {
@@ -52,7 +52,7 @@ def steps_of(experiment: Experiment, complete: Iterable[str]) -> list[Step]:
     return [
         Step(
             style_of(name),
-            ARTIFACTS[name].title,
+            title_of(experiment, name),
             read_json(f"{artifact(experiment, name).uri}/{SCORES}"),
         )
         for name in complete

@@ -24,7 +24,9 @@ _WORKERS = "compute.train.num_workers"
 _SCORES = ("evaluate.thresholds", "evaluate.threshold", "evaluate.names")
 _LABEL_MAP_SCORES = ("evaluate.unsure", "evaluate.names")
 _NEW_SCORES = ("evaluate.unsure",)
-_CHOICE = ("cams", "evaluate.thresholds", "evaluate.names")
+_NETWORK_CAMS = ("cams.scales", "cams.activation", "cams.resolution")
+_CLIP_CAMS = ("cams.kind", "cams.backgrounds", "cams.clip")
+_CHOICE = (*_NETWORK_CAMS, "evaluate.thresholds", "evaluate.names")
 """Keys of the scores by which the best weights of a training are chosen."""
 
 
@@ -57,6 +59,30 @@ class Spec(NamedTuple):
     """What was used to make label maps of an image, beside the networks; None: nothing."""
     needless: Callable[[Experiment], bool] | None = None
     """Whether a configuration does without it; None: none does."""
+    unused: Callable[[Experiment], tuple[str, ...]] = lambda _: ()
+    """Inputs and keys that a configuration makes no use of."""
+
+
+def _by_clip(experiment: Experiment) -> bool:
+    return experiment.cams.kind == "clip"
+
+
+def _without_pairs(experiment: Experiment) -> bool:
+    """Return whether CLIP sees class names and fixed background words alone, as in CLIP-ES."""
+    backgrounds, texts = experiment.cams.backgrounds, experiment.corpus.texts
+    asked = backgrounds in ("answers", "both") and texts.backgrounds == "answers"
+    return _by_clip(experiment) and not asked and texts.foreground == "class_name"
+
+
+def _unused_by_texts(experiment: Experiment) -> tuple[str, ...]:
+    return ("pairs",) if _without_pairs(experiment) else ("images",)
+
+
+def _unused_by_cams(experiment: Experiment) -> tuple[str, ...]:
+    if not _by_clip(experiment):
+        return ("pairs", "cam_texts", *_CLIP_CAMS)
+    unused = ("cam_net", "cams.scales", "cams.activation")
+    return (*unused, "pairs") if _without_pairs(experiment) else unused
 
 
 _ROWS = (
@@ -70,6 +96,7 @@ _ROWS = (
         ("corpus.engine", "corpus.questions"),
         "Questions and answers",
         pool="corpus",
+        needless=_without_pairs,
     ),
     Spec(
         "pairs",
@@ -79,6 +106,7 @@ _ROWS = (
         ("images", "corpus"),
         ("corpus.expected_names", "corpus.texts.foreground", "corpus.texts.backgrounds"),
         "Texts of each image and class",
+        needless=_without_pairs,
     ),
     Spec(
         "texts",
@@ -89,6 +117,21 @@ _ROWS = (
         ("corpus.texts.template", "model.clip.model", "model.clip.pretrained"),
         "Text features",
         pool="texts",
+        needless=_by_clip,
+    ),
+    Spec(
+        "cam_texts",
+        "texts",
+        "corpus.stage",
+        "embed_texts.py",
+        ("images", "pairs"),
+        tuple(
+            f"cams.clip.{key}" for key in ("model", "pretrained", "template", "background_words")
+        ),
+        "Text features of the CLIP that makes CAMs",
+        pool="texts",
+        needless=lambda experiment: not _by_clip(experiment),
+        unused=_unused_by_texts,
     ),
     Spec(
         "classifier",
@@ -99,6 +142,7 @@ _ROWS = (
         ("model.backbone", "model.backbone_weights", "train.seed", "train.classifier", _WORKERS),
         "Classifier, the baseline",
         fit="train.classifier",
+        needless=_by_clip,
     ),
     Spec(
         "cam_net",
@@ -109,6 +153,7 @@ _ROWS = (
         ("model.backbone", "model.backbone_weights", "model.clip", "train.seed", "train.ritc"),
         "QA-CLIMS",
         fit="train.ritc",
+        needless=_by_clip,
     ),
     Spec(
         "baseline_cams",
@@ -116,21 +161,23 @@ _ROWS = (
         "cams.stage",
         "make_cams.py --baseline",
         ("images", "classifier"),
-        ("cams",),
+        _NETWORK_CAMS,
         "Baseline CAM",
         pool="cams",
         of="classifier",
+        needless=_by_clip,
     ),
     Spec(
         "cams",
         "cams",
         "cams.stage",
         "make_cams.py",
-        ("images", "cam_net"),
-        ("cams",),
+        ("images", "cam_net", "pairs", "cam_texts"),
+        (*_NETWORK_CAMS, *_CLIP_CAMS),
         "QA-CLIMS CAM",
         pool="cams",
         of="cam_net",
+        unused=_unused_by_cams,
     ),
     Spec(
         "baseline_scores",
@@ -142,17 +189,19 @@ _ROWS = (
         "Baseline CAM",
         pool="evaluate",
         of="baseline_cams",
+        needless=_by_clip,
     ),
     Spec(
         "scores",
         "scores",
         "evaluate.stream",
         "evaluate.py",
-        ("images", "cam_net", "cams"),
+        ("images", "cam_net", "pairs", "cam_texts", "cams"),
         _SCORES,
         "QA-CLIMS CAM",
         pool="evaluate",
         of="cams",
+        unused=_unused_by_cams,
     ),
     Spec(
         "seeds",
@@ -197,6 +246,7 @@ _ROWS = (
         "Pseudo masks",
         pool="refine",
         supervision="image labels",
+        unused=lambda experiment: () if experiment.refine.masks.kind == "irn" else ("irn",),
     ),
     Spec(
         "mask_scores",
@@ -329,6 +379,13 @@ def schema_of(name: str) -> pa.Schema:
     return SCHEMAS[ARTIFACTS[name].kind]
 
 
+def title_of(experiment: Experiment, name: str) -> str:
+    """Return the name of an artifact in reports; CAMs are called after what made them."""
+    title = ARTIFACTS[name].title
+    by_clip = _by_clip(experiment) and name in ("cams", "scores")
+    return "CLIP CAM" if by_clip else title
+
+
 def is_needed(experiment: Experiment, name: str) -> bool:
     """Return whether the configuration makes any use of an artifact."""
     needless = ARTIFACTS[name].needless
@@ -337,7 +394,9 @@ def is_needed(experiment: Experiment, name: str) -> bool:
 
 def inputs_of(experiment: Experiment, name: str) -> tuple[str, ...]:
     """Return the artifacts that an artifact is made from in this experiment."""
-    return tuple(one for one in ARTIFACTS[name].inputs if is_needed(experiment, one))
+    spec = ARTIFACTS[name]
+    unused = spec.unused(experiment)
+    return tuple(one for one in spec.inputs if one not in unused)
 
 
 def sections_of(experiment: Experiment, name: str) -> set[str]:
@@ -345,7 +404,8 @@ def sections_of(experiment: Experiment, name: str) -> set[str]:
     spec = ARTIFACTS[name]
     inherited = [sections_of(experiment, one) for one in inputs_of(experiment, name)]
     best = spec.fit is not None and dict(flatten(experiment.plain()))[f"{spec.fit}.keep"] == "best"
-    return {*spec.keys, *(_CHOICE if best else ())}.union(*inherited)
+    own = set(spec.keys).difference(spec.unused(experiment))
+    return own.union(_CHOICE if best else (), *inherited)
 
 
 def recipe(experiment: Experiment, name: str) -> Tree:

@@ -215,11 +215,12 @@ def _train_all(
 
 
 def _train_and_score(job: str, plain: Tree, network: Network) -> None:
-    """Train a network in this process and score its CAMs."""
+    """Train a network in this process, unless a CLIP makes the CAMs, and score these."""
     experiment = Experiment.model_validate(plain)
     with on_behalf_of(job):
-        train_stage.run(experiment, "classifier")
-        train_stage.run(experiment, network)
+        if network == "classifier" or experiment.cams.kind == "network":
+            train_stage.run(experiment, "classifier")
+            train_stage.run(experiment, network)
         stream_stage.run_here(experiment, _scores_name(network))
 
 

@@ -167,6 +167,11 @@ def _decides(experiment: Experiment, key: str, name: str) -> bool:
 def _contradictions(experiment: Experiment) -> Iterator[str]:
     """Yield the settings of the search that do not go together."""
     tune, train = experiment.tune, experiment.train
+    if experiment.cams.kind == "clip":
+        yield (
+            "cams.kind: a search trains networks, which CAMs of a CLIP do without: set "
+            "cams.kind: network, or compare values by a study (jobs/ablation.py)"
+        )
     if tune.searcher == "optuna" and find_spec("optuna") is None:
         yield "tune.searcher: optuna is not installed: pip install 'qaclims_ray[tune]'"
     if "best" in (train.ritc.keep, train.classifier.keep):

@@ -96,6 +96,16 @@ def test_cams_are_maps_of_pairs(experiment):
     assert estimate(full, "cams", KNOWN).num_bytes == 2 * 2 * 1500 * 376 * 500
 
 
+def test_cams_of_a_clip_are_named_after_it(experiment):
+    by_clip = experiment.with_overrides({"cams.kind": "clip", "cams.clip.model": "a/ViT-B-16"})
+    line = "cams: 1,000 images, each seen once by CLIP ViT-B-16"
+    assert estimate(by_clip, "cams", KNOWN) == (line, 2 * 2 * 1500 * 94 * 125)
+    more = by_clip.with_overrides({"cams.clip.flip": True, "cams.clip.scales": [1, 1.5]})
+    assert "each seen 4 times by CLIP" in estimate(more, "cams", KNOWN).line
+    assert estimate(more, "baseline_cams", KNOWN).line.endswith("each seen 4 times")
+    assert estimate(by_clip, "cam_texts", KNOWN).line.endswith("answers, through CLIP ViT-B-16")
+
+
 @pytest.mark.parametrize("name", ["images", "pairs", "texts", "scores", "baseline_scores"])
 def test_each_artifact_has_a_line_even_if_nothing_is_known(experiment, name):
     unknown = Counts(None, None, 0)

@@ -92,6 +92,33 @@ def test_weights_of_the_hub_are_fetched_or_there_already(
     assert asked == [repository]
 
 
+def test_the_clip_of_the_cams_is_looked_for(make_experiment, tmp_path):
+    nowhere = {"cams.kind": "clip", "cams.clip": {"model": "ViT-nix", "pretrained": "/no/a.pt"}}
+    experiment = make_experiment(tmp_path, nowhere)
+    (problem,) = models.model_problems(experiment, ["cams"])
+    assert problem.startswith("cams.clip.model: 'ViT-nix' is no file or folder here, nor a model")
+    for name in ("cam_texts", "cams", "scores"):
+        paths = models.model_paths(experiment, [name])
+        assert paths == {"cams.clip.pretrained": "/no/a.pt"}
+    by_network = experiment.with_overrides({"cams.kind": "network"})
+    assert models.model_problems(by_network, ["cams", "scores"]) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "tower"), [("RN50", "ModifiedResNet"), ("coca_ViT-B-32", "attentional pooling")]
+)
+def test_a_clip_without_a_plain_transformer_is_refused(make_experiment, tmp_path, model, tower):
+    own = {"cams.kind": "clip", "cams.clip": {"model": model, "pretrained": "weights/own.pt"}}
+    experiment = make_experiment(tmp_path, own)
+    (problem,) = models.model_problems(experiment, ["cams"])
+    assert problem.startswith(
+        "cams.clip.model: CLIP CAMs need open_clip's plain vision transformer"
+    )
+    assert tower in problem
+    vit = experiment.with_overrides({"cams.clip.model": "ViT-B-16"})
+    assert models.model_problems(vit, ["cams"]) == []
+
+
 def _refuse(*_, **__):
     raise OSError("no connection")
 

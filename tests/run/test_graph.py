@@ -3,7 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed, recipe, scores_of
+from qaclims_ray.preflight.check import artifacts_until
+from qaclims_ray.run.graph import (
+    ARTIFACTS,
+    inputs_of,
+    is_needed,
+    recipe,
+    scores_of,
+    title_of,
+)
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,3 +78,55 @@ def test_masks_without_the_walk_need_no_boundary_network(make_experiment, tmp_pa
     assert not is_needed(other, "irn")
     assert "irn" not in inputs_of(other, "masks")
     assert not any(key.startswith("train.irn") for key in recipe(other, "masks"))
+
+
+TRAINED = {"texts", "classifier", "cam_net", "baseline_cams", "baseline_scores"}
+"""What CAMs of a CLIP do without."""
+ANSWERED = {"corpus", "pairs"}
+"""What class names and fixed background words do without."""
+
+
+def test_cams_of_a_clip_need_no_training(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path, {"cams.kind": "clip"})
+    assert inputs_of(experiment, "cams") == ("images", "pairs", "cam_texts")
+    assert set(ARTIFACTS).difference(artifacts_until("", experiment)) == TRAINED
+    made = recipe(experiment, "cams")
+    assert not any(key.startswith(("train.", "model.")) for key in made)
+    assert made["cams.kind"] == "clip"
+    assert "cams.activation" not in made
+    titles = [title_of(experiment, name) for name in ("cams", "scores", "baseline_cams")]
+    assert titles == ["CLIP CAM", "CLIP CAM", "Baseline CAM"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needless"),
+    [
+        ({"cams.backgrounds": "fixed", "corpus.texts.foreground": "class_name"}, True),
+        ({"cams.backgrounds": "none", "corpus.texts.foreground": "class_name"}, True),
+        ({"cams.backgrounds": "fixed"}, False),
+        ({"cams.backgrounds": "both", "corpus.texts.foreground": "class_name"}, False),
+        ({"cams.kind": "network", "cams.backgrounds": "fixed"}, False),
+    ],
+)
+def test_where_no_answer_counts_none_is_asked_for(make_experiment, tmp_path, overrides, needless):
+    experiment = make_experiment(tmp_path, {"cams.kind": "clip", **overrides})
+    left_out = set(ARTIFACTS).difference(artifacts_until("", experiment))
+    assert left_out.issuperset(ANSWERED) == needless
+    assert ("pairs" not in inputs_of(experiment, "cam_texts")) == needless
+    assert any(key.startswith("corpus.engine") for key in recipe(experiment, "seeds")) != needless
+
+
+def test_options_of_the_clip_change_no_cams_of_a_network(make_experiment, tmp_path):
+    one = make_experiment(tmp_path)
+    other = one.with_overrides({"cams.clip.flip": True, "cams.backgrounds": "both"})
+    changed = {name for name in ARTIFACTS if recipe(one, name) != recipe(other, name)}
+    assert not changed
+    assert "cams.kind" not in recipe(one, "cams")
+
+
+def test_the_baseline_stays_beside_cams_of_a_clip(make_experiment, tmp_path):
+    one = make_experiment(tmp_path)
+    other = one.with_overrides({"cams.kind": "clip"})
+    changed = {name for name in ARTIFACTS if recipe(one, name) != recipe(other, name)}
+    assert changed == {"cams", "scores", *AFTER_CAMS}
+    assert inputs_of(other, "baseline_cams") == ("images", "classifier")

@@ -87,6 +87,12 @@ def test_settings_that_contradict_each_other_are_refused(search, overrides, mess
         check(search(FOREGROUND, overrides))
 
 
+def test_cams_of_a_clip_are_not_searched(search):
+    space = {"cams.clip.box_threshold": {"uniform": [0.3, 0.7]}}
+    with pytest.raises(ValueError, match=r"cams\.kind: a search trains networks"):
+        check(search(space, {"cams.kind": "clip"}))
+
+
 def test_population_based_training_is_refused_with_what_to_choose(search):
     with pytest.raises(ValueError, match=r"tune\.scheduler: .*set scheduler: asha"):
         search(FOREGROUND, {"tune.scheduler": "pbt"})

@@ -1,0 +1,16 @@
+"""Whether CLIP tells the regions of each class by its texts (`jobs/check_texts.py`), as a page."""
+
+from markupsafe import Markup
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.preflight.texts import advice, found
+from qaclims_ray.report.render import render
+
+
+def texts_summary(experiment: Experiment) -> Markup:
+    """Show what `check_texts.py` found; nothing where it has not run."""
+    checked = found(experiment)
+    if checked is None:
+        return Markup()
+    classes = checked["classes"]
+    return render("texts.html", images=checked["images"], classes=classes, advice=advice(classes))
