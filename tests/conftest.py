@@ -31,6 +31,7 @@ SMALL = {
     "train.irn.epochs": 1,
     "train.segmenter.epochs": 1,
     "cams.scales": [1.0],
+    "refine.masks.kind": "irn",
     "evaluate.thresholds": [0.1, 0.3, 0.5, 0.7, 0.9],
     "compute.train.num_workers": 0,
     "compute.corpus.num_actors": 1,

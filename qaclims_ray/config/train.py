@@ -139,7 +139,8 @@ class Segmenter(Fit):
 
     net: str | dict[str, Any] = "smp:DeepLabV3Plus/resnet50"
     """`smp:` and an architecture and encoder of segmentation_models_pytorch, `deeplabv2_resnet101`,
-    or a semantic segmentation network of transformers: Hub id, folder or configuration."""
+    `fcn:resnet50` (a CAM backbone with a 1x1 convolution), or a semantic segmentation network of
+    transformers: Hub id, folder or configuration."""
     weights: str | None = "pretrained"
     """pretrained: the library's ImageNet weights of the encoder; a file, folder, tag or Hub id;
     null: random. `package:` as for `model.backbone_weights`."""

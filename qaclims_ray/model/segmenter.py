@@ -2,7 +2,7 @@
 
 Three libraries have them, and each keeps its own layers, names and file format:
 `smp:<architecture>/<encoder>` of segmentation_models_pytorch, semantic segmentation networks of
-transformers, and `deeplabv2_resnet101` for comparison with papers.
+transformers, `deeplabv2_resnet101` for comparison with papers, and `fcn` on a CAM backbone.
 """
 
 from typing import Any
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from qaclims_ray.model.deeplab import DEEPLABV2, DeepLabV2, deeplabv2_resnet101
+from qaclims_ray.model.fcn import FCN, Fcn, fcn
 from qaclims_ray.model.smp_net import SMP, smp_net
 from qaclims_ray.model.transformers_net import Source, encoder_of, transformers_net
 from qaclims_ray.types import Images
 
-Net = SegmentationModel | PreTrainedModel | DeepLabV2
+Net = SegmentationModel | PreTrainedModel | DeepLabV2 | Fcn
 _TRANSFORMERS_MULTIPLE = 32
 """SegFormer's coarsest attention needs a cell of 32 pixels."""
 _REFUSALS = (AssertionError, RuntimeError, ValueError)
@@ -72,18 +73,20 @@ def build_segmenter(name: Source, num_labels: int, *, weights: str | None) -> Se
     Networks that normalise pooled features (DeepLabV3, PSPNet, PAN) train on two images and more.
 
     Args:
-        name: `smp:<architecture>/<encoder>`, `deeplabv2_resnet101`, or for transformers a Hub id,
-            a folder or a configuration with its `model_type`.
+        name: `smp:<architecture>/<encoder>`, `deeplabv2_resnet101`, `fcn:<backbone>`, or for
+            transformers a Hub id, a folder or a configuration with its `model_type`.
         num_labels: classes and background.
         weights: None (random), `pretrained`, a file, a folder or a Hub id; see `smp_net`,
-            `deeplabv2_resnet101`, `transformers_net`. See `pixel_supervision` for what they were
-            trained with.
+            `deeplabv2_resnet101`, `fcn`, `transformers_net`. See `pixel_supervision` for what they
+            were trained with.
 
     Raises:
         ValueError: no such network or weights, or one that takes images of one size only.
     """
     if isinstance(name, str) and name.startswith(SMP):
         net = smp_net(name, num_labels, weights=weights)
+    elif isinstance(name, str) and name.startswith(FCN):
+        net = fcn(name, num_labels, weights=weights)
     elif name == DEEPLABV2:
         net = deeplabv2_resnet101(num_labels, weights=weights)
     else:
@@ -97,7 +100,7 @@ def build_segmenter(name: Source, num_labels: int, *, weights: str | None) -> Se
 
 
 def _multiple(net: Net) -> int:
-    if isinstance(net, DeepLabV2):
+    if isinstance(net, (DeepLabV2, Fcn)):
         return 1
     if isinstance(net, PreTrainedModel):
         return _TRANSFORMERS_MULTIPLE

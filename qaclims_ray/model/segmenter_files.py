@@ -11,6 +11,7 @@ from transformers import AutoModelForSemanticSegmentation, PreTrainedModel
 
 from qaclims_ray.model.checkpoints import load_exactly, read_state
 from qaclims_ray.model.deeplab import DeepLabV2
+from qaclims_ray.model.fcn import Fcn
 from qaclims_ray.model.segmenter import Segmenter
 from qaclims_ray.model.smp_net import ARCHITECTURES, SMP, split_name
 from qaclims_ray.model.transformers_net import FAILURES, check_loaded
@@ -20,7 +21,8 @@ BACKGROUND_NAME = "background"
 _CLASS = "_model_class"
 """Where segmentation_models_pytorch keeps the architecture; so does ours of DeepLabV2."""
 _CLASS_NAMES = "_class_names"
-_CLASSES: dict[str, Any] = {net.__name__: net for net in (*ARCHITECTURES.values(), DeepLabV2)}
+_OWN = (DeepLabV2, Fcn)
+_CLASSES: dict[str, Any] = {net.__name__: net for net in (*ARCHITECTURES.values(), *_OWN)}
 _auto: Any = AutoModelForSemanticSegmentation
 
 
@@ -78,12 +80,12 @@ def _load_built(folder: Path, config: dict[str, Any]) -> tuple[Segmenter, tuple[
             f"{str(folder / CONFIG)!r} asks for a {name!r} with {sorted(config)}; a segmenter is "
             f"one of {sorted(_CLASSES)} with {sorted(legal)}"
         )
-    if build is not DeepLabV2:
+    if build not in _OWN:
         split_name(f"{SMP}{name}/{config['encoder_name']}")
         config["encoder_weights"] = None
     net = build(**config)
     load_exactly(net, read_state(folder / WEIGHTS), str(folder))
-    num_labels = config["num_labels" if build is DeepLabV2 else "classes"]
+    num_labels = config["num_labels" if build in _OWN else "classes"]
     return Segmenter(net, num_labels), tuple(class_names)
 
 

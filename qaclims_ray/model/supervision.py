@@ -14,6 +14,7 @@ from transformers import PretrainedConfig
 
 from qaclims_ray.model.checkpoints import State, read_state
 from qaclims_ray.model.deeplab import DEEPLABV2, IMAGENET
+from qaclims_ray.model.fcn import FCN
 from qaclims_ray.model.smp_net import SMP, TIMM, encoder_tags, split_name
 from qaclims_ray.model.transformers_net import Source
 
@@ -65,7 +66,8 @@ def pixel_supervision(name: Source, weights: str | None) -> Supervision:
         if weights in ("pretrained", "imagenet", *encoder_tags(encoder)):
             return _of_encoder(encoder, weights)
     if isinstance(name, str) and weights == "pretrained":
-        weights = IMAGENET if name == DEEPLABV2 else name
+        by_name = {DEEPLABV2: IMAGENET}
+        weights = "imagenet" if name.startswith(FCN) else by_name.get(name, name)
     path = Path(weights)
     if path.is_file():
         return _of_state(path.name, read_state(path))

@@ -21,6 +21,7 @@ from qaclims_ray.model.clip import empty_tower
 from qaclims_ray.model.clip_vit import checked_vit
 from qaclims_ray.model.deeplab import DEEPLABV2
 from qaclims_ray.model.deeplab import IMAGENET as DEEPLAB_IMAGENET
+from qaclims_ray.model.fcn import FCN
 from qaclims_ray.model.smp_net import SMP, encoder_tags, split_name
 from qaclims_ray.model.smp_net import TIMM as ENCODER_OF_TIMM
 from qaclims_ray.model.transformers_net import Source
@@ -160,6 +161,8 @@ def _look_up_segmenter(net: Source, weights: str) -> None:
     """Look for weights as the library of the network does."""
     if isinstance(net, str) and net.startswith(SMP):
         _look_up_encoder(net, weights)
+    elif isinstance(net, str) and net.startswith(FCN):
+        _look_up_backbone(net.removeprefix(FCN), IMAGENET if weights == "pretrained" else weights)
     elif net == DEEPLABV2 and (weights in ("pretrained", IMAGENET) or "_Weights." in weights):
         _look_up_torchvision(weights if "_Weights." in weights else DEEPLAB_IMAGENET)
     elif weights != "pretrained":

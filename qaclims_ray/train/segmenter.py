@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from qaclims_ray.config.experiment import Experiment, resolve
+from qaclims_ray.config.experiment import PACKAGE, Experiment, resolve
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Segmenter as Settings
 from qaclims_ray.images.decode import decode, decode_mask
@@ -140,6 +140,9 @@ def located(net: str | dict[str, Any]) -> str | dict[str, Any]:
 
 
 def _supervision(settings: Settings) -> Supervision:
+    if settings.weights is not None and settings.weights.startswith(PACKAGE):
+        reason = "the weights that come with this package were trained with image labels"
+        return Supervision(pixels=False, reason=reason)
     return pixel_supervision(located(settings.net), _weights(settings))
 
 

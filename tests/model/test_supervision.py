@@ -42,6 +42,7 @@ from qaclims_ray.model.transformers_net import transformers_net
             "after refcoco",
         ),
         ("deeplabv2_resnet101", "imagenet", False, "image labels"),
+        ("fcn:resnet50", "pretrained", False, "image labels"),
         (
             "deeplabv2_resnet101",
             "pretrained",
