@@ -12,7 +12,7 @@ _COLUMNS = {
     "mean_recall": "recall",
     "false_foreground": "false fg.",
 }
-_USED = ("image labels", "pixel-supervised weights", CHOSEN)
+USED = ("image labels", "pixel-supervised weights", CHOSEN)
 """Settings that tell what was used to make what is scored."""
 _WIDTH = 100
 
@@ -39,7 +39,7 @@ def statement(scores: Scores) -> str:
     settings, best = scores["settings"], scores["best"]
     at = f" at threshold {best['threshold']:g}" if scores["thresholds"] else ""
     facts = [f"mIoU {_percent(best['miou'])}% of {settings['scored']}{at}"]
-    facts += [f"{key} {settings[key]}" for key in _USED if settings.get(key, NOTHING) != NOTHING]
+    facts += [f"{key} {settings[key]}" for key in USED if settings.get(key, NOTHING) != NOTHING]
     if "decided" in settings:
         # A share just below 1 is not all.
         share = int(1000 * settings["decided"]) / 10
