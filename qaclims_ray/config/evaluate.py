@@ -25,6 +25,9 @@ class Evaluate(Section):
     """What the value 255 of predicted label maps, such as seeds, counts as. background: as in the
     published code. ignore: pixels that are not decided are not counted, and the score states the
     share of those that are."""
+    absent_classes: Literal["zero", "skip"] = "zero"
+    """What mIoU makes of a class that is predicted but true nowhere. zero: an IoU of 0, as in the
+    published code. skip: it is left out, so that mIoU is over classes with truth only."""
 
     @model_validator(mode="after")
     def _check_order(self) -> "Evaluate":

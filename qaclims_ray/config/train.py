@@ -65,7 +65,9 @@ class Fit(Section):
     validate_images: PositiveInt = 500
     """How many images are scored: always the same, drawn by the seed."""
     keep: Literal["last", "best"] = "last"
-    """Which weights become the model: those at the end (published), or those of the best score."""
+    """Which weights become the model: those at the end (published), or those of the best score.
+    best: the masks of training images choose, so that the supervision is no longer weak: all scores
+    that follow say so."""
 
     @model_validator(mode="after")
     def _check_keep(self) -> "Fit":

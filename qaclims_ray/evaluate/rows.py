@@ -27,9 +27,14 @@ class Tallies:
         self._rows = dataset(scores)
 
     def __iter__(self) -> Iterator[Tally]:
+        return (counts for _, counts in self.named())
+
+    def named(self) -> Iterator[tuple[str, Tally]]:
+        """Go through the names of the scored images and their counts."""
         for batch in self._rows.to_batches(batch_size=_BATCH):
-            rows = cast(list[ScoreRow], batch.to_pylist())
-            yield from (one for one in map(unpack, rows) if one is not None)
+            for row in cast(list[ScoreRow], batch.to_pylist()):
+                if (counts := unpack(row)) is not None:
+                    yield row["name"], counts
 
 
 def score_cams(

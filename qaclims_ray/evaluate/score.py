@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.metrics.bootstrap import interval, resample
 from qaclims_ray.metrics.confusion import (
+    Absent,
     Overlap,
     best_threshold,
     false_foreground,
@@ -24,10 +25,12 @@ from qaclims_ray.metrics.confusion import (
 )
 from qaclims_ray.metrics.counts import Tally, dense
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, inputs_of
+from qaclims_ray.run.graph import ARTIFACTS, chosen_by_masks, data_of, images_of, inputs_of
 from qaclims_ray.run.images import decided_share, num_unreadable
 
 SCORES = "scores.json"
+CHOSEN, NOTHING = "weights chosen by ground truth masks", "none"
+"""Setting that names networks whose supervision is not weak, and its value where there is none."""
 
 _BATCH = 256
 _STRIDES = {"strided": 4, "full": 1}
@@ -42,7 +45,7 @@ class Figures(TypedDict):
     threshold: float
     """0 for label maps, which need none."""
     miou: float
-    """Over the classes, background included."""
+    """Over the classes, background included, as `evaluate.absent_classes` says."""
     mean_boundary_iou: float
     """The same for the bands along boundaries (Cheng et al. 2021)."""
     mean_precision: float | None
@@ -59,7 +62,8 @@ class Figures(TypedDict):
     false_negatives: list[float | None]
     intervals: dict[str, Any]
     """95 % bootstrap intervals over images, [low, high], of the five means and of each `iou`. The
-    threshold is the same in all replicates: that it was chosen is not part of the doubt."""
+    threshold is the same in all replicates: that it was chosen is not part of the doubt. Each holds
+    the figure itself."""
 
 
 class Scores(TypedDict):
@@ -94,18 +98,19 @@ def report_scores(
         scored: What the counts are of, such as `cams`.
     """
     thresholds, num_classes = experiment.evaluate.thresholds, len(class_names)
+    absent = experiment.evaluate.absent_classes
     total, num_images = _sum(tallies, len(thresholds), num_classes)
-    best, _ = best_threshold(total, thresholds)
+    best, _ = best_threshold(total, thresholds, absent)
     wanted = experiment.evaluate.threshold
     fixed = min(thresholds, key=lambda threshold: abs(threshold - wanted))
     ranks = [thresholds.index(best), thresholds.index(fixed)]
-    at_best, at_fixed = _figures(tallies, num_classes, ranks)
+    at_best, at_fixed = _figures(tallies, num_classes, ranks, absent)
     return Scores(
         num_images=num_images,
         settings=_settings(experiment, scored) | _cam_settings(experiment, scored),
         class_names=["background", *class_names],
         thresholds=list(thresholds),
-        miou=[round(float(value), 6) for value in mean_iou(total)],
+        miou=[round(float(value), 6) for value in mean_iou(total, absent)],
         best=Figures(threshold=best, **at_best),
         fixed=Figures(threshold=fixed, **at_fixed),
     )
@@ -115,7 +120,8 @@ def report_label_maps(
     tallies: Iterable[Tally], experiment: Experiment, class_names: Sequence[str], *, scored: str
 ) -> Scores:
     """Report the scores of label maps: those of `report_scores`, without thresholds."""
-    (figures,) = _figures(tallies, len(class_names), [0])
+    absent = experiment.evaluate.absent_classes
+    (figures,) = _figures(tallies, len(class_names), [0], absent)
     return Scores(
         num_images=sum(1 for _ in tallies),
         settings=_settings(experiment, scored) | _label_map_settings(experiment, scored),
@@ -143,6 +149,7 @@ def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
             for name in ("crowds", "overlap")
             if hasattr(experiment.data, name)
         },
+        "absent classes": experiment.evaluate.absent_classes,
     }
 
 
@@ -171,6 +178,7 @@ def _cam_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
         "stride": _STRIDES[cams.resolution],
         "crf": False,
         "image labels": "used",
+        CHOSEN: _chosen(experiment, scored),
     }
 
 
@@ -183,12 +191,18 @@ def network_of(experiment: Experiment, cams: str) -> str:
     return f"{ARTIFACTS[cams].of} ({experiment.model.backbone})"
 
 
+def _chosen(experiment: Experiment, scored: str) -> str:
+    chosen = chosen_by_masks(experiment, scored).items()
+    return ", ".join(f"{network} ({fit}.keep: best)" for network, fit in chosen) or NOTHING
+
+
 def _label_map_settings(experiment: Experiment, scored: str) -> dict[str, Any]:
     """State how label maps were made, and what was used for it; little is known of others'."""
     settings: dict[str, Any] = {"unsure": experiment.evaluate.unsure}
     if scored not in ARTIFACTS:
         return settings
     settings["image labels"] = "used" if ARTIFACTS[scored].supervision else "not used"
+    settings[CHOSEN] = _chosen(experiment, scored)
     settings["decided"] = round(decided_share(artifact(experiment, scored)), 6)
     if scored in ("seeds", "masks"):
         settings["CAMs"] = network_of(experiment, "cams")
@@ -232,7 +246,7 @@ def _sum(
 
 
 def _figures(
-    tallies: Iterable[Tally], num_classes: int, ranks: Sequence[int]
+    tallies: Iterable[Tally], num_classes: int, ranks: Sequence[int], absent: Absent
 ) -> list[dict[str, Any]]:
     """`Figures` without the threshold, at the thresholds of some ranks."""
     total = np.zeros((len(ranks), 2, 3, num_classes + 1), np.int64)
@@ -245,10 +259,12 @@ def _figures(
             yield counts.reshape(len(batch), -1)
 
     samples = resample(batches()).reshape(-1, *total.shape)
-    return [_at(total[i], samples[:, i]) for i in range(len(ranks))]
+    return [_at(total[i], samples[:, i], absent) for i in range(len(ranks))]
 
 
-def _at(counts: Int[np.ndarray, "2 3 K"], samples: Float[np.ndarray, "R 2 3 K"]) -> dict[str, Any]:
+def _at(
+    counts: Int[np.ndarray, "2 3 K"], samples: Float[np.ndarray, "R 2 3 K"], absent: Absent
+) -> dict[str, Any]:
     area, boundary = _overlaps(counts)
     sampled_area, sampled_boundary = _overlaps(samples)
     per_class = {
@@ -259,18 +275,22 @@ def _at(counts: Int[np.ndarray, "2 3 K"], samples: Float[np.ndarray, "R 2 3 K"])
         "false_positives": false_positives(area),
         "false_negatives": false_negatives(area),
     }
-    sampled = {**_means(sampled_area, sampled_boundary), "iou": iou(sampled_area)}
+    means = _means(area, boundary, absent)
+    values = {**means, "iou": per_class["iou"]}
+    sampled = {**_means(sampled_area, sampled_boundary, absent), "iou": iou(sampled_area)}
     return {
-        **{name: _plain(value) for name, value in _means(area, boundary).items()},
-        **{name: _plain(values) for name, values in per_class.items()},
-        "intervals": {name: _plain(interval(values).T) for name, values in sampled.items()},
+        **{name: _plain(value) for name, value in means.items()},
+        **{name: _plain(scores) for name, scores in per_class.items()},
+        "intervals": {
+            name: _plain(interval(samples, values[name]).T) for name, samples in sampled.items()
+        },
     }
 
 
-def _means(area: Overlap, boundary: Overlap) -> dict[str, Float[np.ndarray, "*R"]]:
+def _means(area: Overlap, boundary: Overlap, absent: Absent) -> dict[str, Float[np.ndarray, "*R"]]:
     return {
-        "miou": mean_iou(area),
-        "mean_boundary_iou": mean_iou(boundary),
+        "miou": mean_iou(area, absent),
+        "mean_boundary_iou": mean_iou(boundary, absent),
         "mean_precision": mean(precision(area)[..., 1:]),
         "mean_recall": mean(recall(area)[..., 1:]),
         "false_foreground": false_foreground(area),

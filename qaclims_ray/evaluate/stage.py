@@ -14,7 +14,7 @@ from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
-from qaclims_ray.evaluate.text import text_table
+from qaclims_ray.evaluate.text import statement, text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
@@ -122,14 +122,14 @@ def scored_by(target: Artifact) -> str:
 
 
 def summary(experiment: Experiment, name: str, line: str) -> str:
-    """Add the numbers of images that no score counts to a summary line."""
+    """Add what the scores say, and the numbers of images that none counts, to a summary line."""
     facts = artifact(experiment, name).require()["facts"]
     why = "without ground truth" if experiment.evaluate.names is None else "not scored"
     left_out = {why: "num_without_truth", "that could not be read": "num_unreadable"}
     numbers = {why: facts.get(fact, 0) for why, fact in left_out.items()}
-    return " · ".join(
-        [line, *(f"{number:,} images {why}" for why, number in numbers.items() if number)]
-    )
+    counted = (f"{number:,} images {why}" for why, number in numbers.items() if number)
+    scores: Scores = read_json(f"{artifact(experiment, name).uri}/{SCORES}")
+    return " · ".join([line, statement(scores), *counted])
 
 
 def table(experiment: Experiment) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from textwrap import wrap
 
-from qaclims_ray.evaluate.score import Figures, Scores
+from qaclims_ray.evaluate.score import CHOSEN, NOTHING, Figures, Scores
 
 _COLUMNS = {
     "miou": "mIoU",
@@ -12,6 +12,8 @@ _COLUMNS = {
     "mean_recall": "recall",
     "false_foreground": "false fg.",
 }
+USED = ("image labels", "pixel-supervised weights", CHOSEN)
+"""Settings that tell what was used to make what is scored."""
 _WIDTH = 100
 
 
@@ -30,6 +32,23 @@ def text_table(scores: Mapping[str, Scores]) -> str:
         lines += ["", *_classes(f"IoU of each class, {label}, {at}", one, figures)]
     settings = {_settings(one): None for one in scores.values()}
     return "\n".join([*lines, "", *(line for text in settings for line in wrap(text, _WIDTH))])
+
+
+def statement(scores: Scores) -> str:
+    """Say in one line what scores are of, how much they are, and what was used to make it."""
+    settings, best = scores["settings"], scores["best"]
+    at = f" at threshold {best['threshold']:g}" if scores["thresholds"] else ""
+    facts = [f"mIoU {_percent(best['miou'])}% of {settings['scored']}{at}"]
+    facts += [f"{key} {settings[key]}" for key in USED if settings.get(key, NOTHING) != NOTHING]
+    if "decided" in settings:
+        # A share just below 1 is not all.
+        share = int(1000 * settings["decided"]) / 10
+        treated = {"background": "as background", "ignore": "left out"}[settings["unsure"]]
+        rest = "" if settings["decided"] == 1 else f", the others {treated}"
+        facts.append(f"{share:.1f}% of pixels decided{rest}")
+    if settings.get("absent classes") == "skip":
+        facts.append("classes without truth skipped")
+    return ", ".join(facts)
 
 
 def _figures(scores: Scores) -> list[tuple[str, Figures]]:

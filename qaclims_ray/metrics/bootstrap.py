@@ -34,9 +34,23 @@ def resample(
     return np.asarray(total)
 
 
-def interval(samples: Float[np.ndarray, "R *n"]) -> Float[np.ndarray, "2 *n"]:
-    """Percentile interval that holds `SHARE` of the replicates; nan where none is defined."""
+def interval(
+    samples: Float[np.ndarray, "R *n"], value: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "2 *n"]:
+    """Percentile interval that holds `SHARE` of the replicates, and the value itself.
+
+    Replicates are biased where few images show a class: many have none of them, and their means are
+    over fewer classes. Where the value lies beyond the percentiles, the interval reaches to it.
+
+    Args:
+        samples: The value of each replicate.
+        value: That of the images as they are.
+
+    Returns:
+        Lower and upper bound; nan where no replicate is defined.
+    """
     tail = 50 * (1 - SHARE)
     defined = np.isfinite(samples).any(axis=0)
     bounds = np.nanpercentile(np.where(defined, samples, 0.0), [tail, 100 - tail], axis=0)
-    return np.where(defined, bounds, np.nan)
+    low, high = np.fmin(bounds[0], value), np.fmax(bounds[1], value)
+    return np.where(defined, np.stack([low, high]), np.nan)

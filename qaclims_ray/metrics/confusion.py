@@ -5,7 +5,7 @@ has one row per true class and one column per predicted class, background first.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer, Num
@@ -35,6 +35,8 @@ class Overlap(NamedTuple):
 
 Counts = Confusion | Overlap
 """What scores are made of."""
+Absent = Literal["zero", "skip"]
+"""How a class that is predicted but never true enters mIoU: with an IoU of 0, or not at all."""
 
 
 def count(
@@ -135,9 +137,13 @@ def iou(counts: Counts) -> Float[np.ndarray, "*T K"]:
     return _ratio(hits, true + predicted - hits)
 
 
-def mean_iou(counts: Counts) -> Float[np.ndarray, "*T"]:
-    """Mean of `iou` over the classes (background included) that it is defined for."""
-    return mean(iou(counts))
+def mean_iou(counts: Counts, absent: Absent = "zero") -> Float[np.ndarray, "*T"]:
+    """Mean of `iou` over the classes (background included) that it is defined for.
+
+    `absent: skip` leaves out classes that are predicted but never true, as some papers do.
+    """
+    scores = iou(counts)
+    return mean(np.where(overlap(counts).true > 0, scores, np.nan) if absent == "skip" else scores)
 
 
 def mean(scores: Float[np.ndarray, "*T K"]) -> Float[np.ndarray, "*T"]:
@@ -179,13 +185,15 @@ def false_foreground(counts: Counts) -> Float[np.ndarray, "*T"]:
 
 
 def best_threshold(
-    confusion: Int[np.ndarray, "T K K"], thresholds: Sequence[float] | Float[np.ndarray, "T"]
+    confusion: Int[np.ndarray, "T K K"],
+    thresholds: Sequence[float] | Float[np.ndarray, "T"],
+    absent: Absent = "zero",
 ) -> tuple[float, float]:
     """The threshold of the highest mIoU of all, and that mIoU; the first of equal ones.
 
     The published sweep stops at the first threshold that does not improve, which may be far off.
     """
-    scores = mean_iou(confusion)
+    scores = mean_iou(confusion, absent)
     best = int(np.nanargmax(scores))
     return float(thresholds[best]), float(scores[best])
 

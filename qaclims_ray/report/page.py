@@ -6,6 +6,7 @@ and names the job that makes what it lacks.
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -16,16 +17,17 @@ from qaclims_ray.corpus.stats.flat import titles
 from qaclims_ray.images.decode import decode
 from qaclims_ray.report.answers import Card, card
 from qaclims_ray.report.corpus import corpus_summary
+from qaclims_ray.report.mistakes import confusion_summary, worst_images
 from qaclims_ray.report.panels import (
     choose_images,
     drawn_artifacts,
     panel_grid,
-    panels,
+    panels_of_all,
     rows_of,
 )
 from qaclims_ray.report.pictures import data_uri, fit
 from qaclims_ray.report.render import render
-from qaclims_ray.report.scores import score_summary, steps_of
+from qaclims_ray.report.scores import Step, score_summary, steps_of
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
@@ -46,7 +48,12 @@ class Run(NamedTuple):
     manifests: dict[str, Manifest]
     """Completion markers, in the order in which they are made."""
     missing: dict[str, str]
-    """A sentence for each other artifact."""
+    """A sentence for each other artifact that the configuration makes use of."""
+
+    @property
+    def steps(self) -> list[Step]:
+        """The scores of each step."""
+        return steps_of(self.experiment, self.manifests)
 
     def artifact(self, name: str) -> Artifact:
         """Return the artifact, complete or not."""
@@ -71,7 +78,7 @@ def run(experiment: Experiment) -> str:
     """
     manifests: dict[str, Manifest] = {}
     missing: dict[str, str] = {}
-    for name in ARTIFACTS:
+    for name in filter(partial(is_needed, experiment), ARTIFACTS):
         try:
             manifests[name] = artifact(experiment, name).require()
         except ValueError as reason:
@@ -116,11 +123,6 @@ def _facts(run: Run) -> list[str]:
     revisions = sorted({manifest["revision"] for manifest in run.manifests.values()} - {""})
     facts.append(f"code {', '.join(revisions)}" if revisions else "code outside a checkout")
     return [*facts, absolute(run.experiment.run)]
-
-
-def _scores(run: Run) -> Markup:
-    steps = steps_of(run.experiment, run.manifests)
-    return score_summary(steps) if steps else Markup()
 
 
 def _answers(run: Run) -> Markup:
@@ -183,10 +185,12 @@ def _configuration(run: Run) -> Markup:
 
 
 _SECTIONS = (
-    Section("Scores", _scores, uses=tuple(of_kind("scores"))),
+    Section("Scores", lambda run: score_summary(run.steps), uses=tuple(of_kind("scores"))),
+    Section("Confusion of classes", lambda run: confusion_summary(run.experiment, run.steps)),
+    Section("Worst images", lambda run: worst_images(run.experiment, run.steps)),
     Section(
         "CAMs, seeds, masks and predictions",
-        lambda run: panel_grid(panels(run.experiment, _NUM_PANELS)),
+        lambda run: panel_grid(panels_of_all(run.experiment, _NUM_PANELS)),
         ("images",),
         tuple(drawn_artifacts()),
     ),

@@ -75,19 +75,29 @@ def rows_of(experiment: Experiment, name: str, names: Sequence[str]) -> dict[str
     return {row["name"]: row for row in rows}
 
 
-def panels(experiment: Experiment, num_images: int) -> list[Panel]:
-    """Draw some images, chosen evenly by name so that together they show all classes.
+def panels_of_all(experiment: Experiment, num_images: int) -> list[Panel]:
+    """Draw all that a run has about some images, chosen as `choose` does, at most so many."""
+    shown = [name for name in drawn_artifacts() if _is_made(experiment, name)]
+    return panels(experiment, choose_images(experiment, num_images), shown)
+
+
+def panels(
+    experiment: Experiment, names: Sequence[str], shown: Sequence[str], images: str = "images"
+) -> list[Panel]:
+    """Draw some images, their ground truth and what artifacts hold about them.
 
     Args:
-        experiment: A run with the artifact `images`; others are shown where they are complete.
-        num_images: How many at most.
+        experiment: The run.
+        names: Names of the images, in the order of the panels.
+        shown: Complete artifacts of kinds in `DRAWINGS`.
+        images: Artifact of the images.
     """
-    class_names: list[str] = artifact(experiment, "images").require()["facts"]["class_names"]
-    names = choose_images(experiment, num_images)
-    shown = [name for name in drawn_artifacts() if _is_made(experiment, name)]
+    class_names: list[str] = artifact(experiment, images).require()["facts"]["class_names"]
     columns, limit = columns_of(experiment, shown, names), experiment.data.max_pixels
     found: list[Panel] = []
-    for name, row in rows_of(experiment, "images", names).items():
+    image_rows = rows_of(experiment, images, names)
+    for name in names:
+        row = image_rows[name]
         image = fit(decode(row["image"], max_pixels=limit))
         pictures = {"Image": image}
         if row["mask"] is not None:
@@ -113,21 +123,20 @@ def panel_grid(shown: Sequence[Panel]) -> Markup:
         num_columns=num_columns,
         colours=[to_hex(colour) for colour in colormaps[COLOUR_MAP](np.linspace(0, 1, 9))],
         panels=[
-            panel_html(", ".join(panel.classes), panel.name, panel.pictures, num_columns)
-            for panel in shown
+            panel_html(", ".join(panel.classes), panel.name, panel.pictures) for panel in shown
         ],
     )
 
 
-def panel_html(heading: str, note: str, pictures: Mapping[str, Image], num_columns: int) -> Markup:
-    """Show pictures side by side, in columns of which some may stay empty."""
+def panel_html(heading: str, note: str, pictures: Mapping[str, Image]) -> Markup:
+    """Show pictures side by side, in as many columns as the panels around have at most."""
     urls = {title: data_uri(picture) for title, picture in pictures.items()}
-    return render("panel.html", heading=heading, note=note, pictures=urls, num_columns=num_columns)
+    return render("panel.html", heading=heading, note=note, pictures=urls)
 
 
 def grid_picture(experiment: Experiment, num_images: int = 8) -> bytes:
     """Draw one PNG of panels: a column per image; below it its ground truth, CAMs and so on."""
-    shown = panels(experiment, num_images)
+    shown = panels_of_all(experiment, num_images)
     titles = list(dict.fromkeys(title for panel in shown for title in panel.pictures))
     figure = Figure(figsize=(1.5 * len(shown) + 0.4, 1.5 * len(titles) + 0.3), layout="constrained")
     axes = figure.subplots(len(titles), len(shown), squeeze=False)

@@ -91,10 +91,10 @@ def cam_label_map(row: CamRow, threshold: float) -> LabelMap | None:
 def label_map_picture(image: Image, png: bytes, max_pixels: int = MAX_PIXELS) -> Image:
     """Draw an encoded label map in VOC's colours, at the size of the image.
 
-    The background is light grey: on VOC's black its darkest classes cannot be seen.
+    The background is light grey: on VOC's black its darkest classes cannot be seen. 255 is black.
     """
     palette = voc_palette()
-    palette[BACKGROUND] = 238
+    palette[BACKGROUND], palette[IGNORE] = 238, 0
     coloured = palette[decode_mask(png, max_pixels=max_pixels)]
     height, width = image.shape[:2]
     return resize(coloured, height, width, pil.Resampling.NEAREST)

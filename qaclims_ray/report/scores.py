@@ -1,13 +1,14 @@
-"""Show scores: a column, a curve and a bar for each artifact of scores that a run has."""
+"""Show scores: a row, a curve and a bar for each artifact of scores that a run has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from markupsafe import Markup
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.score import SCORES, Scores
+from qaclims_ray.evaluate.score import NOTHING, SCORES, Scores
+from qaclims_ray.evaluate.text import USED
 from qaclims_ray.report.charts import STYLES, Line, Mark, chart
 from qaclims_ray.report.render import percent, render
 from qaclims_ray.run.artifact import artifact
@@ -26,16 +27,22 @@ _FIGURES = {
         "share of the pixels taken for an object that are background; less is better",
     ),
 }
-_BEST = {"miou": ("Best mIoU", "threshold chosen by the ground truth"), **_FIGURES}
-_FIXED = {"miou": ("mIoU, fixed threshold", "threshold chosen beforehand"), **_FIGURES}
-_MAPS = {"miou": ("mIoU", "mean over the classes"), **_FIGURES}
-_TOLD = {"data", "split", "names", "unreadable", "scored", "scales", "flips", "stride"}
-"""Settings of scores that sentences of their own tell."""
+_ABSENT = {
+    "zero": "where a class that is predicted but true nowhere counts as 0",
+    "skip": "without those that are true nowhere",
+}
+_TOLD = {
+    *("data", "split", "names", "unreadable", "scored", "scales", "flips", "stride"),
+    *("unsure", "decided", "absent classes", *USED),
+}
+"""Settings of scores that the table or sentences of their own tell."""
 
 
 class Step(NamedTuple):
     """The scores of one step of the pipeline."""
 
+    name: str
+    """Artifact of scores."""
     style: str
     """One of `STYLES`."""
     title: str
@@ -51,6 +58,7 @@ def steps_of(experiment: Experiment, complete: Iterable[str]) -> list[Step]:
     """
     return [
         Step(
+            name,
             style_of(name),
             title_of(experiment, name),
             read_json(f"{artifact(experiment, name).uri}/{SCORES}"),
@@ -65,29 +73,75 @@ def style_of(name: str) -> str:
     return STYLES[of_kind(ARTIFACTS[name].kind).index(name) % len(STYLES)]
 
 
+class Row(NamedTuple):
+    """A row of the table."""
+
+    step: Step
+    gain: float | None
+    """mIoU less that of the row above; None where other pixels are counted."""
+    used: list[str]
+    """What was used to make what is scored."""
+
+
 def score_summary(steps: Sequence[Step]) -> Markup:
-    """Show a table, curves over the threshold, and bars for the classes; at least one step."""
+    """Show a table, curves over the threshold, and bars for the classes; nothing without steps."""
+    if not steps:
+        return Markup()
     with_curve = [step for step in steps if step.scores["thresholds"]]
     notes: dict[str, list[str]] = {}
     for step in steps:
         notes.setdefault(_conditions(step.scores), []).append(step.title)
+    before = [None, *steps[:-1]]
     return render(
         "scores.html",
-        steps=steps,
-        kinds={"best": _BEST, "fixed": _FIXED} if with_curve else {"best": _MAPS},
+        rows=[
+            Row(step, above and gain(above, step), used(step))
+            for above, step in zip(before, steps, strict=True)
+        ],
+        figures=_FIGURES,
         notes=notes,
         curves=_threshold_chart(with_curve) if with_curve else "",
     )
 
 
+def gain(above: Step, step: Step) -> float | None:
+    """Return the difference of two steps' mIoU; None where they don't count the same pixels."""
+    before, after = (cast(float | None, one.scores["best"]["miou"]) for one in (above, step))
+    if before is None or after is None or _pixels(above) != _pixels(step):
+        return None
+    return after - before
+
+
+def _pixels(step: Step) -> tuple[object, ...]:
+    """Return what says which pixels are counted."""
+    settings = step.scores["settings"]
+    decided = settings.get("decided", 1) if settings.get("unsure") == "ignore" else 1
+    same = [settings.get(key) for key in ("data", "split", "names", "unreadable")]
+    return (step.scores["num_images"], decided, _is_held_out(step.name), *same)
+
+
+def _is_held_out(name: str) -> bool:
+    """Return whether scores are about other images than those of `images`, for training."""
+    return "images" not in ARTIFACTS[name].inputs
+
+
+def used(step: Step) -> list[str]:
+    """Say in a few words each what was used to make what is scored, and on which images."""
+    settings = step.scores["settings"]
+    told = [f"{key}: {settings[key]}" for key in USED if settings.get(key, NOTHING) != NOTHING]
+    if settings.get("names", "all") != "all":
+        return [*told, f"images of {settings['names']}"]
+    return [*told, "images held out" if _is_held_out(step.name) else "images of the training"]
+
+
 def _threshold_chart(steps: Sequence[Step]) -> Markup:
     lines = [
         Line(style, np.array(scores["thresholds"]), 100 * np.array(scores["miou"]))
-        for style, _, scores in steps
+        for _, style, _, scores in steps
     ]
     marks = [
         Mark(style, best["threshold"], 100 * best["miou"], percent(best["miou"]))
-        for style, best in ((style, scores["best"]) for style, _, scores in steps)
+        for style, best in ((style, scores["best"]) for _, style, _, scores in steps)
     ]
     return chart(
         lines,
@@ -114,7 +168,8 @@ def _conditions(scores: Scores) -> str:
         facts.append(f"CAMs of the classes that the labels name, at scales {scales}{mirrored}")
     facts += [_setting(settings, key) for key in settings if key not in _TOLD]
     facts += [
-        f"mIoU over {len(scores['class_names'])} classes, background included",
+        f"mIoU over {len(scores['class_names'])} classes, background included, "
+        + _ABSENT[settings.get("absent classes", "zero")],
         "pixels marked 255 in the ground truth are ignored",
         "intervals hold 95 % of 1,000 bootstrap samples of the images at the same threshold",
     ]

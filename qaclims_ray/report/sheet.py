@@ -111,7 +111,7 @@ def panel(
     labels = labels or ("labels unknown" if row["labels"] is None else "no label")
     scale = min(1.0, _SIDE / max(image.shape))
     shown = {title: rescale(picture, scale) for title, picture in pictures.items()}
-    return panel_html(labels, " · ".join(notes), shown, len(shown))
+    return panel_html(labels, " · ".join(notes), shown)
 
 
 def page(title: str, panels: Sequence[Markup], classes: Sequence[str], num_columns: int) -> str:

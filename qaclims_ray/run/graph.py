@@ -21,12 +21,17 @@ Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_m
 _WORKERS = "compute.train.num_workers"
 """The one key of `compute` that changes a result: it makes the global batch."""
 # Not `evaluate.stream`, which changes how scores are made and not what they are.
-_SCORES = ("evaluate.thresholds", "evaluate.threshold", "evaluate.names")
-_LABEL_MAP_SCORES = ("evaluate.unsure", "evaluate.names")
-_NEW_SCORES = ("evaluate.unsure",)
+_SCORES = (
+    "evaluate.thresholds",
+    "evaluate.threshold",
+    "evaluate.names",
+    "evaluate.absent_classes",
+)
+_NEW_SCORES = ("evaluate.unsure", "evaluate.absent_classes")
+_LABEL_MAP_SCORES = (*_NEW_SCORES, "evaluate.names")
 _NETWORK_CAMS = ("cams.scales", "cams.activation", "cams.resolution")
 _CLIP_CAMS = ("cams.kind", "cams.backgrounds", "cams.clip")
-_CHOICE = (*_NETWORK_CAMS, "evaluate.thresholds", "evaluate.names")
+_CHOICE = (*_NETWORK_CAMS, "evaluate.thresholds", "evaluate.names", "evaluate.absent_classes")
 """Keys of the scores by which the best weights of a training are chosen."""
 
 
@@ -399,13 +404,32 @@ def inputs_of(experiment: Experiment, name: str) -> tuple[str, ...]:
     return tuple(one for one in spec.inputs if one not in unused)
 
 
+def chosen_by_masks(experiment: Experiment, name: str) -> dict[str, str]:
+    """Return the networks behind an artifact whose weights ground truth masks choose.
+
+    With them (`keep: best`) nothing that follows is weakly supervised.
+
+    Returns:
+        The section of the configuration that says so, by the name of the network.
+    """
+    own = {name: fit} if (fit := _best_of(experiment, name)) else {}
+    before = (chosen_by_masks(experiment, one) for one in inputs_of(experiment, name))
+    return {network: fit for found in (*before, own) for network, fit in found.items()}
+
+
+def _best_of(experiment: Experiment, name: str) -> str | None:
+    """Return the section that trains a network, if its best score chooses the weights."""
+    fit = ARTIFACTS[name].fit
+    best = fit is not None and dict(flatten(experiment.plain()))[f"{fit}.keep"] == "best"
+    return fit if best else None
+
+
 def sections_of(experiment: Experiment, name: str) -> set[str]:
     """Return the keys and sections of the configuration that decide an artifact's content."""
     spec = ARTIFACTS[name]
     inherited = [sections_of(experiment, one) for one in inputs_of(experiment, name)]
-    best = spec.fit is not None and dict(flatten(experiment.plain()))[f"{spec.fit}.keep"] == "best"
-    own = set(spec.keys).difference(spec.unused(experiment))
-    return own.union(_CHOICE if best else (), *inherited)
+    choice = _CHOICE if _best_of(experiment, name) else ()
+    return {*spec.keys, *choice}.difference(spec.unused(experiment)).union(*inherited)
 
 
 def recipe(experiment: Experiment, name: str) -> Tree:

@@ -12,6 +12,7 @@ from qaclims_ray.run.artifact import Built, artifact
 
 CLASSES = ("cat", "dog", "boat")
 THRESHOLDS = (0.2, 0.5, 0.8)
+BEST = {"keep": "best", "validate_every": 1}
 
 
 @pytest.fixture
@@ -147,3 +148,54 @@ def test_predictions_state_what_trained_the_segmenters_weights(
     facts = {} if recorded is None else {"weights": recorded}
     artifact(experiment, "segmenter").complete(Built(1, 0, facts), 1.0, {})
     assert score._pixel_supervised(experiment) == told
+
+
+@pytest.mark.parametrize(
+    ("absent", "expected"), [("zero", (1 + 1 + 0 + 0) / 4), ("skip", (1 + 1 + 0) / 3)]
+)
+def test_a_class_without_truth_counts_as_the_configuration_says(
+    truth, experiment, absent, expected
+):
+    """The dog is taken for a boat, which is nowhere."""
+    own = experiment.with_overrides({"evaluate.absent_classes": absent})
+    winner = np.where(truth == 2, 3, np.where(truth == 1, 1, 0))
+    counts = tally(winner, (winner > 0).astype(int), truth, 1, len(CLASSES))
+    scores = report_label_maps([counts], own, CLASSES, scored="elsewhere")
+    assert scores["best"]["miou"] == pytest.approx(expected, abs=1e-6)
+    assert scores["best"]["iou"] == [1, 1, 0, 0]
+    assert scores["settings"]["absent classes"] == absent
+
+
+def test_every_interval_holds_its_figure_even_of_a_class_that_one_image_shows(truth, experiment):
+    """The only dog is missed: replicates without that image know no dog and score higher."""
+    cat = np.where(truth == 2, 0, truth).astype(np.uint8)
+    found = np.where(truth == 1, 1, 0)
+    images = [truth, *[cat] * 5]
+    tallies = [tally(found, found, image, 1, len(CLASSES)) for image in images]
+    figures = report_label_maps(tallies, experiment, CLASSES, scored="elsewhere")["best"]
+    for name, bounds in figures["intervals"].items():
+        pairs = (
+            [(figures[name], bounds)] if name != "iou" else zip(figures["iou"], bounds, strict=True)
+        )
+        for value, (low, high) in pairs:
+            assert value is None or low <= value <= high
+
+
+@pytest.mark.parametrize(
+    ("best", "scored", "told"),
+    [
+        ((), "cams", "none"),
+        (("ritc",), "baseline_cams", "none"),
+        (("ritc",), "cams", "cam_net (train.ritc.keep: best)"),
+        (
+            ("classifier", "ritc"),
+            "cams",
+            "classifier (train.classifier.keep: best), cam_net (train.ritc.keep: best)",
+        ),
+    ],
+)
+def test_weights_that_ground_truth_chose_are_told(truth, experiment, best, scored, told):
+    keys = {f"train.{one}.{key}": value for one in best for key, value in BEST.items()}
+    own = experiment.with_overrides(keys)
+    scores = report_scores([_tally(_perfect(truth), truth)], own, CLASSES, scored=scored)
+    assert scores["settings"]["weights chosen by ground truth masks"] == told

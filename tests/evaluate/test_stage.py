@@ -82,6 +82,7 @@ def test_images_without_ground_truth_are_left_out(copied):
     _change(copied, "images", without)
     line = stage.run(copied)
     assert line.startswith("scores: 6 rows, 0 errors")
+    assert re.search(r" · mIoU [\d.]+% of cams at threshold 0\.\d, image labels used · ", line)
     assert line.endswith(" · 2 images without ground truth")
     assert stage.run(copied).endswith(" · 2 images without ground truth")
     assert _scores(copied)["num_images"] == 6

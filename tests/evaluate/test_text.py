@@ -1,6 +1,6 @@
 import pytest
 
-from qaclims_ray.evaluate.text import text_table
+from qaclims_ray.evaluate.text import statement, text_table
 
 
 def _figures(threshold, miou):
@@ -65,3 +65,29 @@ def test_label_maps_have_one_row(scores):
     lines = text_table({"theirs": {**scores, "thresholds": []}}).splitlines()
     assert lines[1].startswith("theirs, label maps ")
     assert lines[2] == ""
+
+
+def test_a_statement_says_of_what_a_score_is_and_what_was_used(scores):
+    scores["settings"] |= {"image labels": "used", "weights chosen by ground truth masks": "none"}
+    assert statement(scores) == "mIoU 62.5% of cams at threshold 0.3, image labels used"
+    chosen = "cam_net (train.ritc.keep: best)"
+    scores["settings"]["weights chosen by ground truth masks"] = chosen
+    assert statement(scores).endswith(f"used, weights chosen by ground truth masks {chosen}")
+
+
+@pytest.mark.parametrize(
+    ("unsure", "decided", "told"),
+    [
+        ("background", 0.9999, "99.9% of pixels decided, the others as background"),
+        ("ignore", 0.5, "50.0% of pixels decided, the others left out"),
+        ("ignore", 1, "100.0% of pixels decided"),
+    ],
+)
+def test_a_statement_of_label_maps_says_what_undecided_pixels_count(scores, unsure, decided, told):
+    settings = {"scored": "predictions", "unsure": unsure, "decided": decided}
+    settings |= {"pixel-supervised weights": "allowed", "absent classes": "skip"}
+    own = {**scores, "thresholds": [], "settings": settings}
+    assert statement(own) == (
+        f"mIoU 62.5% of predictions, pixel-supervised weights allowed, {told}, "
+        "classes without truth skipped"
+    )

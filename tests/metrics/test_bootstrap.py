@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from qaclims_ray.metrics.bootstrap import interval, resample
 
@@ -26,7 +27,7 @@ def test_replicates_spread_as_sums_of_resampled_images_do():
 def test_an_interval_of_a_mean_has_the_width_that_theory_says():
     ones = np.ones(len(VALUES), int)
     samples = resample([np.stack([VALUES[:, 0], ones], axis=1)], num_replicates=4000)
-    low, high = interval(samples[:, 0] / samples[:, 1])
+    low, high = interval(samples[:, 0] / samples[:, 1], np.array(VALUES[:, 0].mean()))
     width = 2 * 1.96 * VALUES[:, 0].std() / np.sqrt(len(VALUES))
     assert low < VALUES[:, 0].mean() < high
     np.testing.assert_allclose(high - low, width, rtol=0.1)
@@ -34,7 +35,14 @@ def test_an_interval_of_a_mean_has_the_width_that_theory_says():
 
 def test_values_that_are_nowhere_defined_have_no_interval():
     samples = np.array([[1.0, np.nan, np.nan], [2.0, np.nan, 4.0]])
-    low, high = interval(samples)
+    low, high = interval(samples, np.array([1.5, np.nan, 4.0]))
     assert np.isnan([low[1], high[1]]).all()
     assert low[2] == high[2] == 4
     assert 1 <= low[0] < high[0] <= 2
+
+
+def test_an_interval_holds_its_own_value():
+    samples = np.linspace(0.4, 0.5, 101)
+    assert interval(samples, np.array(0.45)).tolist() == pytest.approx([0.4025, 0.4975])
+    assert interval(samples, np.array(0.3)).tolist() == pytest.approx([0.3, 0.4975])
+    assert interval(samples, np.array(0.6)).tolist() == pytest.approx([0.4025, 0.6])

@@ -89,6 +89,8 @@ def test_scores_of_a_small_matrix():
     counts = np.array([[6, 2, 0, 0], [1, 3, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]])
     np.testing.assert_allclose(c.iou(counts), [6 / 9, 3 / 7, np.nan, 0])
     np.testing.assert_allclose(c.mean_iou(counts), (6 / 9 + 3 / 7) / 3)
+    np.testing.assert_allclose(c.mean_iou(counts, "skip"), (6 / 9 + 3 / 7) / 2)
+    np.testing.assert_allclose(c.mean_iou(c.overlap(counts), "skip"), (6 / 9 + 3 / 7) / 2)
     np.testing.assert_allclose(c.precision(counts), [6 / 7, 3 / 5, np.nan, 0])
     np.testing.assert_allclose(c.recall(counts), [6 / 8, 3 / 5, np.nan, np.nan])
     np.testing.assert_allclose(c.false_positives(counts), [1 / 9, 2 / 7, np.nan, 1])
@@ -112,3 +114,11 @@ def test_best_threshold_passes_over_a_local_maximum():
     worst = np.array([[0, 9], [9, 0]])
     counts = np.stack([worst, bad, worst, good, good])
     assert c.best_threshold(counts, [0.1, 0.2, 0.3, 0.4, 0.5]) == (0.4, 1.0)
+
+
+def test_the_best_threshold_depends_on_what_absent_classes_count():
+    counts = np.array([[[8, 0, 1], [0, 1, 0], [0, 0, 0]], [[7, 2, 0], [0, 1, 0], [0, 0, 0]]])
+    assert c.best_threshold(counts, [0.1, 0.2]) == (0.1, pytest.approx((8 / 9 + 1 + 0) / 3))
+    assert c.best_threshold(counts, [0.1, 0.2], "skip") == (0.1, pytest.approx((8 / 9 + 1) / 2))
+    absent = np.array([[[8, 0, 9], [0, 5, 0], [0, 0, 0]], [[17, 0, 0], [2, 3, 0], [0, 0, 0]]])
+    assert c.best_threshold(absent, [0.1, 0.2])[0] == 0.2
