@@ -217,7 +217,8 @@ def class_gradients(
     # input projection as one matrix product. Otherwise they would in a product each.
     normed = block.ln_1(own).detach().transpose(0, 1).contiguous().transpose(0, 1)
     with torch.enable_grad():
-        normed.requires_grad_()
+        # A view, as torch cannot count the FLOP of gradients by a leaf.
+        normed = normed.requires_grad_().view_as(normed)
         features = pool_patches(visual, run_block(block, own, normed, weights=False)[0])
         cosines = F.normalize(texts.features, dim=-1)[image] @ F.normalize(features)[..., None]
         logits = (logit_scale * cosines[..., 0]).masked_fill(~texts.present[image], -torch.inf)

@@ -17,7 +17,7 @@ from qaclims_ray.report.panels import panel_html, panels
 from qaclims_ray.report.render import percent, render
 from qaclims_ray.report.scores import Step
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.graph import ARTIFACTS, images_of
 from qaclims_ray.types import BACKGROUND
 
 _NUM_WORST = 12
@@ -55,7 +55,7 @@ def worst_images(experiment: Experiment, steps: Sequence[Step]) -> Markup:
     counted = Tallies(artifact(experiment, step.name)).named()
     found = worst(counted, _rank(step), experiment.evaluate.absent_classes)
     names = [name for _, name in found]
-    drawn = panels(experiment, names, [scored], images=_images_of(step.name))
+    drawn = panels(experiment, names, [scored], images=images_of(step.name))
     num_columns = max((len(panel.pictures) for panel in drawn), default=1)
     shown = [
         panel_html(f"IoU {percent(iou)}", " · ".join([panel.name, *panel.classes]), panel.pictures)
@@ -134,8 +134,3 @@ def _rank(step: Step) -> int:
     """Return the rank of the best threshold; label maps have one set of counts."""
     thresholds = step.scores["thresholds"]
     return thresholds.index(step.scores["best"]["threshold"]) if thresholds else 0
-
-
-def _images_of(name: str) -> str:
-    """Return the artifact of the images that scores are about."""
-    return next(one for one in ARTIFACTS[name].inputs if ARTIFACTS[one].kind == "images")

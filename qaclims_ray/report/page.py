@@ -126,7 +126,7 @@ def _facts(run: Run) -> list[str]:
 
 
 def _answers(run: Run) -> Markup:
-    names = choose_images(run.experiment, _NUM_ASKED)
+    names = choose_images(artifact(run.experiment, "images"), _NUM_ASKED)
     images = rows_of(run.experiment, "images", names)
     pairs = rows_of(run.experiment, "pairs", names) if "pairs" in run.manifests else {}
     texts = {(name, pair["label"]): pair for name, row in pairs.items() for pair in row["pairs"]}

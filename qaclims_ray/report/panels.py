@@ -22,8 +22,8 @@ from qaclims_ray.report.pictures import (
     label_map_picture,
 )
 from qaclims_ray.report.render import render
-from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, schema_of, scores_of, title_of
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, schema_of, scores_of, title_of
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.types import Image
@@ -77,8 +77,9 @@ def rows_of(experiment: Experiment, name: str, names: Sequence[str]) -> dict[str
 
 def panels_of_all(experiment: Experiment, num_images: int) -> list[Panel]:
     """Draw all that a run has about some images, chosen as `choose` does, at most so many."""
-    shown = [name for name in drawn_artifacts() if _is_made(experiment, name)]
-    return panels(experiment, choose_images(experiment, num_images), shown)
+    own = [name for name in drawn_artifacts() if images_of(name) == "images"]
+    shown = [name for name in own if _is_made(experiment, name)]
+    return panels(experiment, choose_images(artifact(experiment, "images"), num_images), shown)
 
 
 def panels(
@@ -93,7 +94,7 @@ def panels(
         images: Artifact of the images.
     """
     class_names: list[str] = artifact(experiment, images).require()["facts"]["class_names"]
-    columns, limit = columns_of(experiment, shown, names), experiment.data.max_pixels
+    columns, limit = columns_of(experiment, shown, names), data_of(experiment, images).max_pixels
     found: list[Panel] = []
     image_rows = rows_of(experiment, images, names)
     for name in names:
@@ -153,9 +154,9 @@ def grid_picture(experiment: Experiment, num_images: int = 8) -> bytes:
     return out.getvalue()
 
 
-def choose_images(experiment: Experiment, num_images: int) -> list[str]:
-    """Return names of images of a run, chosen as `choose` does."""
-    table = read_table(artifact(experiment, "images"), ["name", "labels"])
+def choose_images(images: Artifact, num_images: int) -> list[str]:
+    """Return names of images of a complete artifact, chosen as `choose` does."""
+    table = read_table(images, ["name", "labels"])
     return choose(table["name"].to_pylist(), table["labels"].to_pylist(), num_images)
 
 

@@ -88,9 +88,11 @@ def score_summary(steps: Sequence[Step]) -> Markup:
     if not steps:
         return Markup()
     with_curve = [step for step in steps if step.scores["thresholds"]]
-    notes: dict[str, list[str]] = {}
-    for step in steps:
-        notes.setdefault(_conditions(step.scores), []).append(step.title)
+    stated = {step.title: _conditions(step.scores) for step in steps}
+    common = [
+        fact for fact in stated[steps[0].title] if all(fact in one for one in stated.values())
+    ]
+    own = {title: [fact for fact in one if fact not in common] for title, one in stated.items()}
     before = [None, *steps[:-1]]
     return render(
         "scores.html",
@@ -99,7 +101,8 @@ def score_summary(steps: Sequence[Step]) -> Markup:
             for above, step in zip(before, steps, strict=True)
         ],
         figures=_FIGURES,
-        notes=notes,
+        common=common,
+        own={title: facts for title, facts in own.items() if facts},
         curves=_threshold_chart(with_curve) if with_curve else "",
     )
 
@@ -153,8 +156,8 @@ def _threshold_chart(steps: Sequence[Step]) -> Markup:
     )
 
 
-def _conditions(scores: Scores) -> str:
-    """Say in one sentence what the figures were computed on."""
+def _conditions(scores: Scores) -> list[str]:
+    """Say what the figures were computed on."""
     settings = scores["settings"]
     split = f", split {settings['split']}" if settings["split"] else ""
     unreadable = settings.get("unreadable", 0)
@@ -165,7 +168,8 @@ def _conditions(scores: Scores) -> str:
     if "scales" in settings:
         scales = ", ".join(f"{scale:g}" for scale in settings["scales"])
         mirrored = ", each with its mirror image" if settings["flips"] else ""
-        facts.append(f"CAMs of the classes that the labels name, at scales {scales}{mirrored}")
+        cams = "CAMs of the classes that the labels name, " if scores["thresholds"] else ""
+        facts.append(f"{cams}at scales {scales}{mirrored}")
     facts += [_setting(settings, key) for key in settings if key not in _TOLD]
     facts += [
         f"mIoU over {len(scores['class_names'])} classes, background included, "
@@ -173,7 +177,7 @@ def _conditions(scores: Scores) -> str:
         "pixels marked 255 in the ground truth are ignored",
         "intervals hold 95 % of 1,000 bootstrap samples of the images at the same threshold",
     ]
-    return "; ".join(facts) + "."
+    return facts
 
 
 def _setting(settings: Mapping[str, Any], key: str) -> str:

@@ -31,6 +31,7 @@ from qaclims_ray.report.panels import (
 from qaclims_ray.report.pictures import mask_overlay
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import data_of, images_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_bytes
@@ -70,16 +71,20 @@ def run(
         raise ValueError(f"{', '.join(illegal)} cannot be drawn (--of): legal are {legal}")
     if num_images is not None and num_images < 1:
         raise ValueError(f"{num_images} images are no sheet: 1 or more (--num)")
-    images = artifact(experiment, "images")
-    classes = class_names(images)
-    chosen = _choose(experiment, images, names, num_images, shard)
+    about = {images_of(name) for name in drawn} or {"images"}
+    if len(about) > 1:
+        raise ValueError(f"{', '.join(drawn)} are of different images: draw them one by one (--of)")
+    (images_name,) = about
+    images, limit = artifact(experiment, images_name), data_of(experiment, images_name).max_pixels
+    classes = class_names(artifact(experiment, "images"))
+    chosen = _choose(images, names, num_images, shard)
     for name in drawn:
         artifact(experiment, name).require()
     columns = columns_of(experiment, drawn, chosen)
     folder = f"{absolute(experiment.run)}/show"
     panels: list[Markup] = []
-    for row in rows_of(experiment, "images", chosen).values():
-        image = decode(row["image"], max_pixels=experiment.data.max_pixels)
+    for row in rows_of(experiment, images_name, chosen).values():
+        image = decode(row["image"], max_pixels=limit)
         pictures = _draw(image, row["name"], columns, folder)
         panels.append(panel(row, image, classes, pictures))
     uri = f"{folder}/sheet.html"
@@ -135,7 +140,6 @@ def page(title: str, panels: Sequence[Markup], classes: Sequence[str], num_colum
 
 
 def _choose(
-    experiment: Experiment,
     images: Artifact,
     names: Sequence[str],
     num_images: int | None,
@@ -149,7 +153,7 @@ def _choose(
             raise ValueError(f"{images.uri} has no image {name!r}; it has, for example, {close}")
         return list(names)
     if shard is None:
-        return choose_images(experiment, num_images or NUM_IMAGES)
+        return choose_images(images, num_images or NUM_IMAGES)
     shards = images.shards()
     if not 0 <= shard < len(shards):
         raise ValueError(f"shard {shard} of {images.uri}: legal are 0 to {len(shards) - 1}")
