@@ -1,7 +1,7 @@
 """Verify that the files of a run's complete artifacts are, byte for byte, what was written.
 
-python jobs/verify.py --config configs/demo.yaml
-ray job submit --working-dir . -- python jobs/verify.py --config configs/voc12.yaml run=/shared/voc12
+    python jobs/verify.py --config configs/demo.yaml
+    ray job submit --working-dir . -- python jobs/verify.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 
 Each job compares names and sizes anyway; this one reads all files. Those of earlier versions, which
 noted no digests, are named. Needs no Ray.

@@ -17,6 +17,7 @@ from qaclims_ray.config.experiment import Experiment, dump, load
 from qaclims_ray.config.overrides import flatten
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.preflight.check import artifacts_until
+from qaclims_ray.run.graph import ARTIFACTS
 
 ROOT = Path(__file__).parents[1]
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
@@ -75,6 +76,14 @@ def test_help_says_what_a_job_does_and_how_it_is_run(name, capsys, monkeypatch):
 def test_a_job_is_thin(name):
     lines = (ROOT / "jobs" / f"{name}.py").read_text().splitlines()
     assert len(lines) <= 40
+
+
+@pytest.mark.parametrize("name", ARTIFACTS)
+def test_the_readme_says_which_job_makes_an_artifact(name):
+    job = ARTIFACTS[name].job.split()[0]
+    lines = (ROOT / "README.md").read_text().splitlines()
+    rows = [line for line in lines if line.startswith(f"| `{job}")]
+    assert any(f"`{name}`" in row for row in rows)
 
 
 @pytest.mark.parametrize("stage", STAGES)

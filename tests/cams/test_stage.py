@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
@@ -95,7 +96,7 @@ def clip_run(demo_run, tmp_path_factory):
         own_artifact(experiment, "pairs"),
         [{**row, "pairs": []} if row["name"] == UNASKED else row for row in rows],
     )
-    texts = read_parquet(f"{pairs.uri}/texts.parquet")
+    texts = read_parquet(f"{pairs.uri}/texts.parquet", pa.schema([("text", pa.string())]))
     write_parquet(texts, f"{experiment.run}/pairs/texts.parquet")
     torch.manual_seed(0)
     words = (*texts["text"].to_pylist(), *BACKGROUND_WORDS)
