@@ -66,7 +66,7 @@ class Fit(Section):
     """How many images are scored: always the same, drawn by the seed."""
     keep: Literal["last", "best"] = "last"
     """Which weights become the model: those at the end (published), or those of the best score.
-    best: the masks of training images choose, so that the supervision is no longer weak: all scores
+    best: the masks of training images choose, so that supervision is no longer weak: all scores
     that follow say so."""
 
     @model_validator(mode="after")

@@ -53,9 +53,9 @@ def test_the_worst_images_have_the_lowest_iou_of_their_own():
 def test_a_real_run_shows_its_last_step(demo_run):
     steps = steps_of(demo_run, ARTIFACTS)
     html = worst_images(demo_run, steps)
-    assert html.count('<div class="panel">') == 8
-    title = ARTIFACTS["predictions"].title
-    assert html.count(f"<figcaption>{title}</figcaption>") == 8
+    assert html.count('<div class="panel">') == 4
+    title = ARTIFACTS["new_predictions"].title
+    assert html.count(f"<figcaption>{title}</figcaption>") == 4
     html = confusion_summary(demo_run, steps)
     assert html.count("<svg") == 2
     assert "QA-CLIMS CAM, threshold" in html

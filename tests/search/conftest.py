@@ -29,8 +29,8 @@ def upon_demo(demo_run):
 def claim():
     """Leaves in an artifact's folder what a process leaves behind whose node was lost."""
 
-    def leave(folder, job):
-        owner = {"host": "elsewhere", "pid": 1, "alive": time.time(), "job": job}
+    def leave(folder, job, host="elsewhere"):
+        owner = {"host": host, "pid": 1, "alive": time.time(), "job": job}
         write_json(f"{folder}/{OWNER}", owner)
 
     return leave

@@ -1,3 +1,4 @@
+import socket
 import time
 
 import pytest
@@ -48,7 +49,8 @@ def test_a_finalist_whose_node_was_lost_is_trained_again_at_once(search, folder,
 
 
 def test_what_says_nothing_of_the_settings_is_no_score(search, folder, training, claim):
-    claim(f"{training.run}/cam_net", "another job")
+    # The first process of this machine lives as long as the machine.
+    claim(f"{training.run}/cam_net", "another job", host=socket.gethostname())
     with pytest.raises(ValueError, match="another job works at"):
         _compare(search, folder)
 

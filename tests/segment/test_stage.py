@@ -65,8 +65,8 @@ def test_photographs_from_anywhere_are_predicted_in_a_run_of_their_own(demo_run,
     assert experiment.run.startswith(f"{demo_run.run}/predicted/photos-")
 
 
-def test_without_new_images_it_says_how_to_name_some(demo_run):
-    experiment = demo_run.model_copy(update={"new_images": None})
+def test_without_new_images_it_says_how_to_name_some(own):
+    experiment = own(new_images=None)
     with pytest.raises(ValueError, match=r"new_images is null.*--images photos to predict.py"):
         stage.run(experiment, "new_predictions")
 
@@ -90,6 +90,7 @@ def test_a_network_of_other_classes_is_refused(demo_run, tmp_path):
     other = replace(images, uri=str(tmp_path / "images"))
     manifest = images.require()
     manifest["facts"]["class_names"].reverse()
+    del manifest["files"]
     write_json(f"{other.uri}/{COMPLETE}", manifest)
     with pytest.raises(ValueError, match="its numbers would mean other classes"):
         check_class_names(other, segmenter)

@@ -18,6 +18,7 @@ from qaclims_ray.train.loop import Trainer, Worker, train
 from qaclims_ray.train.rows import TrainingSet
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.trainings import num_steps
+from tests.build import manifest
 
 CLASSES = ("cat", "dog", "boat")
 RANDOM_START = {"model.backbone_weights": None, "train.classifier.epochs": 2}
@@ -414,7 +415,7 @@ def test_a_base_run_is_left_alone(make_experiment, table, tmp_path):
     """Training anew what a base run has too must not write there."""
     base = make_experiment(tmp_path / "base", RANDOM_START)
     shared = own_artifact(base, "classifier")
-    write_json(f"{shared.uri}/_COMPLETE.json", {"digest": shared.digest})
+    write_json(f"{shared.uri}/_COMPLETE.json", manifest(shared.name, digest=shared.digest))
     own = base.with_overrides({"run": str(tmp_path / "own"), "base": [base.run]})
     assert artifact(own, "classifier") == shared
     train(own, "classifier", TrainingSet(table, CLASSES), Worker(), NoCheckpoints())

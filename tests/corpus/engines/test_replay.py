@@ -8,6 +8,7 @@ from qaclims_ray.corpus.engines.replay import ReplayEngine
 from qaclims_ray.run.tables import ROW_GROUP
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.types import SCHEMAS
+from tests.build import manifest
 
 IMAGE = np.zeros((4, 4, 3), np.uint8)
 
@@ -36,7 +37,7 @@ def corpus(tmp_path):
         rows = [_row(name, {"what is it?": f"{name}s", "where?": "there"}) for name in names]
         table = pa.Table.from_pylist(rows, schema=SCHEMAS["corpus"])
         pq.write_table(table, folder / f"part-{number:05d}.parquet", row_group_size=ROW_GROUP)
-    write_json(str(folder / "_COMPLETE.json"), {"artifact": "corpus"})
+    write_json(str(folder / "_COMPLETE.json"), manifest("corpus"))
     return folder
 
 
@@ -62,7 +63,7 @@ def test_an_unfinished_corpus_or_another_artifact_is_refused(corpus, tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(ValueError, match="is no complete corpus"):
             _engine(str(folder))
-    write_json(str(corpus / "_COMPLETE.json"), {"artifact": "images"})
+    write_json(str(corpus / "_COMPLETE.json"), manifest("images"))
     with pytest.raises(ValueError, match="is no complete corpus"):
         _engine(str(corpus))
 
@@ -73,7 +74,7 @@ def test_only_the_row_groups_that_hold_the_names_are_read(tmp_path, monkeypatch)
     rows = [_row(f"{n:04d}", {"where?": str(n) * 2000}) for n in range(16 * ROW_GROUP)]
     table = pa.Table.from_pylist(rows, schema=SCHEMAS["corpus"])
     pq.write_table(table, folder / "part-00000.parquet", row_group_size=ROW_GROUP)
-    write_json(str(folder / "_COMPLETE.json"), {"artifact": "corpus"})
+    write_json(str(folder / "_COMPLETE.json"), manifest("corpus"))
     engine = _engine(str(folder))
     own = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(own)  # its maximum is of this test alone
