@@ -245,11 +245,11 @@ AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
         ),
         ("cams.scales", [2.0], {"baseline_cams", "cams", "baseline_scores", "scores", *AFTER_CAMS}),
         ("evaluate.threshold", 0.5, {"baseline_scores", "scores"}),
-        ("evaluate.unsure", "background", {"seed_scores", "mask_scores", *PREDICTION_SCORES}),
+        ("evaluate.unsure", "ignore", {"seed_scores", "mask_scores", *PREDICTION_SCORES}),
         ("refine.seeds.foreground", 0.5, AFTER_CAMS),
         ("refine.masks.background", 0.5, AFTER_CAMS - {"seeds", "seed_scores", "irn"}),
         ("train.irn.radius", 7, AFTER_CAMS - {"seeds", "seed_scores"}),
-        ("train.segmenter.balance", "halves", {"segmenter", *PREDICTED}),
+        ("train.segmenter.balance", "none", {"segmenter", *PREDICTED}),
         ("segment.flip", False, PREDICTED),
     ],
 )
