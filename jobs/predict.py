@@ -5,8 +5,9 @@
     python jobs/predict.py --config configs/demo.yaml --images photos
     ray job submit --working-dir . -- python jobs/predict.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 
-Predicts the images of the data set. --new predicts those of `new_images` instead. --images predicts images from anywhere: a folder, a .tar, a .txt with one
-path or URL per line, or an image; the result lies in a run of its own below <run>/predicted.
+Predicts the images of the data set. --new predicts those of `new_images` instead. --images predicts
+images from anywhere: a folder, a .tar, a .txt with one path or URL per line, or an image; the result
+lies in a run of its own below <run>/predicted.
 --retry-errors makes those of a complete artifact that failed, and no others.
 """
 

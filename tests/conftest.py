@@ -55,6 +55,16 @@ def png() -> Callable[[np.ndarray], bytes]:
     return build.png
 
 
+@pytest.fixture
+def truth() -> np.ndarray:
+    """A cat beside a dog, and one ignored pixel."""
+    label_map = np.zeros((6, 8), np.uint8)
+    label_map[1:3, 1:4] = 1
+    label_map[3:5, 4:8] = 2
+    label_map[0, 0] = 255
+    return label_map
+
+
 @pytest.fixture(scope="session")
 def demo_config() -> Path:
     return ROOT / "configs" / "demo.yaml"

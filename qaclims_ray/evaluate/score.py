@@ -144,11 +144,7 @@ def _settings(experiment: Experiment, scored: str) -> dict[str, Any]:
         "unreadable": num_unreadable(experiment, images_name),
         "scored": scored,
         # How the ground truth was drawn, of data that have it as outlines.
-        **{
-            name: getattr(experiment.data, name)
-            for name in ("crowds", "overlap")
-            if hasattr(experiment.data, name)
-        },
+        **{name: getattr(data, name) for name in ("crowds", "overlap") if hasattr(data, name)},
         "absent classes": experiment.evaluate.absent_classes,
     }
 

@@ -8,7 +8,8 @@ from qaclims_ray.evaluate.score import report_label_maps, report_scores
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.metrics.confusion import levels
 from qaclims_ray.metrics.counts import tally
-from qaclims_ray.run.artifact import Built, artifact
+from qaclims_ray.run.artifact import Built, artifact, own_artifact
+from tests.build import write_artifact
 
 CLASSES = ("cat", "dog", "boat")
 THRESHOLDS = (0.2, 0.5, 0.8)
@@ -198,3 +199,13 @@ def test_weights_that_ground_truth_chose_are_told(truth, experiment, best, score
     own = experiment.with_overrides(keys)
     scores = report_scores([_tally(_perfect(truth), truth)], own, CLASSES, scored=scored)
     assert scores["settings"]["weights chosen by ground truth masks"] == told
+
+
+def test_how_truth_was_drawn_is_said_of_the_images_that_are_scored(make_experiment, tmp_path):
+    """Of the new images where predictions of these are scored, not of those of the training."""
+    coco = {"kind": "coco14", "root": "x", "crowds": "class", "overlap": "file_order"}
+    experiment = make_experiment(tmp_path).with_overrides({"new_images": coco})
+    write_artifact(own_artifact(experiment, "new_images"), [])
+    settings = score._settings(experiment, "new_predictions")
+    assert (settings["crowds"], settings["overlap"]) == ("class", "file_order")
+    assert settings["data"] == "coco14"
