@@ -261,7 +261,7 @@ def test_a_folders_own_python_file_is_run_only_where_we_say_so(make_clip, tmp_pa
     """Its configuration asks for it, as any file of a folder may."""
     folder, secret = tmp_path / "clip", tmp_path / "secret"
     save_clip(make_clip(), folder)
-    code = "from transformers import PreTrainedTokenizerFast as Tokens"
+    code = "import transformers\nclass Tokens(transformers.PreTrainedTokenizerFast): pass"
     (folder / "own.py").write_text(f"{code}\nopen({str(secret)!r}, 'w').close()\n")
     for file, change in {
         "open_clip_config.json": {"tokenizer_kwargs": {"trust_remote_code": True}},
