@@ -4,8 +4,8 @@ python jobs/benchmark.py --out benchmark.json
 python jobs/benchmark.py --quick
 ray job submit --entrypoint-num-gpus 1 --working-dir . -- python jobs/benchmark.py --gpus 8
 
-Question answering, the two trainings, CAMs and the random walk, with random weights of the real
-sizes: nothing is downloaded, no data are needed. Minutes; 8 GB of memory on a CPU.
+Question answering, all trainings, CAMs, seeds, the random walk and prediction, with random weights
+of the real sizes: nothing is downloaded, no data are needed. Minutes; 8 GB of memory on a CPU.
 """
 
 import argparse

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import open_clip
 import torch
 
+from qaclims_ray.types import IGNORE
+
 PAIRS_PER_IMAGE = 1.5
 """Of the batches that are measured; VOC's train_aug has 1.56."""
 
@@ -19,6 +21,7 @@ class Sizes(NamedTuple):
     ritc_images: int
     classifier_images: int
     cam_images: int
+    segmenter_images: int
     matrix: int = 2048
     """Side of the matrices whose product tells the device's speed."""
     blip: Mapping[str, int] | None = None
@@ -26,6 +29,9 @@ class Sizes(NamedTuple):
     blip_side: int = 480
     """Pixels."""
     backbone: str = "resnet50"
+    segmenter: str = "smp:DeepLabV3Plus/resnet50"
+    radius: int = 10
+    """Of the pairs of cells that the boundary network compares."""
     clip: Mapping[str, Any] | None = None
     """open_clip configuration of both CLIPs; None: the configs' ViT-L-14 for regions and ViT-B-16
     for CAMs."""
@@ -36,9 +42,22 @@ class Sizes(NamedTuple):
     num_classes: int = 20
 
 
-_CPU = Sizes(rounds=3, vqa_images=2, ritc_images=2, classifier_images=4, cam_images=2)
+_CPU = Sizes(
+    rounds=3,
+    vqa_images=2,
+    ritc_images=2,
+    classifier_images=4,
+    cam_images=2,
+    segmenter_images=2,
+)
 _GPU = Sizes(
-    rounds=10, vqa_images=16, ritc_images=4, classifier_images=8, cam_images=8, matrix=8192
+    rounds=10,
+    vqa_images=16,
+    ritc_images=4,
+    classifier_images=8,
+    cam_images=8,
+    segmenter_images=8,
+    matrix=8192,
 )
 _TOWER = {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 2}
 _QUICK = Sizes(
@@ -47,10 +66,13 @@ _QUICK = Sizes(
     ritc_images=2,
     classifier_images=2,
     cam_images=2,
+    segmenter_images=2,
     matrix=256,
     blip={**_TOWER, "num_hidden_layers": 2},
     blip_side=32,
     backbone="small_resnet",
+    segmenter="fcn:small_resnet",
+    radius=5,
     clip={
         "embed_dim": 16,
         "vision_cfg": {
@@ -96,3 +118,14 @@ def labels(num_images: int, num_classes: int, device: torch.device) -> torch.Ten
         result[row, row % num_classes] = 1
         result[row, (row + number - 1) % num_classes] = 1
     return result
+
+
+def random_seeds(num_images: int, size: tuple[int, int], num_classes: int) -> torch.Tensor:
+    """Label maps (B, H, W): one object in an undecided rim on the background, in each image."""
+    height, width = size
+    maps = torch.zeros(num_images, height, width, dtype=torch.uint8)
+    maps[:, height // 8 : height * 7 // 8, width // 8 : width * 7 // 8] = IGNORE
+    for row in range(num_images):
+        inner = (slice(height // 4, height * 3 // 4), slice(width // 4, width * 3 // 4))
+        maps[(row, *inner)] = row % num_classes + 1
+    return maps

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from qaclims_ray.benchmark import cams, clip_cams, training, vqa, walk
+from qaclims_ray.benchmark import cams, clip_cams, seeds, segment, training, vqa, walk
 from qaclims_ray.benchmark.measure import (
     OutOfMemory,
     Speeds,
@@ -32,7 +32,12 @@ PARTS: Mapping[str, Build] = {
     "RITC training": training.ritc_ways,
     "classifier training": training.classifier_ways,
     "CAMs": cams.ways,
+    "seeds": seeds.seed_ways,
+    "boundary training": seeds.training_ways,
+    "boundaries": seeds.boundary_ways,
     "random walk": walk.ways,
+    "segmenter training": segment.training_ways,
+    "prediction": segment.prediction_ways,
     "CLIP CAMs": clip_cams.ways,
 }
 """By the names of `hours.UNITS`."""

@@ -7,17 +7,17 @@ from qaclims_ray.benchmark.hours import COCO, DATA_SETS, INSTEAD, VOC, DataSet, 
 from qaclims_ray.benchmark.measure import Kind, Speeds, Timing
 from qaclims_ray.benchmark.report import Report
 
-_UNIT = {"VQA": "answers", "random walk": "masks"}
+_UNIT = {"VQA": "answers", "random walk": "masks", "seeds": "seeds"}
 _HEAD = (
     f"{'':2}{'way':<24}{'at once':<25}{'precision':<9}{'per second':>20}{'ratio':>7}{'GFLOP':>8}"
     f"{'reached':>12}{'GB':>6}"
 )
 _LEGEND = """\
 per second: median [least, greatest]. ratio: to the published way. GFLOP: of one answer, image or
-mask. reached: share of the speed that a large matrix product (matmul) or a plain read (memory) has
-here; well below 50 %, small kernels, their launches and other work on the machine are the bound.
-GB: peak memory of the GPU; without one, of the process so far. Answers are as long as may be, 9
-tokens."""
+mask; - where nobody counted. reached: share of the speed that a large matrix product (matmul) or a
+plain read (memory) has here; well below 50 %, small kernels, their launches and other work on the
+machine are the bound. GB: peak memory of the GPU; without one, of the process so far. Answers are
+as long as may be, 9 tokens."""
 _HOURS = """\
 Of the computing alone, decoding left out. VOC's images are taken as 375 x 500, COCO's as 480 x 640
 with 2.9 pairs each, as no number is published; VQA is a little faster then than assumed here. CLIP
@@ -96,11 +96,12 @@ def _figures(report: Report, part: str, timing: Timing) -> str:
     share, bound = reached(timing, report.speeds)
     factor = _ratio(report, part, timing)
     each = timing.flops / timing.way.num_units / 1e9
-    gflop = f"{each:,.0f}" if each >= 100 else f"{each:.1f}"
+    gflop = "-" if each == 0 else f"{each:,.0f}" if each >= 100 else f"{each:.1f}"
     peak = "-" if timing.way.stretch != 1 else f"{timing.peak_bytes / 1e9:.1f}"
+    used = "-" if each == 0 else f"{share:.0%} {bound}"
     return (
         f"{f'{median} [{least}, {most}]':>20}{'-' if factor is None else f'{factor:.3g}':>7}"
-        f"{gflop:>8}{f'{share:.0%} {bound}':>12}{peak:>6}"
+        f"{gflop:>8}{used:>12}{peak:>6}"
     )
 
 

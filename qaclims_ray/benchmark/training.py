@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from qaclims_ray.benchmark.measure import Kind, Way, Ways
 from qaclims_ray.benchmark.sizes import Sizes, clip_config, labels
 from qaclims_ray.config.train import Fit, Optimiser
-from qaclims_ray.model.cam_net import CamNet, build_cam_net
+from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.clip import MaskPromptedClip
 from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
 from qaclims_ray.model.new_clip import new_clip
@@ -81,7 +81,7 @@ def _classify(logits: Cams, batch: Batch) -> Mapping[str, Tensor]:
 
 
 def new_step(
-    net: CamNet,
+    net: nn.Module,
     loss: Loss,
     *,
     precision: Literal["float32", "bfloat16"] = "float32",

@@ -28,7 +28,8 @@ def test_the_job_measures_all_parts(monkeypatch, capsys, tmp_path):
     assert set(figures["timings"]) == set(PARTS)
     for timings in figures["timings"].values():
         assert all(row["error"] is None and row["per_second"] > 0 for row in timings)
-        assert all(row["flops"] > 0 and len(row["seconds"]) == 2 for row in timings)
+        assert all(len(row["seconds"]) == 2 for row in timings)
+        assert all(row["flops"] > 0 or row["way"] == "dense CRF" for row in timings)
     assert figures["hours"]["COCO 2014 train"]["ours"] > 0
     assert shown.splitlines()[-1].startswith("benchmark: VOC ")
     assert "hours on 2 of these" in shown

@@ -30,6 +30,10 @@ SMALL = {
     "data.shard_megabytes": 0.05,
     "train.classifier.epochs": 1,
     "train.ritc.epochs": 1,
+    "train.irn.epochs": 1,
+    "train.segmenter.epochs": 1,
+    "refine.masks": {"kind": "irn", "background": 0.2},
+    "new_images.num_images": 12,
     "cams.scales": [1.0],
     "evaluate.thresholds": [0.1, 0.3, 0.5],
     # Each actor or worker takes more than half a node: two of a stage are on two nodes.
@@ -39,6 +43,8 @@ SMALL = {
     "compute.texts": {"num_actors": 1, "num_gpus": 0.25},
     "compute.train": {"num_workers": 2, "num_cpus": 1.6, "checkpoint_every": 1},
     "compute.cams": {"num_actors": 2, "num_gpus": 1, "num_cpus": 1, "block_rows": 2},
+    "compute.refine": {"num_actors": 3, "num_cpus": 1.6, "block_rows": 2, "batch_size": 2},
+    "compute.segment": {"num_actors": 2, "num_gpus": 1, "num_cpus": 1, "block_rows": 2},
     "compute.evaluate": {"num_actors": 3, "num_cpus": 1.6, "block_rows": 2, "batch_size": 2},
 }
 NODES = ("3,0", "3,1", "3,1")
@@ -124,7 +130,7 @@ def _finish(job: Job) -> str:
 
 def _alone(run: Path) -> None:
     """The same on one node, without any GPU."""
-    free = [f"compute.{pool}.num_gpus=0" for pool in ("corpus", "texts", "cams")]
+    free = [f"compute.{pool}.num_gpus=0" for pool in ("corpus", "texts", "cams", "segment")]
     _finish(_start(run, *free, "compute.num_cpus=9", "compute.object_store_megabytes=200"))
 
 
@@ -143,16 +149,15 @@ def _scores(run: Path) -> dict:
 def test_the_demo_on_three_nodes_is_that_on_one(cluster, tmp_path):
     lines = _finish(_start(tmp_path / "three", f"compute.address={cluster.address}")).splitlines()
     assert lines[-1].endswith("report.html")
-    spread = {
-        name: len(cluster.nodes_of(name))
-        for name in ("Loader", "Answerer", "Embedder", "RayTrainWorker", "CamPredictor", "Scorer")
-    }
-    # Answers and CAMs come from the two nodes with a GPU. Each stage took all of both, so the
-    # stage before had given them back. The two trainings may have had different nodes.
+    actors = ("Loader", "Answerer", "Embedder", "CamPredictor", "Labeller", "Segmenting", "Scorer")
+    spread = {name: len(cluster.nodes_of(name)) for name in (*actors, "RayTrainWorker")}
+    # Answers, CAMs and predictions come from the two nodes with a GPU. Each stage took all of both,
+    # so the stage before had given them back. The trainings may have had different nodes.
     assert spread.pop("RayTrainWorker") >= 2
-    assert spread == {"Loader": 3, "Answerer": 2, "Embedder": 1, "CamPredictor": 2, "Scorer": 3}
+    assert spread == dict(zip(actors, (3, 2, 1, 2, 3, 2, 3), strict=True))
     _alone(tmp_path / "one")
-    for name in ("images", "corpus", "pairs", "texts", "baseline_cams", "cams"):
+    tables = ("images", "corpus", "pairs", "texts", "baseline_cams", "cams", "seeds", "masks")
+    for name in (*tables, "predictions", "new_images", "new_predictions"):
         assert _tables(tmp_path / "three", name) == _tables(tmp_path / "one", name), name
     assert _scores(tmp_path / "three") == _scores(tmp_path / "one")
 
@@ -206,7 +211,7 @@ def _steps(run: Path, name: str) -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3000)
+@pytest.mark.timeout(3600)
 def test_a_node_may_die_in_every_stage(cluster, tmp_path):
     """In each a node with a GPU is lost, and replaced by a new one."""
     run = tmp_path / "run"
@@ -220,6 +225,12 @@ def test_a_node_may_die_in_every_stage(cluster, tmp_path):
         "baseline_cams": _blocks,
         "cams": _blocks,
         "scores": _blocks,
+        "seeds": _blocks,
+        "irn": _steps,
+        "masks": _blocks,
+        "segmenter": _steps,
+        "predictions": _blocks,
+        "new_predictions": _blocks,
     }.items():
         _wait_for(lambda name=name, progress=progress: progress(run, name) > 0, job)
         assert not (run / name / "_COMPLETE.json").exists()
@@ -229,11 +240,11 @@ def test_a_node_may_die_in_every_stage(cluster, tmp_path):
     _alone(tmp_path / "one")
     for name in ("images", "corpus", "pairs", "texts"):
         assert _tables(run, name) == _tables(tmp_path / "one", name), name
-    for name in ("baseline_cams", "cams"):
+    for name in ("baseline_cams", "cams", "seeds", "masks", "predictions"):
         rows = sum(pq.read_metadata(part).num_rows for part in (run / name).glob("part-*"))
         assert rows == SMALL["data.num_images"]
     experiment = load(ROOT / "configs" / "demo.yaml", {**SMALL, "run": str(run)})
-    for name in ("classifier", "cam_net", "cams", "scores"):
+    for name in ("classifier", "cam_net", "cams", "scores", "irn", "masks", "segmenter"):
         manifest = own_artifact(experiment, name).require()
         assert (manifest["errors"], manifest["facts"].get("steps", 1) > 0) == (0, True)
     assert _scores(run)["best"]["miou"] == pytest.approx(

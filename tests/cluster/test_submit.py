@@ -177,7 +177,7 @@ def _wait(cluster: Cluster, head: "subprocess.Popen[bytes]") -> None:
 def _on_demo(line: str, shared: Path, *overrides: str) -> str:
     """A docstring's line on the demo: other configuration, other shared folder, no data set."""
     words = [word for word in line.split() if not word.startswith("data.root=")]
-    line = " ".join(words).replace("/shared/", f"{shared}/")
+    line = " ".join(words).replace("/shared/", f"{shared}/").replace("s3://bucket/", f"{shared}/")
     line = line.replace("configs/voc12.yaml", "configs/demo.yaml")
     line = line.replace("configs/tune_voc12.yaml", "configs/tune_demo.yaml")
     return shlex.join([*shlex.split(line), *overrides])
@@ -202,7 +202,10 @@ def test_a_job_succeeds_or_fails_as_its_stage_does(cluster, tmp_path, small):
     assert found == {False: "SUCCEEDED", True: "FAILED"}
 
 
-RUN = ("ingest", "build_corpus", "embed_texts", "train_classifier", "train_ritc", "make_cams")
+RUN = (
+    *("ingest", "build_corpus", "embed_texts", "train_classifier", "train_ritc", "make_cams"),
+    *("make_seeds", "train_irn", "make_masks", "train_segmenter", "predict"),
+)
 """Jobs in the order in which one needs the other; all others come after them."""
 OWN = {
     "import_published": ["model.backbone=resnet50", "model.backbone_weights=null"],
