@@ -15,7 +15,7 @@ from qaclims_ray.cli import run_job
 def main() -> None:
     """Run the job."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawTextHelpFormatter)
-    parser.add_argument("--config", metavar="FILE", help="of the run; for all but clip and irn")
+    parser.add_argument("--config", metavar="FILE", help="of the run; for all but clip")
     parser.add_argument("--overwrite", action="store_true", help="replace the run's artifacts")
     for kind, (files, meaning) in published.KINDS.items():
         parser.add_argument(f"--{kind}", nargs=len(files), metavar=files, help=meaning)

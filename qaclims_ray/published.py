@@ -6,7 +6,7 @@ from typing import Any
 from qaclims_ray.config.experiment import load as load_config
 from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.corpus.published import import_corpus
-from qaclims_ray.model.convert import convert_clip, convert_irn
+from qaclims_ray.model.convert import convert_clip
 from qaclims_ray.train.published import export_net, import_net
 
 KINDS: dict[str, tuple[tuple[str, ...], str]] = {
@@ -15,7 +15,7 @@ KINDS: dict[str, tuple[tuple[str, ...], str]] = {
     "cam_net": (("CHECKPOINT",), "a published res50_qa_clims.pth as the artifact cam_net"),
     "export": (("NETWORK", "CHECKPOINT"), "classifier or cam_net as the published code loads it"),
     "clip": (("CHECKPOINT", "DIRECTORY"), "OVSeg's checkpoint as a CLIP for model.clip.model"),
-    "irn": (("CHECKPOINT", "FILE"), "a published boundary network in our names"),
+    "irn": (("CHECKPOINT",), "a published res50_irn.pth as the artifact irn"),
 }
 """What can be imported: its files, and what becomes of them."""
 
@@ -31,9 +31,8 @@ def run(options: Mapping[str, Any]) -> Iterator[str]:
         ValueError: a run is needed and there is no `config`; files that don't fit.
     """
     wanted = {kind: options[kind] for kind in KINDS if options[kind] is not None}
-    for kind, convert_files in (("clip", convert_clip), ("irn", convert_irn)):
-        if kind in wanted:
-            yield convert_files(*wanted.pop(kind))
+    if "clip" in wanted:
+        yield convert_clip(*wanted.pop("clip"))
     if not wanted:
         return
     if options["config"] is None:

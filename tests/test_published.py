@@ -13,6 +13,7 @@ from qaclims_ray import published
 from qaclims_ray.config.experiment import load
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import to_published_cam
+from qaclims_ray.refine.stage import load_irn
 from qaclims_ray.run.artifact import Built, artifact, make
 from qaclims_ray.run.faults import MAX_CRASHES
 from qaclims_ray.run.tables import read_table
@@ -117,12 +118,15 @@ def test_a_network_goes_in_and_out(options, experiment, tmp_path):
     assert (tmp_path / "back.pth").is_file()
 
 
-def test_a_file_that_needs_no_run_is_converted_without_one(options, tmp_path):
+def test_a_boundary_network_goes_in(options, experiment, tmp_path):
     names = json.loads((ROOT / "tests/golden/data/irn.json").read_text())["state_dict"]["canonical"]
-    torch.save({name: torch.rand(shape) for name, shape in names.items()}, tmp_path / "irn.pth")
-    files = [str(tmp_path / "irn.pth"), str(tmp_path / "irn.safetensors")]
-    (line,) = published.run({**options, "config": None, "irn": files})
-    assert line.startswith("irn: 358 tensors")
+    state = {name: torch.rand(shape) for name, shape in names.items()}
+    torch.save(state, tmp_path / "irn.pth")
+    (line,) = published.run({**options, "irn": [str(tmp_path / "irn.pth")]})
+    assert line.startswith("irn: 0 rows, 0 errors")
+    net = load_irn(experiment, "cpu")
+    assert torch.equal(net.edge_layers[5].weight, state["fc_edge6.weight"])
+    assert torch.equal(net.mean_shift.running_mean, state["fc_dp7.4.running_mean"])
 
 
 def test_the_job_takes_the_files_of_each_kind(monkeypatch, capsys, experiment, options, tmp_path):

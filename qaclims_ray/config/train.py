@@ -112,7 +112,11 @@ class Ritc(Fit):
 
 
 class Irn(Fit):
-    """Boundary network (IRN), which learns from seeds where pixels part; settings as published."""
+    """Boundary network (IRN), which learns from seeds where pixels part; settings as published.
+
+    The loss is a mean over the pairs of cells of all workers' batches. With `gradient_accumulation`
+    it is the mean of such means.
+    """
 
     epochs: PositiveInt = 3
     batch_size_per_worker: PositiveInt = 32

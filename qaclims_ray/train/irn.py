@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor, distributed, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.images.decode import decode
 from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.irn import Irn, Relations, build_irn, mean_displacement, reduce_labels
-from qaclims_ray.model.irn_losses import irn_losses
+from qaclims_ray.model.irn_losses import irn_losses, pair_labels
 from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
 from qaclims_ray.train.optim import ParameterGroup
@@ -33,6 +34,15 @@ def backbone_of(experiment: Experiment) -> tuple[str, str | None]:
     same = own.backbone in (None, model.backbone)
     weights = own.backbone_weights or (model.backbone_weights if same else None)
     return own.backbone or model.backbone, weights
+
+
+def mean_over_workers(values: Float[Tensor, "n"], weight: float) -> Float[Tensor, "n"]:
+    """Average over the workers of a training, each with its weight; all of them must call it."""
+    if not distributed.is_initialized():
+        return values
+    summed = torch.cat([values * weight, values.new_tensor([weight])])
+    distributed.all_reduce(summed)
+    return summed[:-1] / summed[-1]
 
 
 class IrnTask(Task[Irn]):
@@ -70,9 +80,10 @@ class IrnTask(Task[Irn]):
         )
 
     def loss(self, output: Relations, batch: Batch) -> Mapping[str, Tensor]:
-        """Compute the terms of the loss."""
-        seeds = reduce_labels(batch.targets)
-        return irn_losses(output, seeds, self._settings.radius)._asdict()
+        """Compute the terms of the loss; all workers' pairs count alike."""
+        seeds, radius = reduce_labels(batch.targets), self._settings.radius
+        num_pairs = mean_over_workers(pair_labels(seeds, radius).counts(), batch.weight)
+        return irn_losses(output, seeds, radius, num_pairs)._asdict()
 
     def scorer(self) -> Scorer[Irn]:
         """Refuse: a boundary network has no score of its own."""

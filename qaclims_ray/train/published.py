@@ -1,4 +1,4 @@
-"""CAM networks of the published code into a run, and out of it."""
+"""Networks of the published code into a run, and CAM networks out of it."""
 
 from functools import partial
 
@@ -8,6 +8,7 @@ from safetensors.torch import load
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model import checkpoints
 from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.irn import build_irn
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.images import class_names
 from qaclims_ray.storage.files import read_bytes, write_bytes
@@ -18,7 +19,7 @@ PUBLISHED_BACKBONE = "resnet50"
 
 
 def import_net(experiment: Experiment, network: str, checkpoint: str, overwrite: bool) -> str:
-    """Fill the artifact `classifier` or `cam_net` from a published CAM checkpoint.
+    """Fill the artifact `classifier`, `cam_net` or `irn` from a published checkpoint.
 
     Raises:
         ValueError: the checkpoint holds another network than the run's.
@@ -28,8 +29,13 @@ def import_net(experiment: Experiment, network: str, checkpoint: str, overwrite:
 
 def _import(experiment: Experiment, checkpoint: str, target: Artifact) -> Built:
     names = class_names(artifact(experiment, "images"))
-    net = build_cam_net(experiment.model.backbone, len(names))
-    state = checkpoints.from_published_cam(checkpoints.read_state(checkpoint))
+    state = checkpoints.read_state(checkpoint)
+    if target.name == "irn":
+        net = build_irn(experiment.train.irn.backbone or experiment.model.backbone)
+        state = checkpoints.from_published_irn(state)
+    else:
+        net = build_cam_net(experiment.model.backbone, len(names))
+        state = checkpoints.from_published_cam(state)
     checkpoints.load_exactly(net, state, checkpoint)
     write_bytes(f"{target.uri}/{MODEL}", weights(net))
     return Built(0, 0, {"class_names": list(names), "imported": [checkpoint]})

@@ -10,8 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from qaclims_ray.config.train import Fit, Loss, Optimiser, Ritc
 from qaclims_ray.model.cam_net import build_cam_net
+from qaclims_ray.model.irn import Relations
+from qaclims_ray.model.irn_losses import irn_losses, pair_labels
 from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.irn import mean_over_workers
 from qaclims_ray.train.optim import ParameterGroup, build_optimizer
 from qaclims_ray.train.pairs import PairTable
 from qaclims_ray.train.ritc import RitcLoss
@@ -96,7 +99,31 @@ def _both(rank):
     rows = [[[0], [1]], [[2], [3]]][rank]
     batches = [_batch(one, [0, 1, 2, 3], 0.5) for one in rows]
     found["accumulated"] = _moved(False, (1.0, 1.0, 1.0), [batches], parallel=True)
+    seeds, edge, displacement = _boundaries()
+    relations = Relations(edge[rank : rank + 1], displacement[rank : rank + 1])
+    own = pair_labels(seeds[rank : rank + 1], RADIUS).counts()
+    shared = mean_over_workers(own, 1.0)
+    irn_losses(relations, seeds[rank : rank + 1], RADIUS, shared).total.backward()
+    gradients = edge.grad / 2, displacement.grad / 2
+    for gradient in gradients:
+        torch.distributed.all_reduce(gradient)
+    found["boundaries"] = torch.cat([gradient.flatten() for gradient in gradients])
+    # A worker that takes a batch again, with weight 0, has no say in the divisors.
+    found["weighted"] = mean_over_workers(own, float(rank == 0))
     return found
+
+
+RADIUS = 3
+
+
+def _boundaries():
+    """Seeds, boundary logits and displacements of two images with very unequal numbers of pairs."""
+    seeds = torch.full((2, 8, 9), 255, dtype=torch.uint8)
+    seeds[0, :, :5], seeds[0, :, 5:] = 0, 2
+    seeds[1, 3:5, 2:6] = 1
+    generator = torch.Generator().manual_seed(3)
+    edge = torch.randn(2, 1, 8, 9, generator=generator).requires_grad_()
+    return seeds, edge, torch.randn(2, 2, 8, 9, generator=generator).requires_grad_()
 
 
 def _worker(rank, port, results):
@@ -143,6 +170,15 @@ def test_two_workers_of_b_take_the_step_of_one_of_2b(two_workers, name, factor):
     together = factor * two_workers[0][name]
     assert together.norm() > 1e-3
     torch.testing.assert_close(together, alone, rtol=1e-3, atol=1e-5 * alone.norm().item())
+
+
+def test_boundary_losses_of_two_workers_are_that_of_the_whole_batch(two_workers):
+    seeds, edge, displacement = _boundaries()
+    irn_losses(Relations(edge, displacement), seeds, RADIUS).total.backward()
+    alone = torch.cat([edge.grad.flatten(), displacement.grad.flatten()])
+    torch.testing.assert_close(two_workers[0]["boundaries"], alone, rtol=1e-5, atol=1e-7)
+    first = pair_labels(seeds[:1], RADIUS).counts()
+    torch.testing.assert_close(two_workers[1]["weighted"], first, rtol=0, atol=0)
 
 
 def test_one_worker_that_accumulates_takes_the_step_of_two(two_workers):
