@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,18 @@ SMALL = {
     "compute.cams.num_actors": 1,
 }
 """What makes the demo take seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let xdist's workers share neither a module's fixtures nor the demo run nor a local Ray.
+
+    For `pytest -n 2 --dist loadgroup`; without xdist it changes nothing.
+    """
+    for item in items:
+        names = getattr(item, "fixturenames", ())
+        shared = next((name for name in ("demo_run", "local_ray") if name in names), None)
+        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
+
 
 MakeExperiment = Callable[..., Experiment]
 
@@ -107,12 +120,17 @@ def demo_run(
     local_ray: None, make_experiment: MakeExperiment, tmp_path_factory: pytest.TempPathFactory
 ) -> Experiment:
     """A demo run with all artifacts complete; read only."""
-    from importlib import import_module
-
     from qaclims_ray.run.graph import ARTIFACTS, is_needed
 
     experiment = make_experiment(tmp_path_factory.mktemp("demo"))
-    for name, spec in ARTIFACTS.items():
+    for name in ARTIFACTS:
         if is_needed(experiment, name):
-            import_module(f"qaclims_ray.{spec.stage}").run(experiment, name)
+            run_stage(experiment, name)
     return experiment
+
+
+def run_stage(experiment: Experiment, name: str) -> str:
+    """Make an artifact by its stage; return the closing line."""
+    from qaclims_ray.run.graph import ARTIFACTS
+
+    return import_module(f"qaclims_ray.{ARTIFACTS[name].stage}").run(experiment, name)
