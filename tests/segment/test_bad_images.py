@@ -56,7 +56,8 @@ def test_each_is_a_recorded_row_and_the_others_are_predicted(
     assert rows == {"images": 8, "cams": 7}
     for name in ("seeds", "masks", "predictions"):
         table = read_table(artifact(experiment, name))
-        made = dict(zip(table["name"].to_pylist(), pc.is_valid(table["label_map"]).to_pylist()))
-        assert made["row"] and made["column"], name
+        present = pc.is_valid(table["label_map"]).to_pylist()
+        made = dict(zip(table["name"].to_pylist(), present, strict=True))
+        assert (made["row"], made["column"]) == (True, True), name
         assert made.get("unlabelled", False) is (name == "predictions")
         assert sum(made.values()) == (8 if name == "predictions" else 7)
