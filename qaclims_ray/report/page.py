@@ -32,7 +32,7 @@ from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
-from qaclims_ray.run.graph import ARTIFACTS, is_needed, of_kind
+from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.tables import dataset, read_errors
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
@@ -192,7 +192,13 @@ _SECTIONS = (
         "CAMs, seeds, masks and predictions",
         lambda run: panel_grid(panels_of_all(run.experiment, _NUM_PANELS)),
         ("images",),
-        tuple(drawn_artifacts()),
+        tuple(name for name in drawn_artifacts() if images_of(name) == "images"),
+    ),
+    Section(
+        "New images",
+        lambda run: panel_grid(panels_of_all(run.experiment, _NUM_PANELS, "new_images")),
+        ("new_images",),
+        ("new_predictions",),
     ),
     Section("Questions and answers", _answers, ("images", "corpus"), ("pairs",)),
     Section("Corpus", _corpus, ("images", "corpus")),

@@ -75,11 +75,13 @@ def rows_of(experiment: Experiment, name: str, names: Sequence[str]) -> dict[str
     return {row["name"]: row for row in rows}
 
 
-def panels_of_all(experiment: Experiment, num_images: int) -> list[Panel]:
+def panels_of_all(experiment: Experiment, num_images: int, images: str = "images") -> list[Panel]:
     """Draw all that a run has about some images, chosen as `choose` does, at most so many."""
-    own = [name for name in drawn_artifacts() if images_of(name) == "images"]
+    own = [name for name in drawn_artifacts() if images_of(name) == images]
     shown = [name for name in own if _is_made(experiment, name)]
-    return panels(experiment, choose_images(artifact(experiment, "images"), num_images), shown)
+    return panels(
+        experiment, choose_images(artifact(experiment, images), num_images), shown, images
+    )
 
 
 def panels(
