@@ -17,8 +17,7 @@ from typing import Literal, TypedDict
 
 import numpy as np
 import pyarrow as pa
-from jaxtyping import Bool, Float, Int, UInt8
-from torch import Tensor
+from jaxtyping import UInt8
 
 BACKGROUND = 0
 """Value of background pixels in label maps."""
@@ -35,20 +34,6 @@ Image = UInt8[np.ndarray, "H W 3"]
 """RGB pixels, 0 to 255."""
 LabelMap = UInt8[np.ndarray, "H W"]
 """`BACKGROUND`, class index + 1, or `IGNORE` for each pixel."""
-
-Images = Float[Tensor, "B 3 H W"]
-"""Normalised RGB."""
-Labels = Float[Tensor, "B C"]
-"""1 where the image's labels name the class, else 0."""
-Cams = Float[Tensor, "B C h w"]
-"""Class activation maps; the function says whether logits, sigmoid or ReLU."""
-Masks = Float[Tensor, "P 1 H W"]
-"""Binary regions: 1 inside."""
-Features = Float[Tensor, "P D"]
-"""CLIP features."""
-Indices = Int[Tensor, "P"]
-Present = Bool[Tensor, "P L"]
-"""False where a row of a padded set of texts is padding."""
 
 Kind = Literal["fg", "bg"]
 """Whether a question asks for the foreground or for the background."""

@@ -14,8 +14,8 @@ from qaclims_ray.benchmark.training import new_step
 from qaclims_ray.model.segmenter import build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.model.segmenter_training import segmentation_loss
+from qaclims_ray.model.shapes import Images
 from qaclims_ray.train.batches import Batch
-from qaclims_ray.types import Images
 
 
 def training_ways(device: torch.device, sizes: Sizes) -> Ways:

@@ -16,13 +16,13 @@ from qaclims_ray.model.clip import MaskPromptedClip
 from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
 from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.model.regions import Pairs, region_views, select_pairs
+from qaclims_ray.model.shapes import Cams
 from qaclims_ray.model.texts import PairFeatures
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.classifier import classifier_loss
 from qaclims_ray.train.optim import ParameterGroup, build_optimizer
 from qaclims_ray.train.ritc import ritc_losses
 from qaclims_ray.train.step import Loss, Step
-from qaclims_ray.types import Cams
 
 NUM_TEXTS = 10
 """Background texts of a pair."""

@@ -10,10 +10,8 @@ from torch import Tensor
 
 from qaclims_ray.cams.texts import CamTexts, choose_texts, fixed_words
 from qaclims_ray.config.experiment import Experiment, resolve
-from qaclims_ray.model.clip import load_clip
-from qaclims_ray.model.clip_predictor import ClipCamPredictor, TextFeatures
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
-from qaclims_ray.model.texts import foreground_features
+from qaclims_ray.model.texts import TextFeatures, foreground_features
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed
 from qaclims_ray.run.images import KNOWN, class_names
@@ -145,6 +143,9 @@ class ClipPredict:
 
     def __init__(self, experiment: Experiment) -> None:
         """Load the CLIP and the features of all texts."""
+        from qaclims_ray.model.clip import load_clip  # networks need none of it
+        from qaclims_ray.model.clip_predictor import ClipCamPredictor
+
         section = experiment.cams.clip
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._table = TextTable(artifact(experiment, "cam_texts"), device)

@@ -14,10 +14,8 @@ from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all, count_questions
 from qaclims_ray.corpus.engines.build import build_engine
-from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.images.decoded import decode_table
-from qaclims_ray.model.clip import load_clip
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import PendingBlocks, num_elements, reopen
@@ -64,6 +62,9 @@ class Embedder:
     """
 
     def __init__(self, experiment: Experiment, target: Artifact) -> None:
+        from qaclims_ray.corpus.features import embed_texts
+        from qaclims_ray.model.clip import load_clip  # the answering actors need no CLIP
+
         section, template = experiment.model.clip, experiment.corpus.texts.template
         if target.name == "cam_texts":
             section, template = experiment.cams.clip, experiment.cams.clip.template

@@ -5,9 +5,8 @@ from pathlib import Path
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from qaclims_ray.model.resnet import Backbone, backbone
-from qaclims_ray.model.timm_backbone import TimmBackbone, timm_backbone
-from qaclims_ray.types import Cams, Images
+from qaclims_ray.model.resnet import CamBackbone, backbone
+from qaclims_ray.model.shapes import Cams, Images
 
 TIMM, IMAGENET = "timm:", "imagenet"
 
@@ -26,7 +25,7 @@ class CamNet(nn.Module):
     `sigmoid(net(images))` are the CAMs that training uses, `relu(net(images))` those of inference.
     """
 
-    def __init__(self, backbone: Backbone | TimmBackbone, num_classes: int) -> None:
+    def __init__(self, backbone: CamBackbone, num_classes: int) -> None:
         super().__init__()
         self.backbone = backbone
         self.classifier = nn.Conv2d(backbone.num_features, num_classes, kernel_size=1, bias=False)
@@ -62,13 +61,15 @@ def build_cam_net(
     return CamNet(_backbone(backbone_name, backbone_weights), num_classes)
 
 
-def _backbone(name: str, weights: str | Path | None) -> Backbone | TimmBackbone:
-    if not name.startswith(TIMM):
-        net = backbone(name)
-    elif weights == IMAGENET:
-        return timm_backbone(name.removeprefix(TIMM), pretrained=True)
+def _backbone(name: str, weights: str | Path | None) -> CamBackbone:
+    if name.startswith(TIMM):
+        from qaclims_ray.model.timm_backbone import timm_backbone  # timm costs a process a second
+
+        pretrained = weights == IMAGENET
+        net = timm_backbone(name.removeprefix(TIMM), pretrained=pretrained)
+        weights = None if pretrained else weights
     else:
-        net = timm_backbone(name.removeprefix(TIMM))
+        net = backbone(name)
     if weights is not None:
         net.load(weights)
     return net

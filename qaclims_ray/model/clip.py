@@ -22,8 +22,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import clip_state, load_exactly, read_state
+from qaclims_ray.model.shapes import Features, Masks
 from qaclims_ray.model.torchscript import is_torchscript, read_torchscript
-from qaclims_ray.types import Features, Masks
 
 Tokenizer = Callable[[list[str]], Tensor]
 """Texts to token ids."""

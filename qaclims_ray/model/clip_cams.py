@@ -36,7 +36,7 @@ from qaclims_ray.model.clip_vit import (
     stretch_image,
 )
 from qaclims_ray.model.regions import Pairs
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 MAXIMUM_OFFSET = 1e-7
 """Added to the maximum that each map is divided by."""

@@ -1,7 +1,6 @@
 """A frozen CLIP as a maker of CAMs: images and text features in, NumPy out."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -19,17 +18,11 @@ from qaclims_ray.model.clip_cams import (
 from qaclims_ray.model.clip_vit import Pixels, checked_vit, patch_grid
 from qaclims_ray.model.multiscale import Resolution
 from qaclims_ray.model.predictor import cam_row, equal_sizes
+from qaclims_ray.model.texts import TextFeatures
 from qaclims_ray.types import CamRow, ImageRow
 
 _STRIDE = 4
 """Pixels per cell of strided CAMs."""
-
-
-class TextFeatures(NamedTuple):
-    """Features of the texts that compete within one image, of any length."""
-
-    classes: Float[Tensor, "_ D"]
-    backgrounds: Float[Tensor, "_ D"]
 
 
 class ClipCamPredictor:

@@ -15,7 +15,7 @@ from jaxtyping import Float, UInt8
 from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 Grid = tuple[int, int]
 """Rows and columns of patches."""

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import State, load_backbone, read_state
 from qaclims_ray.model.resnet import Backbone
+from qaclims_ray.model.shapes import Images
 from qaclims_ray.model.weights import CONFIG, find_weights, load_but_head
-from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Images
+from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 DEEPLABV2 = "deeplabv2_resnet101"
 """Its name in configs."""

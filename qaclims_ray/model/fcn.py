@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qaclims_ray.model.resnet import BACKBONES, backbone
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 FCN = "fcn:"
 """Prefix of its name in configs; a name of `resnet.BACKBONES` follows."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from qaclims_ray.model.resnet import BACKBONES, Backbone
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 
 class Relations(NamedTuple):

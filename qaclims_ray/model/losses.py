@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from qaclims_ray.types import Cams, Features, Present
+from qaclims_ray.model.shapes import Cams, Features, Present
 
 MIN_NORM = 1e-8
 """Features shorter than this have no direction: cosine 0 with everything, and no gradient."""

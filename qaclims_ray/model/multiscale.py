@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from qaclims_ray.model.regions import select_pairs
-from qaclims_ray.types import Cams, Images, Labels
+from qaclims_ray.model.shapes import Cams, Images, Labels
 
 SCALES = (1.0, 0.5, 1.5, 2.0)
 """The published scales."""

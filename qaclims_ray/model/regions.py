@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, Cams, Images, Indices, Labels, Masks
+from qaclims_ray.model.shapes import Cams, Images, Indices, Labels, Masks
+from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Pairs(NamedTuple):

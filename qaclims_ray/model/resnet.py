@@ -1,5 +1,6 @@
 """Backbones with the strides that class activation maps want."""
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,19 +9,31 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import load_backbone
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 
-class Backbone(nn.Module):
-    """A residual network in torchvision's parameter names, without pooling and classifier.
-
-    `conv1`, `bn1`, `relu`, `maxpool` form the stem; `layer1` to `layer4` follow.
-    """
+class CamBackbone(nn.Module):
+    """What a CAM network needs of its backbone: one map of features, of images of any size."""
 
     num_features: int
     """Channels of the last feature map."""
     stride: int
     """Pixels per cell of the last feature map."""
+
+    @abstractmethod
+    def parts(self) -> list[nn.Module]:
+        """Return the modules that follow one upon the other."""
+
+    @abstractmethod
+    def load(self, weights: str | Path) -> None:
+        """Load weights by file or tag; see `cam_net.build_cam_net`."""
+
+
+class Backbone(CamBackbone):
+    """A residual network in torchvision's parameter names, without pooling and classifier.
+
+    `conv1`, `bn1`, `relu`, `maxpool` form the stem; `layer1` to `layer4` follow.
+    """
 
     def __init__(
         self, conv1: nn.Conv2d, layers: Sequence[nn.Module], *, num_features: int, stride: int

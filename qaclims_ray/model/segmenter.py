@@ -3,24 +3,26 @@
 Three libraries have them, and each keeps its own layers, names and file format:
 `smp:<architecture>/<encoder>` of segmentation_models_pytorch, semantic segmentation networks of
 transformers, `deeplabv2_resnet101` for comparison with papers, and `fcn` on a CAM backbone.
+
+A library is imported where one of its networks is built: each costs a process seconds.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from segmentation_models_pytorch.base import SegmentationModel
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from qaclims_ray.model.deeplab import DEEPLABV2, DeepLabV2, deeplabv2_resnet101
 from qaclims_ray.model.fcn import FCN, Fcn, fcn
-from qaclims_ray.model.smp_net import SMP, smp_net
-from qaclims_ray.model.transformers_net import Source, encoder_of, transformers_net
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
-Net = SegmentationModel | PreTrainedModel | DeepLabV2 | Fcn
+SMP = "smp:"
+"""Prefix of the names of segmentation_models_pytorch's networks."""
+Source = str | Mapping[str, Any]
+"""Name, Hub id or folder of a network, or a configuration of transformers with its `model_type`."""
 _TRANSFORMERS_MULTIPLE = 32
 """SegFormer's coarsest attention needs a cell of 32 pixels."""
 _REFUSALS = (AssertionError, RuntimeError, ValueError)
@@ -37,7 +39,7 @@ class Segmenter(nn.Module):
         ValueError: `net` takes images of one size only.
     """
 
-    def __init__(self, net: Net, num_labels: int) -> None:
+    def __init__(self, net: nn.Module, num_labels: int) -> None:
         super().__init__()
         self.net = net
         self.num_labels = num_labels
@@ -49,8 +51,11 @@ class Segmenter(nn.Module):
     @property
     def encoder(self) -> nn.Module:
         """The pretrained layers; the head is all others."""
-        name = encoder_of(self.net) if isinstance(self.net, PreTrainedModel) else "encoder"
-        return self.net.get_submodule(name)
+        if not _is_of_transformers(self.net):
+            return self.net.get_submodule("encoder")
+        from qaclims_ray.model.transformers_net import encoder_of
+
+        return self.net.get_submodule(encoder_of(self.net))
 
     def forward(self, images: Images) -> Float[Tensor, "B K H W"]:
         """Logits of background and classes for each pixel; sides of 1 pixel are enough."""
@@ -84,12 +89,16 @@ def build_segmenter(name: Source, num_labels: int, *, weights: str | None) -> Se
         ValueError: no such network or weights, or one that takes images of one size only.
     """
     if isinstance(name, str) and name.startswith(SMP):
+        from qaclims_ray.model.smp_net import smp_net
+
         net = smp_net(name, num_labels, weights=weights)
     elif isinstance(name, str) and name.startswith(FCN):
         net = fcn(name, num_labels, weights=weights)
     elif name == DEEPLABV2:
         net = deeplabv2_resnet101(num_labels, weights=weights)
     else:
+        from qaclims_ray.model.transformers_net import transformers_net
+
         net = transformers_net(name, num_labels, weights=weights)
     segmenter = Segmenter(net, num_labels).eval()
     segmenter(torch.zeros(1, 3, 1, 1)).sum().backward()
@@ -99,17 +108,21 @@ def build_segmenter(name: Source, num_labels: int, *, weights: str | None) -> Se
     return segmenter.train()
 
 
-def _multiple(net: Net) -> int:
+def _is_of_transformers(net: nn.Module) -> bool:
+    return hasattr(net, "base_model_prefix")  # of each `PreTrainedModel`, which is not imported
+
+
+def _multiple(net: nn.Module) -> int:
     if isinstance(net, (DeepLabV2, Fcn)):
         return 1
-    if isinstance(net, PreTrainedModel):
+    if _is_of_transformers(net):
         return _TRANSFORMERS_MULTIPLE
     encoder: Any = net.encoder
     return encoder.output_stride
 
 
 @torch.no_grad()
-def _minimum(net: Net, multiple: int) -> int:
+def _minimum(net: nn.Module, multiple: int) -> int:
     """The shortest side, found by trying: pools within a head halve the features up to thrice."""
     was_training, weight = net.training, next(net.parameters())
     error = None

@@ -12,8 +12,8 @@ from transformers import AutoModelForSemanticSegmentation, PreTrainedModel
 from qaclims_ray.model.checkpoints import load_exactly, read_state
 from qaclims_ray.model.deeplab import DeepLabV2
 from qaclims_ray.model.fcn import Fcn
-from qaclims_ray.model.segmenter import Segmenter
-from qaclims_ray.model.smp_net import ARCHITECTURES, SMP, split_name
+from qaclims_ray.model.segmenter import SMP, Segmenter
+from qaclims_ray.model.smp_net import ARCHITECTURES, split_name
 from qaclims_ray.model.transformers_net import FAILURES, check_loaded
 from qaclims_ray.model.weights import CONFIG, WEIGHTS
 

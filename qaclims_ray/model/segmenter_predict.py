@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 Probabilities = Float[Tensor, "B K H W"]
 Net = Callable[[Images], Float[Tensor, "B K _ _"]]

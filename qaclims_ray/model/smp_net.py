@@ -12,11 +12,10 @@ from segmentation_models_pytorch.base import SegmentationModel
 from segmentation_models_pytorch.encoders import TimmUniversalEncoder, encoders
 
 from qaclims_ray.model.checkpoints import load_exactly, read_state
+from qaclims_ray.model.segmenter import SMP
 from qaclims_ray.model.timm_backbone import TimmBackbone
 from qaclims_ray.model.weights import find_weights, load_but_head
 
-SMP = "smp:"
-"""Prefix of the names of these networks."""
 TIMM = "tu-"
 """Prefix of timm's names of encoders in smp."""
 ARCHITECTURES: dict[str, Callable[..., SegmentationModel]] = dict(smp.MODEL_ARCHITECTURES_MAPPING)

@@ -9,14 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import timm
-from transformers import PretrainedConfig
-
 from qaclims_ray.model.checkpoints import State, read_state
 from qaclims_ray.model.deeplab import DEEPLABV2, IMAGENET
 from qaclims_ray.model.fcn import FCN
-from qaclims_ray.model.smp_net import SMP, TIMM, encoder_tags, split_name
-from qaclims_ray.model.transformers_net import Source
+from qaclims_ray.model.segmenter import SMP, Source
 
 
 class Supervision(NamedTuple):
@@ -62,6 +58,8 @@ def pixel_supervision(name: Source, weights: str | None) -> Supervision:
     if weights is None:
         return Supervision(pixels=False, reason="the network starts at random")
     if isinstance(name, str) and name.startswith(SMP):
+        from qaclims_ray.model.smp_net import encoder_tags, split_name
+
         _, encoder = split_name(name)
         if weights in ("pretrained", "imagenet", *encoder_tags(encoder)):
             return _of_encoder(encoder, weights)
@@ -76,6 +74,10 @@ def pixel_supervision(name: Source, weights: str | None) -> Supervision:
 
 
 def _of_encoder(encoder: str, tag: str) -> Supervision:
+    import timm
+
+    from qaclims_ray.model.smp_net import TIMM, encoder_tags
+
     if not encoder.startswith(TIMM):
         tag = encoder_tags(encoder)[0] if tag == "pretrained" else tag
         if _SMP_TAG.fullmatch(tag):
@@ -101,6 +103,8 @@ def _of_state(name: str, state: State) -> Supervision:
 
 def _of_checkpoint(source: str) -> Supervision:
     """Of a folder or Hub id: by the class of network that its configuration names."""
+    from transformers import PretrainedConfig
+
     try:
         config: Mapping[str, Any] = PretrainedConfig.get_config_dict(source)[0]
     except OSError:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from qaclims_ray.model.clip import MaskPromptedClip
 from qaclims_ray.model.regions import Pairs, region_views
-from qaclims_ray.types import Features, Images
+from qaclims_ray.model.shapes import Features, Images
 
 
 class RegionFeatures(NamedTuple):

@@ -6,7 +6,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from qaclims_ray.types import Features, Indices, Present
+from qaclims_ray.model.shapes import Features, Indices, Present
+
+
+class TextFeatures(NamedTuple):
+    """Features of the texts that a CLIP contrasts within one image, of any length."""
+
+    classes: Float[Tensor, "_ D"]
+    backgrounds: Float[Tensor, "_ D"]
 
 
 class PairTexts(NamedTuple):

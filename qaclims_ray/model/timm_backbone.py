@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import State, load_exactly, read_state
-from qaclims_ray.types import Images
+from qaclims_ray.model.resnet import CamBackbone
+from qaclims_ray.model.shapes import Images
 
 STRIDE = 16
 _create: Callable[..., Any] = timm.create_model
@@ -20,13 +21,10 @@ _UNSUPPORTED = (TypeError, AssertionError, NotImplementedError, ValueError)
 """What timm raises for networks that cannot change their output stride."""
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(CamBackbone):
     """The layers of a timm network up to its last features at stride 16."""
 
-    num_features: int
-    """Channels of the last feature map."""
-    stride: int = STRIDE
-    """Pixels per cell of the last feature map."""
+    stride = STRIDE
 
     def __init__(self, net: Any) -> None:
         """Wrap what `timm.create_model(…, features_only=True)` gives."""

@@ -5,10 +5,11 @@ from typing import Any
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
+from torch import nn
 from transformers import AutoConfig, AutoModelForSemanticSegmentation, PreTrainedModel
 
-Source = str | Mapping[str, Any]
-"""Hub id, folder, or a configuration with its `model_type`."""
+from qaclims_ray.model.segmenter import Source
+
 _auto: Any = AutoModelForSemanticSegmentation
 FAILURES = (KeyError, OSError, RuntimeError, StrictDataclassError, TypeError, ValueError)
 """Errors of transformers for unknown ids, types and options, and for damaged files."""
@@ -49,14 +50,15 @@ def transformers_net(source: Source, num_labels: int, *, weights: str | None) ->
     return net
 
 
-def encoder_of(net: PreTrainedModel) -> str:
+def encoder_of(net: nn.Module) -> str:
     """The name of the submodule below which are the pretrained layers; the rest is new.
 
     Raises:
         ValueError: a network that is built otherwise.
     """
     names = [name for name, _ in net.named_children()]
-    found = [name for name in (net.base_model_prefix, "backbone") if name in names]
+    prefix: Any = net.base_model_prefix
+    found = [name for name in (prefix, "backbone") if name in names]
     if not found:
         raise ValueError(f"{type(net).__name__} has no encoder of its own among {names}")
     return found[0]

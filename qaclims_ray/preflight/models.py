@@ -22,9 +22,9 @@ from qaclims_ray.model.clip_vit import checked_vit
 from qaclims_ray.model.deeplab import DEEPLABV2
 from qaclims_ray.model.deeplab import IMAGENET as DEEPLAB_IMAGENET
 from qaclims_ray.model.fcn import FCN
-from qaclims_ray.model.smp_net import SMP, encoder_tags, split_name
+from qaclims_ray.model.segmenter import SMP, Source
 from qaclims_ray.model.smp_net import TIMM as ENCODER_OF_TIMM
-from qaclims_ray.model.transformers_net import Source
+from qaclims_ray.model.smp_net import encoder_tags, split_name
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.train.irn import backbone_of
 from qaclims_ray.train.segmenter import check_supervision, located

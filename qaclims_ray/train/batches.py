@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader, Dataset
 from qaclims_ray.config.train import Augment
 from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.images.transforms import augment, augment_label_map
+from qaclims_ray.model.shapes import Images
 from qaclims_ray.train.rows import LABEL_MAP
-from qaclims_ray.types import Images
 
 
 class Batch(NamedTuple):

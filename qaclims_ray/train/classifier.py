@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.model.cam_net import CamNet, build_cam_net, pool_logits
+from qaclims_ray.model.shapes import Cams, Labels
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
-from qaclims_ray.types import Cams, Labels
 
 
 def rows(experiment: Experiment) -> Rows:

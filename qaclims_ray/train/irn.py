@@ -11,13 +11,13 @@ from qaclims_ray.images.decode import decode
 from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.irn import Irn, Relations, build_irn, mean_displacement, reduce_labels
 from qaclims_ray.model.irn_losses import irn_losses, pair_labels
+from qaclims_ray.model.shapes import Images
 from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
 from qaclims_ray.train.optim import ParameterGroup
 from qaclims_ray.train.rows import Rows, TrainingSet
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.validation import Scorer
-from qaclims_ray.types import Images
 
 _WINDOW = 512
 """Side of the windows of training images that the mean displacement is measured on (published)."""

@@ -14,6 +14,7 @@ from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.clip import MaskPromptedClip, load_clip
 from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
 from qaclims_ray.model.regions import region_views, renormalise, select_pairs
+from qaclims_ray.model.shapes import Cams, Images, Labels
 from qaclims_ray.model.texts import PairFeatures, pair_features
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table
@@ -23,7 +24,6 @@ from qaclims_ray.train.pairs import PairTable
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
 from qaclims_ray.train.validation import MODEL
-from qaclims_ray.types import Cams, Images, Labels
 
 Scalar = Float[Tensor, ""]
 Normalisation = Literal["imagenet", "clip"]

@@ -17,6 +17,7 @@ from qaclims_ray.metrics.confusion import count, mean_iou
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.model.segmenter_training import parameter_groups, segmentation_loss
+from qaclims_ray.model.shapes import Images
 from qaclims_ray.model.supervision import Supervision, pixel_supervision
 from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
@@ -24,7 +25,6 @@ from qaclims_ray.train.optim import ParameterGroup
 from qaclims_ray.train.rows import Rows, TrainingSet
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.validation import SCORE, Scorer, rows_to_score
-from qaclims_ray.types import Images
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,6 @@ import ray
 import ray.train
 import ray.train.torch
 from ray.train.collective import barrier, broadcast_from_rank_zero
-from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from qaclims_ray.cluster.session import start
@@ -143,6 +142,8 @@ class RayWorker(Worker):
         # Torch has no synchronised batch normalisation on CPUs.
         if self.device.type == "cuda":
             # Torch's own would drop the activations that timm builds into batch norms.
+            from timm.layers.norm_act import convert_sync_batchnorm
+
             net = convert_sync_batchnorm(net)
         return ray.train.torch.prepare_model(net)
 

@@ -11,7 +11,6 @@ from typing_extensions import NotRequired
 
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.resnet import freeze_batch_norm
-from qaclims_ray.model.segmenter_training import averaged_weights
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.optim import poly_decay
 
@@ -60,7 +59,11 @@ class Step:
         self._schedule = poly_decay(optimizer, num_steps, fit.optimiser.power)
         self._fit = fit
         self._maxima = maxima
-        self._average = None if ema_decay is None else averaged_weights(unwrapped(net), ema_decay)
+        self._average: Any = None
+        if ema_decay is not None:
+            from qaclims_ray.model.segmenter_training import averaged_weights  # timm is slow
+
+            self._average = averaged_weights(unwrapped(net), ema_decay)
         self._device = next(net.parameters()).device
         self.prepare()
 

@@ -1,6 +1,6 @@
 """The trainings that there are, and how many steps each takes."""
 
-from collections.abc import Callable
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -8,29 +8,43 @@ import torch
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Fit
-from qaclims_ray.train import classifier, irn, ritc, segmenter
 from qaclims_ray.train.rows import Rows, TrainingSet
 from qaclims_ray.train.task import Task
 
 
 class Training(NamedTuple):
-    """A training: where its settings are, what it learns from, and its task."""
+    """A training: where its settings are, and its module, imported when it is used.
+
+    Each module needs other libraries, and a worker that imports all of them starts seconds later.
+    """
 
     section: str
-    """Part of the section `train` with its settings."""
-    rows: Callable[[Experiment], Rows]
-    """Finds the rows that it learns from; an error where an artifact that it needs is missing."""
-    task: Callable[[Experiment, TrainingSet, torch.device], Task[Any]]
-    """Makes its task for one worker, on its device."""
-    facts: Callable[[Experiment], Tree] = lambda _: {}
-    """States what else the manifest of its network keeps."""
+    """Part of the section `train` with its settings, and module of this folder."""
+    task_class: str
+    """Name of its `Task` in the module."""
+
+    def rows(self, experiment: Experiment) -> Rows:
+        """Find the rows that it learns from; an error where an artifact of them is missing."""
+        return self._module().rows(experiment)
+
+    def task(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> Task[Any]:
+        """Make its task for one worker, on its device."""
+        return getattr(self._module(), self.task_class)(experiment, data, device)
+
+    def facts(self, experiment: Experiment) -> Tree:
+        """State what else the manifest of its network keeps."""
+        module = self._module()
+        return module.facts(experiment) if hasattr(module, "facts") else {}
+
+    def _module(self) -> Any:
+        return import_module(f"qaclims_ray.train.{self.section}")
 
 
-TRAININGS: dict[str, Training] = {
-    "classifier": Training("classifier", classifier.rows, classifier.ClassifierTask),
-    "cam_net": Training("ritc", ritc.rows, ritc.RitcTask),
-    "irn": Training("irn", irn.rows, irn.IrnTask),
-    "segmenter": Training("segmenter", segmenter.rows, segmenter.SegmenterTask, segmenter.facts),
+TRAININGS = {
+    "classifier": Training("classifier", "ClassifierTask"),
+    "cam_net": Training("ritc", "RitcTask"),
+    "irn": Training("irn", "IrnTask"),
+    "segmenter": Training("segmenter", "SegmenterTask"),
 }
 """Each training by the name of the network that it makes."""
 

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from qaclims_ray.model.clip_cams import clip_cams, image_texts, resize_cams
-from qaclims_ray.model.clip_predictor import ClipCamPredictor, TextFeatures
+from qaclims_ray.model.clip_predictor import ClipCamPredictor
 from qaclims_ray.model.new_clip import new_clip
+from qaclims_ray.model.texts import TextFeatures
 from tests.build import png
 
 CONFIG = {

@@ -19,7 +19,7 @@ from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProce
 from qaclims_ray.config import corpus as config
 from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus.engines.base import UnequalImages
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 Tokens = list[int]
 """Token ids of one question or answer."""

@@ -2,18 +2,12 @@
 
 from qaclims_ray.config import corpus as config
 from qaclims_ray.corpus.engines.base import Engine
-from qaclims_ray.corpus.engines.blip import BlipEngine
-from qaclims_ray.corpus.engines.chat import ChatEngine
-from qaclims_ray.corpus.engines.replay import ReplayEngine
-from qaclims_ray.corpus.engines.server import ServerEngine
-from qaclims_ray.corpus.engines.table import TableEngine
-from qaclims_ray.corpus.engines.vllm import VllmEngine
 
 
 def build_engine(
     section: config.Engine, *, device: str, num_gpus: int, trust_remote_code: bool = False
 ) -> Engine:
-    """Make an engine on the device of this process.
+    """Make an engine on the device of this process, importing what it needs and no more.
 
     Args:
         section: The section `corpus.engine`.
@@ -23,14 +17,26 @@ def build_engine(
     """
     match section:
         case config.Blip():
+            from qaclims_ray.corpus.engines.blip import BlipEngine
+
             return BlipEngine(section, device)
         case config.Chat():
+            from qaclims_ray.corpus.engines.chat import ChatEngine
+
             return ChatEngine(section, device, trust_remote_code=trust_remote_code)
         case config.Vllm():
+            from qaclims_ray.corpus.engines.vllm import VllmEngine
+
             return VllmEngine(section, num_gpus)
         case config.Server():
+            from qaclims_ray.corpus.engines.server import ServerEngine
+
             return ServerEngine(section)
         case config.Table():
+            from qaclims_ray.corpus.engines.table import TableEngine
+
             return TableEngine(section)
         case config.Replay():
+            from qaclims_ray.corpus.engines.replay import ReplayEngine
+
             return ReplayEngine(section)

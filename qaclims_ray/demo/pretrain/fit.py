@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from tqdm import tqdm
 
 from qaclims_ray.demo.world import Example, make_example
-from qaclims_ray.types import Images
+from qaclims_ray.model.shapes import Images
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's normalisation, which all three tiny models use: the CAM network's views go to CLIP
