@@ -15,7 +15,7 @@ from qaclims_ray.model.texts import TextFeatures, foreground_features
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed
 from qaclims_ray.run.images import KNOWN, class_names
-from qaclims_ray.run.tables import dataset, look_up, read_table
+from qaclims_ray.run.tables import NameIndex, dataset, read_table
 from qaclims_ray.types import CamRow, ImageRow, TextPair
 
 Predict = Callable[[Sequence[ImageRow]], list[CamRow]]
@@ -82,7 +82,7 @@ class TextChooser:
         """Read the class names of a run and, where answers count, look into its `pairs`."""
         names = class_names(artifact(experiment, "images"))
         used = is_needed(experiment, "pairs")
-        self._pairs = artifact(experiment, "pairs") if used else None
+        self._pairs = NameIndex(artifact(experiment, "pairs")) if used else None
         self._choose = partial(
             choose_texts,
             class_names=names,
@@ -96,7 +96,7 @@ class TextChooser:
         names = [row["name"] for row in rows]
         pairs: dict[str, list[TextPair]] = {}
         if self._pairs is not None:
-            found = look_up(self._pairs, names, ["name", "pairs"]).to_pylist()
+            found = self._pairs.look_up(names, ["name", "pairs"]).to_pylist()
             pairs = {row["name"]: row["pairs"] for row in found}
         return [self._choose(row["labels"] or [], pairs.get(row["name"], [])) for row in rows]
 

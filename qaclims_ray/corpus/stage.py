@@ -22,7 +22,7 @@ from qaclims_ray.run.blocks import PendingBlocks, num_elements, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import look_up, read_errors, read_table
+from qaclims_ray.run.tables import NameIndex, read_errors, read_table
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow
 
@@ -158,10 +158,10 @@ def _pair(experiment: Experiment, target: Artifact) -> Built:
     """Write one shard of pairs for each shard of the corpus, here, as nothing but texts is read."""
     corpus, images = artifact(experiment, "corpus"), artifact(experiment, "images")
     num_rows, names = corpus.require()["rows"], class_names(images)
-    texts = set(names)
+    texts, index = set(names), NameIndex(images)
     for number, shard in enumerate(corpus.shards()):
         answered: list[CorpusRow] = read_parquet(shard, SCHEMAS["corpus"]).to_pylist()
-        found = look_up(images, [row["name"] for row in answered], ["name", "labels"])
+        found = index.look_up([row["name"] for row in answered], ["name", "labels"])
         labels = {row["name"]: row["labels"] for row in found.to_pylist()}
         rows = [pairs_of(row, names, experiment.corpus, labels[row["name"]]) for row in answered]
         texts |= texts_of(rows)

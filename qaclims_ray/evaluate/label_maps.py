@@ -18,7 +18,7 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
 from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
-from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.run.tables import NameIndex, read_table
 from qaclims_ray.storage.files import read_bytes, write_json
 from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import SCHEMAS, LabelMapRow, ScoreRow
@@ -58,7 +58,7 @@ class RowScorer:
     def __init__(
         self, experiment: Experiment, names: Collection[str], num_classes: int, target: Artifact
     ) -> None:
-        self._images = artifact(experiment, images_of(target.name))
+        self._images = NameIndex(artifact(experiment, images_of(target.name)))
         self._names = frozenset(names)
         self._num_classes = num_classes
         self._unsure: Unsure = experiment.evaluate.unsure
@@ -67,7 +67,7 @@ class RowScorer:
     def __call__(self, label_maps: pa.Table) -> pa.Table:
         """Count the pixels of a batch of label maps."""
         wanted = self._names.intersection(label_maps["name"].to_pylist())
-        found = look_up(self._images, sorted(wanted), ["name", "mask"]).to_pylist()
+        found = self._images.look_up(wanted, ["name", "mask"]).to_pylist()
         masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
         return self._map(label_maps.to_pylist(), partial(self._score, masks=masks))
 

@@ -19,7 +19,7 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
 from qaclims_ray.run.images import check_there, class_names, names_to_score
-from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.run.tables import NameIndex, read_table
 from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
@@ -39,14 +39,14 @@ class Scorer:
         max_errors: int,
     ) -> None:
         self._map = IsolatedMap(target, max_errors)
-        self._images = images
+        self._images = NameIndex(images)
         self._names = frozenset(names)
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
 
     def __call__(self, cams: pa.Table) -> pa.Table:
         """Counts of a batch of CAMs."""
         wanted = self._names.intersection(cams["name"].to_pylist())
-        found = look_up(self._images, sorted(wanted), ["name", "mask"]).to_pylist()
+        found = self._images.look_up(wanted, ["name", "mask"]).to_pylist()
         masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
 
         def score(rows: Sequence[CamRow]) -> list[ScoreRow]:

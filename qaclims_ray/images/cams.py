@@ -1,8 +1,6 @@
 """CAM rows as arrays."""
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 
 from qaclims_ray.types import CamRow
@@ -21,6 +19,9 @@ def resized_cams(cams: CamArray, size: tuple[int, int]) -> Float[np.ndarray, "N 
     """Resize CAMs bilinearly to (height, width), as the published strided maps are."""
     if cams.shape[1:] == size or not len(cams):
         return np.resize(cams, (len(cams), *size))
+    import torch  # a second and more, which scores of label maps need not wait for
+    import torch.nn.functional as F
+
     return F.interpolate(torch.from_numpy(cams)[None], size, mode="bilinear")[0].numpy()
 
 

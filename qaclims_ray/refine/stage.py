@@ -23,7 +23,7 @@ from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import class_names, labelled
-from qaclims_ray.run.tables import look_up
+from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import SCHEMAS, CamRow, ImageRow, LabelMapRow
 
@@ -41,14 +41,14 @@ class Labeller:
         else:
             net = load_irn(experiment, device) if refine.masks.kind == "irn" else None
             self._label = mask_labeller(refine.masks, net, device)
-        self._images = artifact(experiment, "images")
+        self._images = NameIndex(artifact(experiment, "images"))
         self._max_pixels = experiment.data.max_pixels
         self._max_images = experiment.compute.refine.batch_size
         self._map = IsolatedMap(target, experiment.data.max_errors)
 
     def __call__(self, cams: pa.Table) -> pa.Table:
         """Label a batch of images."""
-        found = look_up(self._images, cams["name"].to_pylist(), _COLUMNS).to_pylist()
+        found = self._images.look_up(cams["name"].to_pylist(), _COLUMNS).to_pylist()
         images = {row["name"]: row for row in found}
         return self._map(cams.to_pylist(), partial(self._compute, images=images))
 

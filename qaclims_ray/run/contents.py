@@ -8,9 +8,11 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from typing import TypedDict
 
+from typing_extensions import NotRequired
+
 from qaclims_ray.storage.files import open_stream, sizes
 from qaclims_ray.storage.filesystem import in_threads
-from qaclims_ray.storage.parquet import read_footers
+from qaclims_ray.storage.parquet import key_range, read_footers
 
 _FOLDERS = ("", "_errors/")
 _PARQUET, WEIGHTS = ".parquet", ".safetensors"
@@ -29,6 +31,8 @@ class File(TypedDict):
     bytes: int
     digest: str
     """SHA-256, in hexadecimal digits."""
+    keys: NotRequired[tuple[str, str] | None]
+    """First and last key of a table, which is sorted by it; None: the file does not tell."""
 
 
 def list_contents(uri: str) -> list[File]:
@@ -49,6 +53,7 @@ def list_contents(uri: str) -> list[File]:
             rows=None if (footer := footers.get(name)) is None else footer.num_rows,
             bytes=found[name],
             digest=digest,
+            keys=None if footer is None else key_range(footer),
         )
         for name, digest in zip(names, digests, strict=True)
     ]

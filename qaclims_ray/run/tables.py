@@ -3,7 +3,8 @@
 What is published depends on the rows alone, not on the blocks that they were finished in.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -183,8 +184,46 @@ def read_errors(artifact: Artifact) -> pa.Table:
     return open_parquet(find(f"{artifact.uri}/{ERRORS}/*.parquet"), schema).to_table()
 
 
-def look_up(artifact: Artifact, names: Sequence[str], columns: Sequence[str]) -> pa.Table:
-    """The rows called `names`, sorted by name; others are left out without being read."""
-    wanted = pads.field("name").isin(pa.array(names, pa.string()))
-    rows = dataset(artifact)
-    return patiently(lambda: rows.to_table(columns=list(columns), filter=wanted), artifact.uri)
+class NameIndex:
+    """Looks up rows of a complete artifact by name; knows which shards can hold a name.
+
+    A look-up opens the shards that it needs: its cost does not grow with the number of rows where
+    names that are asked for together lie together, as those of a block do.
+    """
+
+    def __init__(self, artifact: Artifact) -> None:
+        """Read the first and the last name of each shard from the manifest."""
+        self._schema = schema_of(artifact.name)
+        self._uri = artifact.uri
+        manifest = artifact.manifest()
+        files = [] if manifest is None else manifest.get("files", [])
+        known = {file["name"]: file.get("keys") for file in files}
+        ranges = [(uri, known.get(uri.rpartition("/")[2])) for uri in artifact.shards()]
+        self._anywhere = [uri for uri, keys in ranges if keys is None]
+        self._ranges = sorted((keys[0], keys[1], uri) for uri, keys in ranges if keys is not None)
+        self._firsts = [first for first, _, _ in self._ranges]
+
+    def look_up(self, names: Collection[str], columns: Sequence[str]) -> pa.Table:
+        """Return the rows called `names`, sorted by name; others are not read."""
+        shards = sorted({*self._anywhere, *filter(None, map(self._shard_of, names))})
+        if not shards or not names:
+            return self._schema.empty_table().select(list(columns))
+        rows = open_parquet(shards, self._schema)
+        name = pads.field("name")
+        wanted = name.isin(pa.array(list(names), pa.string()))
+        within = (name >= min(names)) & (name <= max(names))
+        return patiently(
+            lambda: rows.to_table(columns=list(columns), filter=within & wanted), self._uri
+        )
+
+    def _shard_of(self, name: str) -> str | None:
+        """Return the shard that can hold a name."""
+        place = bisect_right(self._firsts, name) - 1
+        if place < 0 or name > self._ranges[place][1]:
+            return None
+        return self._ranges[place][2]
+
+
+def look_up(artifact: Artifact, names: Collection[str], columns: Sequence[str]) -> pa.Table:
+    """Return the rows called `names`, sorted by name; see `NameIndex`, for many look-ups."""
+    return NameIndex(artifact).look_up(names, columns)

@@ -59,6 +59,15 @@ def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
     return in_threads(lambda path: patiently(lambda: read(path), path), paths)
 
 
+def key_range(footer: pq.FileMetaData) -> tuple[str, str] | None:
+    """Return the least and the greatest value of the first column; None: unknown."""
+    groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+    found = [group.column(0).statistics for group in groups if group.num_rows]
+    if not found or any(one is None or not one.has_min_max for one in found):
+        return None
+    return str(min(one.min for one in found)), str(max(one.max for one in found))
+
+
 def num_values(footer: pq.FileMetaData, column: str) -> int:
     """Count the values of a column that are not null; elements of a list column (`answers.`)."""
     paths = [footer.schema.column(i).path for i in range(footer.num_columns)]

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.tables import look_up, publish, read_table, work_schema
-from qaclims_ray.storage.files import write_bytes
+from qaclims_ray.run.artifact import COMPLETE, Artifact, Manifest
+from qaclims_ray.run.contents import list_contents
+from qaclims_ray.run.tables import NameIndex, look_up, publish, read_table, work_schema
+from qaclims_ray.storage.files import write_bytes, write_json
 
 
 def _image(name: str, size: int = 10, mask: bytes | None = None) -> dict:
@@ -225,6 +226,19 @@ class TestReading:
         assert table["name"].to_pylist() == ["003", "070", "149"]
         assert [len(image) for image in table["image"].to_pylist()] == [103, 170, 249]
         assert look_up(target, [], ["name"]).num_rows == 0
+
+    def test_a_look_up_opens_no_shard_that_cannot_hold_a_name(self, target):
+        unused = dict.fromkeys(Manifest.__required_keys__)
+        files = list_contents(target.uri)
+        write_json(f"{target.uri}/{COMPLETE}", {**unused, "files": files})
+        index, last = NameIndex(target), target.shards()[-1]
+        size = Path(last).stat().st_size
+        Path(last).write_bytes(bytes(size))
+        found = index.look_up({"000", "absent", "002"}, ["name"])
+        assert found["name"].to_pylist() == ["000", "002"]
+        assert index.look_up(["zebra", ""], ["name", "labels"]).schema.names == ["name", "labels"]
+        with pytest.raises(ValueError, match="magic bytes"):
+            index.look_up(["149"], ["name"])
 
     def test_files_beside_the_shards_are_not_read(self, target):
         write_bytes(f"{target.uri}/_errors/part-00000.parquet", b"no rows of this artifact")
