@@ -1,0 +1,125 @@
+"""Kills of any process at any moment, from images to predictions of new images.
+
+By hand: CHAOS_KILLS=20 CHAOS_SEED=1 pytest -m slow -s tests/cluster/test_chaos.py
+"""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import ARTIFACTS, is_needed
+
+ROOT = Path(__file__).parents[2]
+MARK = "QACLIMS_CHAOS"
+KINDS = {
+    "driver": "jobs/run_all.py",
+    "worker": "ray::",
+    "controller": "ray::TrainController",
+    "node": "raylet/raylet",
+    "head": "gcs_server",
+}
+"""What is killed, by a part of its command line."""
+OWN = {
+    "data.num_images": 24,
+    "new_images.num_images": 8,
+    "compute.train": {"num_workers": 1, "checkpoint_every": 1},
+    "compute.num_cpus": 4,
+    "compute.object_store_megabytes": 150,
+    **{
+        f"compute.{pool}": {"num_actors": 1, "block_rows": 4, "batch_size": 2}
+        for pool in ("ingest", "corpus", "cams", "refine", "segment", "evaluate")
+    },
+}
+
+
+def _processes(mark: str) -> Iterator[tuple[int, str]]:
+    """Number and command of every process that a job has started, its own among them."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            environment = (folder / "environ").read_bytes()
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+        except OSError:
+            continue  # it has ended, or is somebody else's
+        if f"{MARK}={mark}".encode() in environment:
+            yield int(folder.name), command
+
+
+def _kill(mark: str, kind: str) -> bool:
+    found = [process for process, command in _processes(mark) if KINDS[kind] in command]
+    for process in found[:1]:
+        os.kill(process, signal.SIGKILL)
+    return bool(found)
+
+
+def _start(experiment: Experiment, overrides: list[str], log: Path, mark: str) -> subprocess.Popen:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", MARK: mark}
+    environment.pop("RAY_ADDRESS", None)
+    config = str(ROOT / "configs" / "demo.yaml")
+    command = [sys.executable, KINDS["driver"], "--config", config, f"run={experiment.run}"]
+    with log.open("ab") as file:
+        return subprocess.Popen(
+            [*command, *overrides], cwd=ROOT, env=environment, stdout=file, stderr=file
+        )
+
+
+def _tables(experiment: Experiment) -> dict[str, list[dict]]:
+    """The rows of all tables, without the seconds of anything."""
+    found: dict[str, list[dict]] = {}
+    for name, spec in ARTIFACTS.items():
+        if is_needed(experiment, name) and spec.kind != "network":
+            own = artifact(experiment, name)
+            assert own.require()["errors"] == 0, name
+            found[name] = [row for part in own.shards() for row in pq.read_table(part).to_pylist()]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_kills_at_any_moment_change_nothing(make_experiment, small, tmp_path):
+    chance = random.Random(int(os.environ.get("CHAOS_SEED", "0")))
+    num_kills = int(os.environ.get("CHAOS_KILLS", "5"))
+    values = {**small, **OWN}
+    undisturbed = make_experiment(tmp_path / "undisturbed", OWN)
+    disturbed = make_experiment(tmp_path / "disturbed", OWN)
+    overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    log = tmp_path / "log"
+    begun = time.monotonic()
+    assert _start(undisturbed, overrides, log, "none").wait() == 0, log.read_text()[-3000:]
+    seconds = time.monotonic() - begun
+
+    killed: list[str] = []
+    mark = f"seed-{tmp_path.name}"
+    while True:
+        job, before = _start(disturbed, overrides, log, mark), len(killed)
+        while job.poll() is None and len(killed) < num_kills:
+            _wait(job, chance.uniform(0.05, 0.35) * seconds)
+            kind = chance.choice(sorted(KINDS))
+            if job.poll() is None and _kill(mark, kind):
+                killed.append(kind)
+                print(f"{len(killed)}: {kind} after {time.monotonic() - begun:.0f} s", flush=True)
+        if job.wait() == 0:
+            break
+        assert len(killed) > before, log.read_text()[-3000:]  # it fails by itself
+        for process, _ in list(_processes(mark)):
+            os.kill(process, signal.SIGKILL)  # what a killed driver leaves, which ends later
+    print(f"{killed}: {time.monotonic() - begun:.0f} s, undisturbed {seconds:.0f} s")
+    assert len(killed) == num_kills, killed
+    assert _tables(disturbed) == _tables(undisturbed)
+
+
+def _wait(job: subprocess.Popen, seconds: float) -> None:
+    try:
+        job.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
