@@ -55,7 +55,7 @@ def test_help_teaches_precedence_and_where_the_keys_are(capsys):
         "--overwrite",
         "key=value",
         "class default < YAML file < key=value",
-        "jobs/show_config.py",
+        "qaclims show-config",
     ):
         assert part in shown
 
@@ -65,7 +65,7 @@ def test_each_option_has_a_help_text(capsys):
     with pytest.raises(SystemExit):
         parse("", ["--help"], *SWITCHES, overwrites=False, until=until)
     shown = capsys.readouterr().out
-    for text in (*SWITCHES, *SWITCHES.values(), until["help"], "a file of configs/"):
+    for text in (*SWITCHES, *SWITCHES.values(), until["help"], "a YAML file, or by its name"):
         assert text in shown
 
 

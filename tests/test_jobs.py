@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -68,14 +69,14 @@ def test_help_says_what_a_job_does_and_how_it_is_run(name, capsys, monkeypatch):
         exec(source, {"__name__": "__main__", "__doc__": None})
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert f"python jobs/{name}.py --" in shown
+    assert re.search(r"^ *qaclims [a-z-]+ --", shown, re.MULTILINE)
     assert "--out" in shown if name in ("pretrain_demo", "benchmark") else "--config" in shown
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_a_job_is_thin(name):
     lines = (ROOT / "jobs" / f"{name}.py").read_text().splitlines()
-    assert len(lines) <= 40
+    assert len(lines) <= 8
 
 
 @pytest.mark.parametrize("name", ARTIFACTS)

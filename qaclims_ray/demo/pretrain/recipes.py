@@ -14,6 +14,7 @@ import transformers
 from safetensors.torch import save_file
 from transformers import BlipForQuestionAnswering
 
+from qaclims_ray.demo.pretrain import MODELS
 from qaclims_ray.demo.pretrain.backbone import measure_backbone, pretrain_backbone
 from qaclims_ray.demo.pretrain.clip import MASK_PROMPT_DEPTH, measure_clip, pretrain_clip
 from qaclims_ray.demo.pretrain.fit import MEAN, STD, draw_examples
@@ -67,13 +68,13 @@ RECIPES: dict[str, Recipe] = {
     "blip": Recipe(1200, 0.0, pretrain_vqa, _save_blip),
     "cam_backbone": Recipe(600, 0.0, pretrain_backbone, _save_backbone),
 }
-"""The models by name, in the order in which they are trained."""
+"""How each of `MODELS` is made."""
 
 
 def pretrain(
     out: Path,
     *,
-    models: Sequence[str] = tuple(RECIPES),
+    models: Sequence[str] = MODELS,
     seed: int = 0,
     num_examples: int = NUM_EXAMPLES,
     num_held_out: int = NUM_HELD_OUT,
@@ -141,7 +142,7 @@ def model_card(out: Path) -> str:
     """The model card, in Markdown, of the measured models below `out`."""
     records = {
         name: json.loads((out / MEASURES_FILE.format(name)).read_text())
-        for name in RECIPES
+        for name in MODELS
         if (out / MEASURES_FILE.format(name)).exists()
     }
     return "\n\n".join([_INTRODUCTION, *(_section(*item) for item in records.items())]) + "\n"
