@@ -15,7 +15,7 @@ def run(
 
     Args:
         wanted: Files by what they are: corpus, classifier, cam_net, export, clip, irn; see
-            `jobs/import_published.py --help`.
+            `qaclims import-published --help`.
         experiment: The run that they belong to; None for `clip` and `irn`, which need none.
         overwrite: Replace artifacts that are complete.
 

@@ -131,7 +131,7 @@ class Irn(Fit):
         if self.validate_every is not None:
             raise ValueError(
                 "a boundary network has no score of its own: leave validate_every null, and score "
-                "the masks (evaluate.py --of masks)"
+                "the masks (qaclims evaluate --of masks)"
             )
         return self
 

@@ -51,7 +51,7 @@ def test_all_problems_are_said_at_once(local_ray, make_experiment, tmp_path):
 
 def test_inputs_that_are_not_made_are_named_with_their_job(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"images is not complete: run jobs/ingest\.py first"):
+    with pytest.raises(ValueError, match=r"images is not complete: run qaclims ingest first"):
         check(experiment, "corpus")
 
 
@@ -70,7 +70,7 @@ def test_cams_that_are_scored_as_they_are_made_need_not_be_there(
     for name in ("images", "classifier", "cam_net"):
         Path(tmp_path, name).symlink_to(Path(demo_run.run, name))
     experiment = demo_run.with_overrides({"run": str(tmp_path)})
-    with pytest.raises(ValueError, match=r"cams is not complete: run jobs/make_cams\.py first"):
+    with pytest.raises(ValueError, match=r"cams is not complete: run qaclims cams first"):
         check(experiment, "scores")
     streamed = experiment.with_overrides({"evaluate.stream": True})
     assert check(streamed, "scores")[1].startswith("scores:")

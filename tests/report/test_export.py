@@ -88,7 +88,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(make_experiment, tmp_pat
 def test_what_is_not_made_yet_names_its_job(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path / "run")
     write_artifact(artifact(experiment, "images"), facts={"class_names": ["cat"]})
-    with pytest.raises(ValueError, match=r"run jobs/make_seeds\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims seeds first"):
         export.run(experiment, "seeds", str(tmp_path / "out"), fmt="png", suffix="")
 
 
