@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from qaclims_ray.config.base import Section
+from qaclims_ray.config.base import Fraction, Section
 
 
 class Dataset(Section):
@@ -17,6 +17,9 @@ class Dataset(Section):
     own limit is 178,956,970."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
+    max_missing: Fraction = 0.5
+    """Share of the listed images that ingest may miss, and of the published number of images where
+    `kind` and `split` are those of a published set. 1 allows any."""
     shard_megabytes: PositiveFloat = 64.0
     """Size that the Parquet shards of every artifact aim at, in MB."""
 

@@ -12,7 +12,13 @@ from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.data import Data, Folder
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts
+from qaclims_ray.ingest.facts import (
+    COLUMNS,
+    check_known_set,
+    check_missing,
+    count_facts,
+    published_counts,
+)
 from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
@@ -111,10 +117,11 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     facts["masks"] = count_masks(images, listing.class_names)
     for warning in check_masks(facts["masks"]):
         log.warning(warning)
+    own = getattr(data, "annotations", None) is not None
+    split = None if own or data.limit is not None else getattr(data, "split", None)
+    check_missing(facts, errors, published_counts(data.kind, split)[0], data.max_missing)
     if data.limit is None:
-        own = getattr(data, "annotations", None) is not None
-        split = None if own else getattr(data, "split", None)
-        for warning in check_known_set(data.kind, split, facts):
+        for warning in check_known_set(data.kind, split, facts, errors):
             log.warning(warning)
     return Built(rows, errors, {**facts})
 

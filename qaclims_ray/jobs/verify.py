@@ -14,5 +14,7 @@ def main() -> None:
     """Run the job."""
     experiment, _ = parse(__doc__, overwrites=False)
     from qaclims_ray.run.artifact import verify
+    from qaclims_ray.run.existing import require_run
 
+    require_run(experiment)
     print("\n".join(verify(experiment)))

@@ -337,7 +337,7 @@ _WITHOUT_EFFECT = {
     *(
         f"{data}.{key}"
         for data in ("data", "new_images")
-        for key in ("max_errors", "shard_megabytes")
+        for key in ("max_errors", "max_missing", "shard_megabytes")
     ),
     # How an engine is fed and reached, not what it says.
     *(f"corpus.engine.{key}" for key in ("token_budget", "batch_size", "num_connections")),

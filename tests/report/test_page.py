@@ -37,6 +37,7 @@ NUM_NEEDED = len(ARTIFACTS) - 1
 
 @pytest.fixture
 def experiment(tmp_path) -> Experiment:
+    (tmp_path / "run" / "images").mkdir(parents=True)
     return Experiment.model_validate(
         {
             "name": "tiny <run>",
@@ -298,6 +299,13 @@ def test_an_empty_run_says_which_jobs_to_run(experiment):
     assert f"0 of {num_needed(experiment)} " in report.run(experiment)
 
 
+def test_a_run_that_does_not_exist_has_no_report(experiment, tmp_path):
+    mistyped = experiment.model_copy(update={"run": str(tmp_path / "rnu")})
+    with pytest.raises(ValueError, match=r"run: there is nothing in .*/rnu; beside it are run\."):
+        report.run(mistyped)
+    assert not (tmp_path / "rnu").exists()
+
+
 def test_a_run_with_one_score_only_shows_no_gain(experiment):
     images = make_images(experiment)
     make_cams(experiment, images, "baseline_", outside=0.2)
@@ -385,4 +393,4 @@ def test_a_sheet_shows_label_maps_and_writes_them(complete):
 def test_what_the_configuration_makes_no_use_of_is_not_missed(experiment):
     own = experiment.with_overrides({"refine.masks.kind": "none"})
     assert "run qaclims train-irn first" in page_of(experiment)
-    assert "train_irn.py" not in page_of(own)
+    assert "train-irn" not in page_of(own)
