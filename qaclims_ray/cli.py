@@ -124,9 +124,14 @@ def explain(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, ValueError):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or _is_of_http(type(error)):
         return f"{type(error).__name__}: {error}\nMend it, and the same command goes on."
     return None
+
+
+def _is_of_http(kind: type) -> bool:
+    """Return whether an error is one of the Hub's HTTP client, which are no OSError."""
+    return any(base.__module__.startswith(("httpx", "httpcore")) for base in kind.__mro__)
 
 
 def _from_traceback(text: str) -> str | None:

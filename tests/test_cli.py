@@ -130,6 +130,13 @@ def test_a_users_mistake_that_ray_wraps_ends_a_job_with_one_message(way, error):
     assert len(message.splitlines()) <= 3
 
 
+def test_a_lost_connection_to_the_hub_is_a_users_to_mend():
+    """The errors of its HTTP client are no OSError."""
+    own = type("ConnectError", (Exception,), {"__module__": "httpx"})
+    told = explain(type("Further", (own,), {"__module__": "huggingface_hub"})("no connection"))
+    assert told == "Further: no connection\nMend it, and the same command goes on."
+
+
 def test_what_user_code_raises_inside_a_task_is_found():
     wrapped = UserCodeException()
     wrapped.__cause__ = ValueError("no labels")

@@ -26,7 +26,11 @@ from qaclims_ray.preflight.checks import (
     store_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
-from qaclims_ray.preflight.models import model_problems, supervision_problems
+from qaclims_ray.preflight.models import (
+    model_problems,
+    supervision_problems,
+    without_unreachable_nets,
+)
 from qaclims_ray.preflight.networks import network_problems
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
@@ -74,7 +78,9 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
     _require_inputs(experiment, todo, names)
     probe, counts = f"{experiment.run}/.preflight-{uuid4().hex}", count(experiment)
     problems = storage_problems(experiment.run, probe) + class_problems(todo, counts.classes)
-    models = network_problems(experiment, todo, counts.classes) + model_problems(experiment, todo)
+    models = model_problems(experiment, todo)
+    buildable = without_unreachable_nets(todo, models)
+    models = network_problems(experiment, buildable, counts.classes) + models
     problems += models or supervision_problems(experiment, todo)
     try:
         start(experiment.compute)
@@ -84,7 +90,7 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
             problems += crf_problems(keys, on_each_node(crf_fault))
     finally:
         clean_up(probe)
-    work, impossible = _work(experiment, todo, counts)
+    work, impossible = _work(experiment, buildable, counts)
     problems += impossible + _disk_problems(experiment, work, counts)
     if problems:
         raise ValueError("this run would not end well:\n  " + "\n  ".join(problems))
