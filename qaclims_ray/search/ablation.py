@@ -18,7 +18,7 @@ import numpy as np
 
 from qaclims_ray.cluster.session import capacity, start
 from qaclims_ray.cluster.tasks import together
-from qaclims_ray.cluster.training import worker_resources
+from qaclims_ray.cluster.training import worker_keys, worker_resources
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.study import Network, Study
@@ -129,7 +129,7 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     wanted = list(trials(study, split))
     start(base.compute)
     each = worker_resources(base.compute.train)
-    capacity(base.compute).require(1, each, "compute.train.num_cpus, .num_gpus or .use_gpu")
+    capacity(base.compute).require(1, each, worker_keys())
     _prepare(study, split, base, wanted)
     _train_all(study, f"{split}: classifiers", _classifiers(study, split, base), each)
     _train_all(study, f"{split}: trials", wanted, each)
