@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from qaclims_ray.config.base import Fraction, Section
+from qaclims_ray.config.base import Fraction, Names, Section
 
 
 class Dataset(Section):
@@ -74,7 +74,7 @@ class Folder(Dataset):
     """Folder or URL; one of a web server (https://…) needs a labels file that names all images."""
     labels_file: str | None = None
     """A .csv or .jsonl, below root or by absolute path or URL; null: labels.csv or labels.jsonl."""
-    class_names: tuple[str, ...] | None = None
+    class_names: Names | None = None
     """Names in the order of their indices; null: those in classes.txt below root, else the names
     in the labels file, sorted."""
     unlabelled: bool = False
@@ -86,9 +86,9 @@ class WebDataset(Dataset):
     """Tars of `<key>.jpg`, labels in `<key>.cls` or `.json`, maybe `<key>.mask.png`."""
 
     kind: Literal["webdataset"]
-    shards: str | tuple[str, ...]
+    shards: str | Names
     """Uncompressed tars: paths or URLs, with `*` or braces such as `train-{000..012}.tar`."""
-    class_names: tuple[str, ...] | None = None
+    class_names: Names | None = None
     """Names in the order of their indices; null: those in classes_file, else the names among the
     labels, sorted."""
     classes_file: str | None = None

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, NonNegativeInt
 
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import read_yaml
@@ -10,6 +12,7 @@ from qaclims_ray.config.overrides import Tree, validate, with_overrides
 from qaclims_ray.config.shipped import config_file
 
 Network = Literal["classifier", "cam_net"]
+Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)]
 
 
 class Variant(Section):
@@ -33,11 +36,11 @@ class Study(Section):
     """Dotted keys for all variants."""
     tuning: Tree
     """Dotted keys of the selection split, on which each variant's threshold is selected."""
-    tuning_seeds: tuple[int, ...] = (0,)
+    tuning_seeds: Seeds = (0,)
     reporting: Tree
     """Dotted keys of the report split, whose scores the table shows."""
-    reporting_seeds: tuple[int, ...] = (0, 1, 2)
-    variants: dict[str, Variant]
+    reporting_seeds: Seeds = (0, 1, 2)
+    variants: dict[str, Variant] = Field(min_length=1)
     """Variants by the name of their folder."""
 
 

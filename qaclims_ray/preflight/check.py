@@ -95,8 +95,9 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
     work, impossible = _work(experiment, buildable, counts)
     problems += impossible + _disk_problems(experiment, work, counts)
     if problems:
+        can_fit = all(error.overrides for error in crowded.values())
         fits = [one for error in crowded.values() for one in error.overrides]
-        together = f"\nAll of it fits with {' '.join(fits)}" if len(crowded) > 1 and fits else ""
+        together = f"\nAll of it fits with {' '.join(fits)}" if len(crowded) > 1 and can_fit else ""
         raise ValueError("\n  ".join(["this run would not end well:", *problems]) + together)
     return _lines(experiment, work, counts)
 

@@ -28,8 +28,11 @@ def shown(text: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """Make a local path absolute, as workers run in other folders; strip a slash at the end."""
-    return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
+    """Make a local path absolute, as workers run in other folders; strip a slash at the end.
+
+    `~/` is the user's home folder.
+    """
+    return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
 def join(root: str, *parts: str) -> str:
