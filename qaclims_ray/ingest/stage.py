@@ -26,6 +26,7 @@ from qaclims_ray.ingest.sources import Source, load
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import find, read_all, remove
@@ -112,6 +113,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     if failed:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
+    write_file_names(target, {source["name"]: source["image"] for source in sources})
     images = dataset(target)
     facts = count_facts(images.to_table(columns=COLUMNS), listing, digest)
     facts["masks"] = count_masks(images, listing.class_names)

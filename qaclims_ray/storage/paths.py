@@ -59,6 +59,12 @@ def split_member(path: str) -> tuple[str, int, int] | None:
     return None if found is None else (found[1], int(found[3]), int(found[4]))
 
 
+def member_name(path: str) -> str | None:
+    """Return the name that `member` was given, None for any other path."""
+    found = _MEMBER.fullmatch(path)
+    return None if found is None else found[2].replace("%23", "#")
+
+
 def check_inside(relative: str) -> str:
     """Return the path if it stays below its folder.
 

@@ -56,9 +56,7 @@ def test_inputs_that_are_not_made_are_named_with_their_job(make_experiment, tmp_
     experiment = make_experiment(tmp_path / "run")
     with pytest.raises(ValueError, match=r"images is not complete: run qaclims ingest first"):
         check(experiment, "corpus")
-    with pytest.raises(
-        ValueError, match=r"qaclims ingest first\n.*run qaclims train-classifier first"
-    ):
+    with pytest.raises(ValueError, match=r"qaclims ingest first\n.*qaclims train-classifier first"):
         check(experiment, "baseline_cams")
 
 
