@@ -1,23 +1,7 @@
-"""The trained segmenter in its own library's folder format, and as an ONNX file.
+"""`qaclims export-segmenter` as a script, for `ray job submit --working-dir . -- python jobs/export_segmenter.py …`."""
 
-    python jobs/export_segmenter.py --config configs/demo.yaml --to FOLDER [--onnx]
-    ray job submit --working-dir . -- python jobs/export_segmenter.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --to s3://bucket/segmenter
-
-FOLDER (or a URL) gets config.json, with the class names, and model.safetensors: `from_pretrained` of
-segmentation_models_pytorch or transformers reads them. --onnx adds model.onnx, compared with torch on
-images of three sizes (needs `pip install 'qaclims_ray[onnx]'`). Needs no Ray.
-"""
-
-from qaclims_ray.cli import parse, run_job
-from qaclims_ray.segment import export
-
-
-def main() -> None:
-    """Run the job."""
-    to = {"required": True, "metavar": "FOLDER", "help": "folder or URL"}
-    experiment, arguments = parse(__doc__, None, "--onnx", overwrites=False, to=to)
-    print(export.run(experiment, arguments.to, onnx=arguments.onnx))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.export_segmenter import main
 
 if __name__ == "__main__":
     run_job(main)

@@ -1,24 +1,7 @@
-"""CAMs of every image (artifact `cams`, or with --baseline `baseline_cams` of the classifier).
+"""`qaclims cams` as a script, for `ray job submit --working-dir . -- python jobs/make_cams.py …`."""
 
-python jobs/make_cams.py --config configs/demo.yaml [--baseline] [--retry-errors]
-ray job submit --working-dir . -- python jobs/make_cams.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
-
---retry-errors makes those CAMs of a complete artifact that failed, and no others.
-"""
-
-from qaclims_ray.cams import stage
-from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.preflight.check import check
-
-
-def main() -> None:
-    """Run the job."""
-    experiment, arguments = parse(__doc__, None, "--baseline", "--retry-errors")
-    name = "baseline_cams" if arguments.baseline else "cams"
-    again = {"overwrite": arguments.overwrite, "retry_errors": arguments.retry_errors}
-    tell(check(experiment, name, overwrite=any(again.values())))
-    print(stage.run(experiment, name, **again))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.make_cams import main
 
 if __name__ == "__main__":
     run_job(main)

@@ -1,23 +1,7 @@
-"""Pseudo masks of every image (artifact `masks`), which the segmenter learns from.
+"""`qaclims masks` as a script, for `ray job submit --working-dir . -- python jobs/make_masks.py …`."""
 
-python jobs/make_masks.py --config configs/demo.yaml [--retry-errors]
-ray job submit --working-dir . -- python jobs/make_masks.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
-
---retry-errors makes those of a complete artifact that failed, and no others.
-"""
-
-from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.preflight.check import check
-from qaclims_ray.refine import stage
-
-
-def main() -> None:
-    """Run the job."""
-    experiment, arguments = parse(__doc__, None, "--retry-errors")
-    again = {"overwrite": arguments.overwrite, "retry_errors": arguments.retry_errors}
-    tell(check(experiment, "masks", overwrite=any(again.values())))
-    print(stage.run(experiment, "masks", **again))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.make_masks import main
 
 if __name__ == "__main__":
     run_job(main)

@@ -1,20 +1,7 @@
-"""One HTML page of a run (`report.html`): scores, curves, CAMs, answers, losses, times.
+"""`qaclims report` as a script, for `ray job submit --working-dir . -- python jobs/report.py …`."""
 
-Reads whatever the run has; needs no Ray.
-
-    python jobs/report.py --config configs/demo.yaml
-    ray job submit --working-dir . -- python jobs/report.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
-"""
-
-from qaclims_ray.cli import parse, run_job
-from qaclims_ray.report import page as report
-
-
-def main() -> None:
-    """Run the job."""
-    experiment, _ = parse(__doc__, overwrites=False)
-    print(report.run(experiment))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.report import main
 
 if __name__ == "__main__":
     run_job(main)

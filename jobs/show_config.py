@@ -1,16 +1,7 @@
-"""Print the resolved configuration, each key with its meaning.
+"""`qaclims show-config` as a script, for `ray job submit --working-dir . -- python jobs/show_config.py …`."""
 
-python jobs/show_config.py --config configs/demo.yaml train.ritc.epochs=2
-"""
-
-from qaclims_ray.cli import describe, parse, run_job
-
-
-def main() -> None:
-    """Run the job."""
-    experiment, _ = parse(__doc__, overwrites=False)
-    print("\n".join(describe(experiment)))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.show_config import main
 
 if __name__ == "__main__":
     run_job(main)

@@ -1,24 +1,7 @@
-"""Train the CAM network by region image-text contrast (artifact `cam_net`).
+"""`qaclims train-ritc` as a script, for `ray job submit --working-dir . -- python jobs/train_ritc.py …`."""
 
-Reads `images`, `pairs`, `texts`, `classifier`. Interrupted, the same command goes on from the last
-checkpoint.
-
-    python jobs/train_ritc.py --config configs/demo.yaml
-    python jobs/train_ritc.py --config configs/demo.yaml train.ritc.validate_every=1 compute.train.tensorboard=true
-    ray job submit --working-dir . -- python jobs/train_ritc.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
-"""
-
-from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.preflight.check import check
-from qaclims_ray.train import stage
-
-
-def main() -> None:
-    """Run the job."""
-    experiment, arguments = parse(__doc__)
-    tell(check(experiment, "cam_net", overwrite=arguments.overwrite))
-    print(stage.run(experiment, "cam_net", overwrite=arguments.overwrite))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.train_ritc import main
 
 if __name__ == "__main__":
     run_job(main)

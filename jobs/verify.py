@@ -1,21 +1,7 @@
-"""Verify that the files of a run's complete artifacts are, byte for byte, what was written.
+"""`qaclims verify` as a script, for `ray job submit --working-dir . -- python jobs/verify.py …`."""
 
-    python jobs/verify.py --config configs/demo.yaml
-    ray job submit --working-dir . -- python jobs/verify.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
-
-Each job compares names and sizes anyway; this one reads all files. Those of earlier versions, which
-noted no digests, are named. Needs no Ray.
-"""
-
-from qaclims_ray.cli import parse, run_job
-from qaclims_ray.run.artifact import verify
-
-
-def main() -> None:
-    """Run the job."""
-    experiment, _ = parse(__doc__, overwrites=False)
-    print("\n".join(verify(experiment)))
-
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.verify import main
 
 if __name__ == "__main__":
     run_job(main)

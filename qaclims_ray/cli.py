@@ -3,6 +3,7 @@
 import argparse
 import builtins
 import logging
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,12 +15,13 @@ from pydantic import BaseModel
 from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.config.overrides import parse_overrides
+from qaclims_ray.config.shipped import shipped_configs
 from qaclims_ray.storage.paths import shown
 
 _EPILOG = """\
 Values are resolved as: class default < YAML file < key=value. Keys are dotted, values YAML:
     train.ritc.epochs=2  corpus.texts.backgrounds=[sky,grass]  data.limit=100
-`jobs/show_config.py --config FILE` prints every key, its value and what it means.
+`qaclims show-config --config FILE` prints every key, its value and what it means.
 A job does nothing where its artifact is complete, and goes on where it was interrupted.
 """
 SWITCHES = {
@@ -45,6 +47,23 @@ class _Parser(argparse.ArgumentParser):
         super().error(f"{message}{hint}")
 
 
+def job_parser(description: str | None, epilog: str | None = None) -> argparse.ArgumentParser:
+    """Return a parser that shows a job's docstring as it is, and has no options yet."""
+    return _Parser(
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def add_config(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """Add the options --config and `key=value …`."""
+    shipped = f"a YAML file, or by its name one of {', '.join(shipped_configs())}"
+    parser.add_argument("--config", required=required, metavar="FILE", help=shipped)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change")
+
+
 def parse(
     description: str | None,
     argv: Sequence[str] | None = None,
@@ -64,18 +83,12 @@ def parse(
     Returns:
         The experiment, and a namespace of switches and options.
     """
-    parser = _Parser(
-        description=description,
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", required=True, metavar="FILE", help="a file of configs/")
+    parser = job_parser(description, _EPILOG)
+    add_config(parser)
     for switch in (*switches, *(["--overwrite"] if overwrites else [])):
         parser.add_argument(switch, action="store_true", help=SWITCHES[switch])
     for name, arguments in options.items():
         parser.add_argument(f"--{name}", **arguments)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="values to change")
     arguments = parser.parse_intermixed_args(argv)
     return load(arguments.config, parse_overrides(arguments.overrides)), arguments
 
@@ -93,6 +106,8 @@ def run_job(main: Callable[[], Any]) -> None:
         main()
     except KeyboardInterrupt:
         sys.exit("interrupted: the same command goes on from here")
+    except BrokenPipeError:  # who reads the output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
         message = explain(error)
         if message is None:
@@ -109,9 +124,14 @@ def explain(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, ValueError):
         return str(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) or _is_of_http(type(error)):
         return f"{type(error).__name__}: {error}\nMend it, and the same command goes on."
     return None
+
+
+def _is_of_http(kind: type) -> bool:
+    """Return whether an error is one of the Hub's HTTP client, which are no OSError."""
+    return any(base.__module__.startswith(("httpx", "httpcore")) for base in kind.__mro__)
 
 
 def _from_traceback(text: str) -> str | None:

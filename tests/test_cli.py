@@ -55,7 +55,7 @@ def test_help_teaches_precedence_and_where_the_keys_are(capsys):
         "--overwrite",
         "key=value",
         "class default < YAML file < key=value",
-        "jobs/show_config.py",
+        "qaclims show-config",
     ):
         assert part in shown
 
@@ -65,7 +65,7 @@ def test_each_option_has_a_help_text(capsys):
     with pytest.raises(SystemExit):
         parse("", ["--help"], *SWITCHES, overwrites=False, until=until)
     shown = capsys.readouterr().out
-    for text in (*SWITCHES, *SWITCHES.values(), until["help"], "a file of configs/"):
+    for text in (*SWITCHES, *SWITCHES.values(), until["help"], "a YAML file, or by its name"):
         assert text in shown
 
 
@@ -128,6 +128,13 @@ def test_a_users_mistake_that_ray_wraps_ends_a_job_with_one_message(way, error):
     assert str(error) in message
     assert "Traceback" not in message
     assert len(message.splitlines()) <= 3
+
+
+def test_a_lost_connection_to_the_hub_is_a_users_to_mend():
+    """The errors of its HTTP client are no OSError."""
+    own = type("ConnectError", (Exception,), {"__module__": "httpx"})
+    told = explain(type("Further", (own,), {"__module__": "huggingface_hub"})("no connection"))
+    assert told == "Further: no connection\nMend it, and the same command goes on."
 
 
 def test_what_user_code_raises_inside_a_task_is_found():

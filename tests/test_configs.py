@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from qaclims_ray.config.experiment import Experiment, dump, load
+from qaclims_ray.config.study import Study, load_study
 from qaclims_ray.preflight.check import artifacts_until
 from qaclims_ray.preflight.estimate import count, estimate
 from qaclims_ray.run.graph import ARTIFACTS, recipe
-from qaclims_ray.search.ablation import Study, load_study, trials
+from qaclims_ray.search.ablation import trials
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").glob("*.yaml"))

@@ -11,6 +11,7 @@ import torch
 
 from qaclims_ray import published
 from qaclims_ray.config.experiment import load
+from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import to_published_cam
 from qaclims_ray.refine.stage import load_irn
@@ -26,26 +27,20 @@ IMAGES = {"a": [0], "b": [0, 1], "c": [1]}
 
 
 @pytest.fixture
-def options(demo_config, tmp_path):
-    """Options of a run with ResNet-50 and three images, into which nothing is imported yet."""
-    overrides = [
+def overrides(tmp_path):
+    """Of a run with ResNet-50 and three images, into which nothing is imported yet."""
+    return [
         f"run={tmp_path / 'run'}",
         "model.backbone=resnet50",
         "model.backbone_weights=null",
         "data.max_errors=1",
         "data.shard_megabytes=1.0",
     ]
-    return {
-        **dict.fromkeys(published.KINDS),
-        "config": str(demo_config),
-        "overrides": overrides,
-        "overwrite": False,
-    }
 
 
 @pytest.fixture
-def experiment(options):
-    experiment = load(options["config"], published.parse_overrides(options["overrides"]))
+def experiment(demo_config, overrides):
+    experiment = load(demo_config, parse_overrides(overrides))
     make(experiment, "images", _write_images, overwrite=False)
     return experiment
 
@@ -73,12 +68,12 @@ def save_checkpoint(path, num_classes=2):
     return net
 
 
-def test_a_corpus_becomes_an_artifact_and_lacking_images_errors(options, experiment, tmp_path):
+def test_a_corpus_becomes_an_artifact_and_lacking_images_errors(experiment, tmp_path):
     files = [
         save_corpus(tmp_path / "fg.npy", "abc", "ship", "yacht"),
         save_corpus(tmp_path / "bg.npy", "ab", "water"),
     ]
-    (line,) = published.run({**options, "corpus": files})
+    (line,) = published.run({"corpus": files}, experiment, overwrite=False)
     assert line.startswith("corpus: 2 rows, 1 errors")
     target = artifact(experiment, "corpus")
     rows = read_table(target).to_pylist()
@@ -88,51 +83,57 @@ def test_a_corpus_becomes_an_artifact_and_lacking_images_errors(options, experim
     assert target.require()["facts"] == {"imported": files}
 
 
-def test_more_lacking_images_than_allowed_stop_the_import(options, experiment, tmp_path):
+def test_more_lacking_images_than_allowed_stop_the_import(experiment, tmp_path):
     path = save_corpus(tmp_path / "fg.npy", "a", "ship")
     with pytest.raises((ValueError, RuntimeError), match="no sound entry for 'c'"):
-        list(published.run({**options, "corpus": [path, path]}))
+        list(published.run({"corpus": [path, path]}, experiment, overwrite=False))
 
 
-def test_an_import_that_was_stopped_is_no_rows_fault(options, experiment, tmp_path):
+def test_an_import_that_was_stopped_is_no_rows_fault(experiment, tmp_path):
     few = save_corpus(tmp_path / "few.npy", "a", "ship")
     for _ in range(MAX_CRASHES):
         with pytest.raises(ValueError, match="no sound entry for 'c'"):
-            list(published.run({**options, "corpus": [few, few]}))
+            list(published.run({"corpus": [few, few]}, experiment, overwrite=False))
     sound = save_corpus(tmp_path / "sound.npy", "abc", "ship")
-    (line,) = published.run({**options, "corpus": [sound, sound]})
+    (line,) = published.run({"corpus": [sound, sound]}, experiment, overwrite=False)
     assert line.startswith("corpus: 3 rows, 0 errors")
 
 
-def test_a_run_needs_a_config(options):
+def test_a_run_needs_a_config():
     with pytest.raises(ValueError, match=r"\['cam_net'\] need --config FILE"):
-        list(published.run({**options, "config": None, "cam_net": ["res50.pth"]}))
+        list(published.run({"cam_net": ["res50.pth"]}, None, overwrite=False))
 
 
-def test_a_network_goes_in_and_out(options, experiment, tmp_path):
+def test_a_network_goes_in_and_out(experiment, tmp_path):
     save_checkpoint(tmp_path / "res50.pth")
-    (line,) = published.run({**options, "classifier": [str(tmp_path / "res50.pth")]})
+    (line,) = published.run(
+        {"classifier": [str(tmp_path / "res50.pth")]}, experiment, overwrite=False
+    )
     assert line.startswith("classifier: 0 rows, 0 errors")
-    (line,) = published.run({**options, "export": ["classifier", str(tmp_path / "back.pth")]})
+    (line,) = published.run(
+        {"export": ["classifier", str(tmp_path / "back.pth")]}, experiment, overwrite=False
+    )
     assert line == f"classifier: exported · {tmp_path / 'back.pth'}"
     assert (tmp_path / "back.pth").is_file()
 
 
-def test_a_boundary_network_goes_in(options, experiment, tmp_path):
+def test_a_boundary_network_goes_in(experiment, tmp_path):
     names = json.loads((ROOT / "tests/golden/data/irn.json").read_text())["state_dict"]["canonical"]
     state = {name: torch.rand(shape) for name, shape in names.items()}
     torch.save(state, tmp_path / "irn.pth")
-    (line,) = published.run({**options, "irn": [str(tmp_path / "irn.pth")]})
+    (line,) = published.run({"irn": [str(tmp_path / "irn.pth")]}, experiment, overwrite=False)
     assert line.startswith("irn: 0 rows, 0 errors")
     net = load_irn(experiment, "cpu")
     assert torch.equal(net.edge_layers[5].weight, state["fc_edge6.weight"])
     assert torch.equal(net.mean_shift.running_mean, state["fc_dp7.4.running_mean"])
 
 
-def test_the_job_takes_the_files_of_each_kind(monkeypatch, capsys, experiment, options, tmp_path):
+def test_the_job_takes_the_files_of_each_kind(
+    monkeypatch, capsys, experiment, demo_config, overrides, tmp_path
+):
     save_checkpoint(tmp_path / "res50.pth")
-    arguments = ["--config", options["config"], "--cam_net", str(tmp_path / "res50.pth")]
-    monkeypatch.setattr(sys, "argv", ["import_published.py", *options["overrides"], *arguments])
+    arguments = ["--config", str(demo_config), "--cam_net", str(tmp_path / "res50.pth")]
+    monkeypatch.setattr(sys, "argv", ["import_published.py", *overrides, *arguments])
     runpy.run_path(str(ROOT / "jobs" / "import_published.py"))["main"]()
     assert capsys.readouterr().out.startswith("cam_net: 0 rows, 0 errors")
     assert artifact(experiment, "cam_net").is_complete()

@@ -23,6 +23,34 @@ _MANY = 10**9
 _NAMES = ("CPU", "GPU")
 
 
+class Keys(NamedTuple):
+    """Keys of the configuration that say how many of a thing run at a time, and what one takes."""
+
+    number: str
+    """Such as `compute.cams.num_actors`; empty where there is one alone."""
+    section: str
+    """Whose `num_cpus` and `num_gpus` say what one takes."""
+    without_gpu: str = "num_gpus=0"
+    """What there makes it take no GPU."""
+    share: int = 1
+    """How many of the thing one of `number` stands for, such as the workers of a trial."""
+
+    def describe(self) -> str:
+        """The keys in a few words."""
+        each = f"{self.section}.num_cpus or .num_gpus"
+        return f"{self.number}, {each}" if self.number else each
+
+
+class NoRoom(ValueError):
+    """A cluster can never hold what is wanted."""
+
+    def __init__(self, message: str, overrides: Sequence[str]) -> None:
+        self.overrides = tuple(overrides)
+        """With them it can; none where no such are known."""
+        fits = f". It fits with {' '.join(overrides)}" if overrides else ""
+        super().__init__(f"{message}{fits}")
+
+
 class Capacity(NamedTuple):
     """Nodes that there are or may be."""
 
@@ -40,7 +68,38 @@ class Capacity(NamedTuple):
         """How many of a thing the nodes have room for, if they have nothing else to do."""
         return sum(_places(node, each) for node in self.nodes)
 
-    def require(self, number: int, each: Resources, keys: str, spare_cpus: float = 0.0) -> None:
+    def fit(self, number: int, each: Resources, keys: Keys, spare_cpus: float = 0.0) -> list[str]:
+        """Return overrides with which what is wanted has room; none where there are no such.
+
+        First it takes fewer GPUs, where no node has so many, then fewer CPUs, then there are fewer
+        of it.
+        """
+        overrides: list[str] = []
+        cpu, gpu = each.get("CPU", 0.0), each.get("GPU", 0.0)
+        most = max(floor(node["GPU"]) for node in self.nodes)
+        if gpu > most:
+            gpu = float(most)
+            fewer_gpus = f"num_gpus={most}" if most else keys.without_gpu
+            overrides.append(f"{keys.section}.{fewer_gpus}")
+        left = self.total("CPU") - spare_cpus
+        largest = min(left, max(node["CPU"] for node in self.nodes))
+        if cpu > largest > 0:
+            cpu = largest
+            overrides.append(f"{keys.section}.num_cpus={cpu:g}")
+        fewer = min(number, self.places({"CPU": cpu, "GPU": gpu}))
+        if cpu:
+            fewer = min(fewer, floor(left / cpu + _SLACK))
+        if fewer < number:
+            overrides.append(f"{keys.number}={fewer // keys.share}")
+        return overrides if fewer >= keys.share else []
+
+    def require(
+        self,
+        number: int,
+        each: Resources,
+        keys: Keys,
+        spare_cpus: float = 0.0,
+    ) -> None:
         """Check that so many actors, workers or trials can run at a time.
 
         Args:
@@ -50,26 +109,29 @@ class Capacity(NamedTuple):
             spare_cpus: That must be left.
 
         Raises:
-            ValueError: the cluster can never satisfy this.
+            NoRoom: the cluster can never satisfy this.
         """
         if not self.is_known:
             return
+        overrides = self.fit(number, each, keys, spare_cpus)
         wanted = {name: number * amount for name, amount in each.items()}
         wanted["CPU"] = wanted.get("CPU", 0.0) + spare_cpus
         remedy = (
-            f"lower {keys}, or give compute.num_cpus or a larger cluster (compute.autoscales=true "
-            "where one adds nodes as they are asked for)"
+            f"lower {keys.describe()}, or give compute.num_cpus or a larger cluster "
+            "(compute.autoscales=true where one adds nodes as they are asked for)"
         )
         for name, amount in wanted.items():
             has = self.total(name)
             if amount > has + _SLACK:
-                raise ValueError(
-                    f"{amount:g} {name}s are needed, the Ray cluster has {has:g}: {remedy}"
+                raise NoRoom(
+                    f"{amount:g} {name}s are needed, the Ray cluster has {has:g}: {remedy}",
+                    overrides,
                 )
         if self.places(each) < number:
-            raise ValueError(
+            raise NoRoom(
                 f"{number} times {_shown(each)} are needed, each on one node; the Ray cluster has "
-                f"room for {self.places(each)} (nodes of {self.describe()}): {remedy}"
+                f"room for {self.places(each)} (nodes of {self.describe()}): {remedy}",
+                overrides,
             )
 
     def describe(self) -> str:

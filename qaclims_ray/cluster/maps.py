@@ -10,7 +10,7 @@ import ray
 import ray.data
 from ray.data.checkpoint import CheckpointConfig
 
-from qaclims_ray.cluster.capacity import capacity_of
+from qaclims_ray.cluster.capacity import Keys, capacity_of
 from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
 from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.experiment import Experiment
@@ -69,7 +69,7 @@ def actor_pool(compute: Compute, name: str, *, whole_blocks: bool = False) -> di
 def require_pool(compute: Compute, name: str) -> None:
     """Check that the cluster can ever hold a pool of actors; see `actor_pool`."""
     pool: Pool = getattr(compute, name)
-    keys = f"compute.{name}.num_actors, .num_cpus or .num_gpus"
+    keys = Keys(f"compute.{name}.num_actors", f"compute.{name}")
     # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
     capacity(compute).require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 import ray
 import ray.train
 
+from qaclims_ray.cluster.capacity import Keys
 from qaclims_ray.cluster.session import capacity
 from qaclims_ray.config.compute import Compute, Workers
 from qaclims_ray.run.artifact import Artifact
@@ -35,10 +36,11 @@ def trial_resources(compute: Compute) -> TrialResources:
     trials, workers = compute.tune, compute.train
     own = worker = {"CPU": trials.num_cpus, "GPU": trials.num_gpus}
     number, waiting = trials.max_concurrent, 0.0
+    keys = Keys("compute.tune.max_concurrent", "compute.tune")
     if workers.num_workers:
         own, worker = {"CPU": _TRIAL_CPUS, "GPU": 0.0}, worker_resources(workers)
         number, waiting = number * workers.num_workers, number * _TRIAL_CPUS
-    keys = "compute.tune.max_concurrent, or what each trial takes (compute.tune, compute.train)"
+        keys = worker_keys("compute.tune.max_concurrent")._replace(share=workers.num_workers)
     capacity(compute).require(number, worker, keys, spare_cpus=waiting)
     return TrialResources(own, worker, number)
 
@@ -46,6 +48,11 @@ def trial_resources(compute: Compute) -> TrialResources:
 def worker_resources(workers: Workers) -> dict[str, float]:
     """What each worker of a training takes."""
     return {"CPU": workers.num_cpus, "GPU": workers.num_gpus * workers.use_gpu}
+
+
+def worker_keys(number: str = "") -> Keys:
+    """Return the keys that say what a worker takes, and the one of their number."""
+    return Keys(number, "compute.train", "use_gpu=false")
 
 
 def scaling(compute: Compute) -> ray.train.ScalingConfig:
@@ -57,7 +64,8 @@ def scaling(compute: Compute) -> ray.train.ScalingConfig:
     workers = compute.train
     least = workers.min_workers or workers.num_workers
     each = worker_resources(workers)
-    capacity(compute).require(least, each, "compute.train.num_workers or .num_cpus")
+    keys = worker_keys(f"compute.train.{'min' if workers.min_workers else 'num'}_workers")
+    capacity(compute).require(least, each, keys)
     return ray.train.ScalingConfig(
         num_workers=(least, workers.num_workers) if workers.min_workers else workers.num_workers,
         use_gpu=workers.use_gpu,

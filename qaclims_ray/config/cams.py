@@ -49,7 +49,7 @@ class Cams(Section):
     VQA model said of the background of this very image. fixed: `clip.background_words`. An image
     left without any, and with `none` an image of one class, falls back to the fixed list, as a sole
     text has no CAM; how many did is counted."""
-    scales: tuple[PositiveFloat, ...] = (1.0, 0.5, 1.5, 2.0)
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 0.5, 1.5, 2.0)
     """Image scales; each also flipped; maps are summed."""
     activation: Literal["relu", "sigmoid"] = "relu"
     """On the logits before fusion. Published: relu."""

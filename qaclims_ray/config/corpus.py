@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from qaclims_ray.config.base import Precision, Section
+from qaclims_ray.config.base import Names, Precision, Section
 
 FOREGROUND_QUESTIONS = (
     "What kind of {} is in the photo?",
@@ -189,7 +189,7 @@ class Texts(Section):
     """Prompt around each text."""
     foreground: Literal["answers", "class_name"] = "answers"
     """answers: half the class name, half the mean of the prompts; class_name: it alone (CLIMS)."""
-    backgrounds: Literal["answers"] | tuple[str, ...] = "answers"
+    backgrounds: Literal["answers"] | Names = "answers"
     """answers: those about this very image; or a fixed list for all images (CLIMS)."""
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
-from qaclims_ray.config.base import Section
+from qaclims_ray.config.base import Fraction, Names, Section
 
 
 class Dataset(Section):
@@ -17,6 +17,9 @@ class Dataset(Section):
     own limit is 178,956,970."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
+    max_missing: Fraction = 0.5
+    """Share of the listed images that ingest may miss, and of the published number of images where
+    `kind` and `split` are those of a published set. 1 allows any."""
     shard_megabytes: PositiveFloat = 64.0
     """Size that the Parquet shards of every artifact aim at, in MB."""
 
@@ -71,7 +74,7 @@ class Folder(Dataset):
     """Folder or URL; one of a web server (https://…) needs a labels file that names all images."""
     labels_file: str | None = None
     """A .csv or .jsonl, below root or by absolute path or URL; null: labels.csv or labels.jsonl."""
-    class_names: tuple[str, ...] | None = None
+    class_names: Names | None = None
     """Names in the order of their indices; null: those in classes.txt below root, else the names
     in the labels file, sorted."""
     unlabelled: bool = False
@@ -83,9 +86,9 @@ class WebDataset(Dataset):
     """Tars of `<key>.jpg`, labels in `<key>.cls` or `.json`, maybe `<key>.mask.png`."""
 
     kind: Literal["webdataset"]
-    shards: str | tuple[str, ...]
+    shards: str | Names
     """Uncompressed tars: paths or URLs, with `*` or braces such as `train-{000..012}.tar`."""
-    class_names: tuple[str, ...] | None = None
+    class_names: Names | None = None
     """Names in the order of their indices; null: those in classes_file, else the names among the
     labels, sorted."""
     classes_file: str | None = None

@@ -25,6 +25,7 @@ from qaclims_ray.config.overrides import Tree, flatten, parse_yaml, validate, wi
 from qaclims_ray.config.refine import Refine
 from qaclims_ray.config.search import Tune
 from qaclims_ray.config.segment import Segment
+from qaclims_ray.config.shipped import config_file
 from qaclims_ray.config.train import Train
 from qaclims_ray.storage.paths import absolute, shown
 
@@ -93,11 +94,16 @@ class Experiment(Section):
 def load(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Experiment:
     """Read a YAML file, apply dotted overrides, validate the result once.
 
+    Args:
+        path: Of the file, or the name of a configuration that comes with the package.
+        overrides: Dotted keys and their values.
+
     Raises:
         ValueError: the file is absent or no mapping, or keys or values are wrong; all are listed.
             Or a value holds credentials: every artifact would keep them.
     """
-    return _validated(with_overrides(read_yaml(path), overrides or {}), str(path))
+    file = config_file(path)
+    return _validated(with_overrides(read_yaml(file), overrides or {}), str(file))
 
 
 def _validated(tree: Tree, source: str) -> Experiment:
@@ -120,10 +126,8 @@ def read_yaml(path: str | Path) -> Tree:
     """The mapping in a YAML file.
 
     Raises:
-        ValueError: no such file, or something else than a mapping in it.
+        ValueError: something else than a mapping is in it.
     """
-    if not Path(path).is_file():
-        raise ValueError(f"config {str(path)!r}: no such file; see configs/ for examples")
     tree = parse_yaml(Path(path).read_text(encoding="utf-8"), f"config {str(path)!r}")
     if not isinstance(tree, dict):
         raise ValueError(f"config {str(path)!r}: expected a mapping, got {type(tree).__name__}")

@@ -5,6 +5,7 @@ through the same functions.
 """
 
 import difflib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, TypeVar
@@ -90,6 +91,8 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def validate(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
     """Validate `tree` as `model`, turning every error into a line that a user can act on.
 
+    A text that begins with `~/` is a path in the user's home folder.
+
     Args:
         model: The section that the tree must be.
         tree: Plain data, as read from YAML.
@@ -99,12 +102,25 @@ def validate(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
         ValueError: one line for each wrong key or value.
     """
     try:
-        return TypeAdapter(model).validate_python(tree)
+        return TypeAdapter(model).validate_python(_at_home(tree))
     except ValidationError as error:
         schema = model.model_json_schema()
         legal, tags = _legal_keys(schema), set(_tags(schema))
         lines = [_explain(dict(problem), legal, tags) for problem in error.errors()]
         raise ValueError(f"{source}:\n  " + "\n  ".join(lines)) from None
+
+
+def _at_home(value: Any) -> Any:
+    """Expand `~/` at the beginning of texts, however deep: no shell does after `key=`."""
+    match value:
+        case str():
+            return os.path.expanduser(value) if value.startswith("~/") else value
+        case Mapping():
+            return {key: _at_home(one) for key, one in value.items()}
+        case list() | tuple():
+            return [_at_home(one) for one in value]
+        case _:
+            return value
 
 
 def _explain(problem: Tree, legal: set[str], tags: set[str]) -> str:

@@ -11,7 +11,7 @@ from pydantic import (
     model_validator,
 )
 
-from qaclims_ray.config.base import Fraction, Section
+from qaclims_ray.config.base import Fraction, Range, Section
 
 
 class Optimiser(Section):
@@ -33,9 +33,9 @@ class Optimiser(Section):
 class Augment(Section):
     """Random changes of training images; derived from seed, epoch and name alone."""
 
-    resize_long: tuple[PositiveInt, PositiveInt] | None = (320, 640)
+    resize_long: Range[PositiveInt] | None = (320, 640)
     """Range of the long side in pixels; null keeps the size."""
-    scale: tuple[PositiveFloat, PositiveFloat] | None = None
+    scale: Range[PositiveFloat] | None = None
     """Range of the factor on both sides, where `resize_long` is null; null keeps the size."""
     crop: PositiveInt | None = 512
     """Side of the square crop, padded with the mean colour; null: images must share one size."""
@@ -135,7 +135,7 @@ class Irn(Fit):
         if self.validate_every is not None:
             raise ValueError(
                 "a boundary network has no score of its own: leave validate_every null, and score "
-                "the masks (evaluate.py --of masks)"
+                "the masks (qaclims evaluate --of masks)"
             )
         return self
 

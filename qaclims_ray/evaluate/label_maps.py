@@ -92,7 +92,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         experiment, of_cams=scored.supervision is not None, images_name=images_name
     )
     there = read_table(label_maps, ["name"])["name"].to_pylist()
-    remedy = f"make them (jobs/{scored.job}), or list the images to score in evaluate.names"
+    remedy = f"make them (qaclims {scored.job}), or list the images to score in evaluate.names"
     check_there(names, there, f"{label_maps.uri} lacks images with ground truth", remedy)
     start(experiment.compute)
     arguments = {

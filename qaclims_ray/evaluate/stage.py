@@ -137,7 +137,7 @@ def table(experiment: Experiment) -> str:
     found = {title_of(experiment, name): _stored(experiment, name) for name in of_kind("scores")}
     there = {label: scores for label, scores in found.items() if scores is not None}
     if not there:
-        return "no scores: the images have no ground truth, or evaluate.py has not run"
+        return "no scores: the images have no ground truth, or `qaclims evaluate` has not run"
     return text_table(there)
 
 
@@ -175,7 +175,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
 def _check_cams(names: Collection[str], images: Artifact, cams: Artifact) -> None:
     there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
     known = read_table(images, ["name"])["name"].to_pylist()
-    remedy = "make the CAMs of these images anew (make_cams.py --overwrite)"
+    remedy = "make the CAMs of these images anew (qaclims cams --overwrite)"
     check_there(there, known, f"{images.uri} lacks images of {cams.uri}", remedy)
     remedy += ", or list the images to score in evaluate.names"
     check_there(names, there, f"{cams.uri} lacks images with ground truth", remedy)

@@ -106,13 +106,37 @@ def _range(spread: Sequence[int]) -> str:
     return f"{spread[0]:,} to {spread[2]:,} pixels, median {spread[1]:,}"
 
 
-def check_known_set(kind: str, split: str | None, facts: Facts) -> list[str]:
+def check_missing(facts: Facts, errors: int, published: int | None, most: float) -> None:
+    """Check that a data set is not mostly missing.
+
+    Args:
+        facts: Facts of the images that are there.
+        errors: Listed images that are not, or that cannot be read.
+        published: Images of the whole split, where it is a published one.
+        most: Share that may be missing, `max_missing` of the section `data`.
+
+    Raises:
+        ValueError: more than that is missing.
+    """
+    found = facts["num_images"]
+    for wanted, which in ((found + errors, "listed"), (published or 0, "published")):
+        if wanted - found > most * wanted:
+            reasons = " Each has its reason in _errors." if which == "listed" else ""
+            raise ValueError(
+                f"{wanted - found:,} of {wanted:,} {which} images are missing, a larger share than "
+                f"data.max_missing={most:g} allows.{reasons} Give a list of the images that there "
+                "are, or find the others; where so few are meant, set data.max_missing=1"
+            )
+
+
+def check_known_set(kind: str, split: str | None, facts: Facts, num_errors: int = 0) -> list[str]:
     """Return warnings: what a published set lacks, and what any set should not lack.
 
     Args:
         kind: `voc12`, `coco14`, or another for which no counts are published.
         split: name or path of the split, None where there is none.
         facts: facts of the whole split.
+        num_errors: Listed images that are missing or broken.
     """
     num_images, num_pairs = published_counts(kind, split)
     num_labelled = facts["num_images"] - facts["num_kept_unlabelled"]
@@ -121,7 +145,8 @@ def check_known_set(kind: str, split: str | None, facts: Facts) -> list[str]:
         _difference("pairs", facts["num_pairs"], num_pairs),
     ]
     found = "; ".join(part for part in parts if part)
-    warnings = [f"{kind} {split}: {found}. See its _errors"] if found else []
+    see = ". Its _errors say why" if num_errors else ""
+    warnings = [f"{kind} {split}: {found}{see}"] if found else []
     empty = [name for name, count in facts["images_per_class"].items() if count == 0]
     if empty:
         warnings.append(f"no image is labelled {', '.join(empty)}")

@@ -12,7 +12,13 @@ from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.data import Data, Folder
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts
+from qaclims_ray.ingest.facts import (
+    COLUMNS,
+    check_known_set,
+    check_missing,
+    count_facts,
+    published_counts,
+)
 from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
@@ -20,6 +26,7 @@ from qaclims_ray.ingest.sources import Source, load
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import find, read_all, remove
@@ -106,15 +113,17 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     if failed:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
+    write_file_names(target, {source["name"]: source["image"] for source in sources})
     images = dataset(target)
     facts = count_facts(images.to_table(columns=COLUMNS), listing, digest)
     facts["masks"] = count_masks(images, listing.class_names)
     for warning in check_masks(facts["masks"]):
         log.warning(warning)
+    own = getattr(data, "annotations", None) is not None
+    split = None if own or data.limit is not None else getattr(data, "split", None)
+    check_missing(facts, errors, published_counts(data.kind, split)[0], data.max_missing)
     if data.limit is None:
-        own = getattr(data, "annotations", None) is not None
-        split = None if own else getattr(data, "split", None)
-        for warning in check_known_set(data.kind, split, facts):
+        for warning in check_known_set(data.kind, split, facts, errors):
             log.warning(warning)
     return Built(rows, errors, {**facts})
 

@@ -7,6 +7,7 @@ lacks, or a full disk.
 from collections.abc import Mapping, Sequence
 from uuid import uuid4
 
+from qaclims_ray.cluster.capacity import NoRoom
 from qaclims_ray.cluster.maps import require_pool
 from qaclims_ray.cluster.session import capacity, object_store_bytes, on_each_node, start
 from qaclims_ray.cluster.training import scaling
@@ -26,7 +27,11 @@ from qaclims_ray.preflight.checks import (
     store_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
-from qaclims_ray.preflight.models import model_problems, supervision_problems
+from qaclims_ray.preflight.models import (
+    model_problems,
+    supervision_problems,
+    without_unreachable_nets,
+)
 from qaclims_ray.preflight.networks import network_problems
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
@@ -74,20 +79,26 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
     _require_inputs(experiment, todo, names)
     probe, counts = f"{experiment.run}/.preflight-{uuid4().hex}", count(experiment)
     problems = storage_problems(experiment.run, probe) + class_problems(todo, counts.classes)
-    models = network_problems(experiment, todo, counts.classes) + model_problems(experiment, todo)
+    models = model_problems(experiment, todo)
+    buildable = without_unreachable_nets(todo, models)
+    models = network_problems(experiment, buildable, counts.classes) + models
     problems += models or supervision_problems(experiment, todo)
     try:
         start(experiment.compute)
-        problems += _room_problems(experiment, todo)
-        problems += _sharing_problems(experiment, todo, probe) if not problems else []
+        crowded = _room_problems(experiment, todo)
+        problems += [f"{section}: {error}" for section, error in crowded.items()]
+        problems += _sharing_problems(experiment, todo, probe)
         if keys := crf_keys(experiment, todo):
             problems += crf_problems(keys, on_each_node(crf_fault))
     finally:
         clean_up(probe)
-    work, impossible = _work(experiment, todo, counts)
+    work, impossible = _work(experiment, buildable, counts)
     problems += impossible + _disk_problems(experiment, work, counts)
     if problems:
-        raise ValueError("this run would not end well:\n  " + "\n  ".join(problems))
+        can_fit = all(error.overrides for error in crowded.values())
+        fits = [one for error in crowded.values() for one in error.overrides]
+        together = f"\nAll of it fits with {' '.join(fits)}" if len(crowded) > 1 and can_fit else ""
+        raise ValueError("\n  ".join(["this run would not end well:", *problems]) + together)
     return _lines(experiment, work, counts)
 
 
@@ -102,8 +113,14 @@ def _require_inputs(experiment: Experiment, todo: Sequence[str], names: Sequence
     needed = {one for name in todo for one in inputs_of(experiment, name)}
     if experiment.evaluate.stream:  # its CAMs are scored as they are made
         needed.difference_update(of_kind("cams"))
+    problems: list[str] = []
     for one in sorted(needed.difference(names), key=list(ARTIFACTS).index):
-        artifact(experiment, one).require()
+        try:
+            artifact(experiment, one).require()
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 def _work(
@@ -120,21 +137,21 @@ def _work(
     return work, problems
 
 
-def _room_problems(experiment: Experiment, todo: Sequence[str]) -> list[str]:
-    """What the cluster can never place."""
+def _room_problems(experiment: Experiment, todo: Sequence[str]) -> dict[str, NoRoom]:
+    """What the cluster can never place, by its section of the configuration."""
     compute = experiment.compute
     pools = {_pool(experiment, name) for name in todo}
-    problems: list[str] = []
+    problems: dict[str, NoRoom] = {}
     for pool in sorted(pool for pool in pools if pool is not None):
         try:
             require_pool(compute, pool)
-        except ValueError as error:
-            problems.append(f"compute.{pool}: {error}")
+        except NoRoom as error:
+            problems[f"compute.{pool}"] = error
     if compute.train.num_workers and set(todo).intersection(of_kind("network")):
         try:
             scaling(compute)
-        except ValueError as error:
-            problems.append(f"compute.train: {error}")
+        except NoRoom as error:
+            problems["compute.train"] = error
     return problems
 
 
@@ -145,7 +162,7 @@ def _pool(experiment: Experiment, name: str) -> str | None:
 
 def _sharing_problems(experiment: Experiment, todo: Sequence[str], probe: str) -> list[str]:
     paths = local_paths(experiment, todo)
-    if is_local(probe):
+    if is_local(probe) and sees(probe):  # else `storage_problems` says why it was not written
         paths["run"] = probe
     seen = on_each_node(_sees_all, paths)
     problems = sharing_problems(paths, seen)

@@ -1,7 +1,7 @@
 """Checks of the models that a run names: whether their files are there, or to be had."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -9,7 +9,7 @@ import open_clip
 import timm
 import torch
 import torchvision.models as tv
-from huggingface_hub import hf_hub_download, model_info
+from huggingface_hub import model_info
 from huggingface_hub.constants import HF_HUB_CACHE
 from segmentation_models_pytorch.encoders import encoders
 
@@ -33,6 +33,8 @@ _PRETRAINED, _BACKBONE = "model.clip.pretrained", "model.backbone_weights"
 _IRN, _SEGMENTER = "train.irn.backbone_weights", "train.segmenter.weights"
 _NET = "train.segmenter.net"
 _CAM_CLIP, _CAM_PRETRAINED = "cams.clip.model", "cams.clip.pretrained"
+_OWN_NETS = (SMP, FCN, DEEPLABV2)
+"""Beginnings of segmenters whose layers need no download."""
 _SUFFIXES = {".bin", ".ckpt", ".pt", ".pth", ".safetensors", ".tar"}
 """Of weights files."""
 _SECONDS = 20
@@ -69,6 +71,15 @@ def _tower_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
     return []
 
 
+def without_unreachable_nets(names: Iterable[str], problems: Iterable[str]) -> list[str]:
+    """Leave out the segmenter where the Hub has its layers and cannot be reached.
+
+    To build it would try for a minute, and say the same.
+    """
+    lost = any(problem.startswith(f"{_NET}:") for problem in problems)
+    return [name for name in names if not (lost and name == "segmenter")]
+
+
 def supervision_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
     """Return why the weights that a segmenter starts from are not allowed; they must be there."""
     if "segmenter" not in set(names):
@@ -100,7 +111,7 @@ def _models(experiment: Experiment, names: set[str]) -> dict[str, str]:
     if "segmenter" in names:
         settings = experiment.train.segmenter
         found[_SEGMENTER] = settings.weights
-        if isinstance(settings.net, str) and _is_path(_NET, resolve(settings.net)):
+        if isinstance(settings.net, str) and not settings.net.startswith(_OWN_NETS):
             found[_NET] = settings.net
     return {key: value for key, value in found.items() if value is not None}
 
@@ -120,7 +131,9 @@ def _is_path(key: str, model: str) -> bool:
 def _look_up(key: str, model: str, experiment: Experiment) -> None:
     """Raise an error that says why a model can't be had by its name."""
     if key == "corpus.engine.model":
-        _fetch(lambda: hf_hub_download(model, "config.json"))
+        _look_up_repository(model)
+    elif key == _NET:
+        _look_up_repository(model, {".json"})
     elif key == _PRETRAINED:
         _look_up_tag(experiment.model.clip.model, model)
     elif key == _CAM_PRETRAINED:
@@ -203,10 +216,10 @@ def _look_up_torchvision(name: str) -> None:
     _look_up_url(found.url, Path(torch.hub.get_dir()) / "checkpoints")
 
 
-def _look_up_repository(name: str) -> None:
+def _look_up_repository(name: str, suffixes: Collection[str] = _SUFFIXES) -> None:
     """A repository of the Hub of which there is a copy, or to which there is a connection."""
     copies = Path(HF_HUB_CACHE).glob(f"models--{name.replace('/', '--')}/snapshots/*/*")
-    if not any(file.suffix in _SUFFIXES for file in copies):
+    if not any(file.suffix in suffixes for file in copies):
         _fetch(lambda: model_info(name, timeout=_SECONDS))
 
 
@@ -218,8 +231,8 @@ def _look_up_url(url: str, cache: Path) -> None:
 def _fetch(call: Callable[[], object]) -> None:
     try:
         call()
-    except (OSError, RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # those of the Hub's HTTP client are no OSError
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ValueError(
             f"nor to be had from the network: {reason}. Download it where there is a connection, "
             "and give a path that all nodes have"

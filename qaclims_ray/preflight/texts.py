@@ -150,7 +150,7 @@ def advice(checks: Sequence[ClassCheck]) -> list[str]:
     if told:
         lines.append(
             f"the texts of {', '.join(told)} do not tell object from background: look at the "
-            "answers (corpus_stats.py), and change corpus.questions or corpus.expected_names"
+            "answers (qaclims corpus-stats), and change corpus.questions or corpus.expected_names"
         )
     return lines or ["CLIP tells all of these classes from their backgrounds more often than not"]
 
@@ -207,7 +207,7 @@ def _cams(experiment: Experiment, rows: Sequence[ImageRow]) -> dict[str, CamRow]
             return {row["name"]: row for row in found}
     if experiment.cams.kind == "network":
         raise ValueError(
-            "there are no CAMs to look at: run jobs/train_classifier.py and jobs/make_cams.py "
+            "there are no CAMs to look at: run qaclims train-classifier and qaclims cams "
             "--baseline first, or look at those of a CLIP: cams.kind=clip"
         )
     return {row["name"]: row for row in ClipPredict(experiment)(rows)}

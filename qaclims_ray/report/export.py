@@ -1,17 +1,19 @@
 """Label maps of a run as files for other tools: paletted PNGs, or one JSON file in COCO's format.
 
 <to>/<image>.png      png: `BACKGROUND`, class index + 1, or `IGNORE` for each pixel, and
-<to>/classes.txt      the class names, one a line, in the order of their indices
+<to>/classes.txt      the class names, one a line, in the order of their indices, and
+<to>/files.csv        which file of the data set each is of
 <to>/<artifact>.json  coco: a category for each class, and for each image and class one annotation
                       with run-length codes; pixels of background and of `IGNORE` have none
 """
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
 from typing import IO, Any, Literal, cast
 
+import pyarrow as pa
 import pyarrow.dataset as pads
 from tqdm import tqdm
 
@@ -19,8 +21,11 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.coco import coco_regions
 from qaclims_ray.images.label_maps import row_label_map
 from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.file_names import read_file_names
+from qaclims_ray.run.graph import images_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
+from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open, write_bytes
 from qaclims_ray.storage.filesystem import in_threads
 from qaclims_ray.storage.paths import absolute, png_name
@@ -45,7 +50,8 @@ def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str)
         name: An artifact of label maps, such as `masks`.
         to: Folder or URL.
         fmt: Which files are written.
-        suffix: What COCO's `file_name` has behind the name of an image, such as `.jpg`.
+        suffix: What COCO's `file_name` has behind the name of an image, such as `.jpg`, in runs of
+            earlier versions, which do not know the files' own names.
 
     Raises:
         ValueError: the artifact is not complete; the storage refuses.
@@ -54,12 +60,13 @@ def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str)
     manifest, start, to = source.require(), time.monotonic(), absolute(to)
     known = dataset(source).filter(pads.field("label_map").is_valid())
     num_known = known.count_rows()
+    files = read_file_names(artifact(experiment, images_of(name)))
     with tqdm(total=num_known, desc=f"export {name}", unit="image", leave=False) as bar:
         if fmt == "png":
-            write_pngs(known, classes, to, bar.update)
+            write_pngs(known, classes, to, bar.update, files=files)
         else:
             to = f"{to}/{name}.json"
-            write_coco(known, classes, to, bar.update, suffix=suffix)
+            write_coco(known, classes, to, bar.update, files=files, suffix=suffix)
     seconds = time.monotonic() - start
     return (
         f"export_masks: {num_known:,} {name} as {fmt}, {manifest['rows'] - num_known:,} without "
@@ -69,9 +76,14 @@ def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str)
 
 
 def write_pngs(
-    label_maps: pads.Dataset, classes: Sequence[str], folder: str, advance: Advance
+    label_maps: pads.Dataset,
+    classes: Sequence[str],
+    folder: str,
+    advance: Advance,
+    *,
+    files: Mapping[str, str],
 ) -> None:
-    """Write a paletted PNG for each row that has a label map, and the names of the classes.
+    """Write a paletted PNG for each row that has a label map, and the names of classes and files.
 
     Raises:
         ValueError: the name of an image would lead out of the folder; the storage refuses.
@@ -82,13 +94,27 @@ def write_pngs(
         write_bytes(f"{folder}/{png_name(row['name'])}", row["label_map"])
 
     write_bytes(f"{folder}/classes.txt", "".join(f"{name}\n" for name in classes).encode())
+    if files:
+        write_bytes(f"{folder}/files.csv", _csv(label_maps, files))
     for rows in _batches(label_maps, "name", "label_map"):
         in_threads(write, rows)
         advance(len(rows))
 
 
+def _csv(label_maps: pads.Dataset, files: Mapping[str, str]) -> bytes:
+    names: list[str] = label_maps.to_table(columns=["name"])["name"].to_pylist()
+    columns = {"image": [files[name] for name in names], "mask": [png_name(one) for one in names]}
+    return csv_lines(pa.table(columns))
+
+
 def write_coco(
-    label_maps: pads.Dataset, classes: Sequence[str], uri: str, advance: Advance, *, suffix: str
+    label_maps: pads.Dataset,
+    classes: Sequence[str],
+    uri: str,
+    advance: Advance,
+    *,
+    files: Mapping[str, str],
+    suffix: str,
 ) -> None:
     """Write one COCO file, element by element; images are numbered in the order of their rows.
 
@@ -99,18 +125,21 @@ def write_coco(
         file.write(b"{")
         _write_list(file, "categories", categories)
         file.write(b",\n")
-        _write_list(file, "images", _images(label_maps, suffix))
+        _write_list(file, "images", _images(label_maps, files, suffix))
         file.write(b",\n")
         _write_list(file, "annotations", _annotations(label_maps, advance))
         file.write(b"}\n")
 
 
-def _images(label_maps: pads.Dataset, suffix: str) -> Iterator[dict[str, Any]]:
+def _images(
+    label_maps: pads.Dataset, files: Mapping[str, str], suffix: str
+) -> Iterator[dict[str, Any]]:
     numbers = count(1)
     for rows in _batches(label_maps, "name", "height", "width"):
         for row in rows:
-            name, height, width = f"{row['name']}{suffix}", row["height"], row["width"]
-            yield {"id": next(numbers), "file_name": name, "height": height, "width": width}
+            file = files.get(row["name"], f"{row['name']}{suffix}")
+            size = {"height": row["height"], "width": row["width"]}
+            yield {"id": next(numbers), "file_name": file, **size}
 
 
 def _annotations(label_maps: pads.Dataset, advance: Advance) -> Iterator[dict[str, Any]]:

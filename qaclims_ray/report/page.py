@@ -32,6 +32,7 @@ from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
+from qaclims_ray.run.existing import require_run
 from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.tables import dataset, read_errors
 from qaclims_ray.storage.files import write_bytes
@@ -75,7 +76,11 @@ def run(experiment: Experiment) -> str:
     """Write `report.html` into the run; return one line that says where it lies.
 
     A part whose artifacts are not complete says which job makes them.
+
+    Raises:
+        ValueError: there is no such run.
     """
+    require_run(experiment)
     manifests: dict[str, Manifest] = {}
     missing: dict[str, str] = {}
     for name in filter(partial(is_needed, experiment), ARTIFACTS):

@@ -1,4 +1,4 @@
-"""Whether CLIP tells the regions of each class by its texts (`jobs/check_texts.py`), as a page."""
+"""Whether CLIP tells the regions of each class by its texts (`qaclims check-texts`), as a page."""
 
 from markupsafe import Markup
 
@@ -8,7 +8,7 @@ from qaclims_ray.report.render import render
 
 
 def texts_summary(experiment: Experiment) -> Markup:
-    """Show what `check_texts.py` found; nothing where it has not run."""
+    """Show what `qaclims check-texts` found; nothing where it has not run."""
     checked = found(experiment)
     if checked is None:
         return Markup()

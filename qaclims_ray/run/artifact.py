@@ -135,7 +135,7 @@ class Artifact:
         manifest = self.manifest() if self.is_complete() else None
         if manifest is None:
             raise ValueError(
-                f"{self.uri} is not complete: run jobs/{ARTIFACTS[self.name].job} first"
+                f"{self.uri} is not complete: run qaclims {ARTIFACTS[self.name].job} first"
             )
         files = manifest.get("files", [])
         check_digests(self.uri, [file for file in files if file["name"].endswith(WEIGHTS)])

@@ -1,7 +1,7 @@
 """The files of a finished artifact: listed when it is completed, compared when it is opened.
 
 Names and sizes are compared each time, which takes a listing of the folder; SHA-256 digests where
-somebody asks (`jobs/verify.py`), and those of a network's weights before they are used.
+somebody asks (`qaclims verify`), and those of a network's weights before they are used.
 """
 
 import hashlib

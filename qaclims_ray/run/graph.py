@@ -13,7 +13,6 @@ import pyarrow as pa
 from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
-from qaclims_ray.types import SCHEMAS
 
 Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_maps", "scores"]
 """What an artifact holds: a network's files, or a table with the schema of that name."""
@@ -47,7 +46,7 @@ class Spec(NamedTuple):
     stage: str
     """Module of the package whose `run(experiment, name)` makes it."""
     job: str
-    """Script and flags that make it."""
+    """Sub-command of `qaclims`, and flags, that make it."""
     inputs: tuple[str, ...]
     """Artifacts that it is made from."""
     keys: tuple[str, ...]
@@ -91,12 +90,12 @@ def _unused_by_cams(experiment: Experiment) -> tuple[str, ...]:
 
 
 _ROWS = (
-    Spec("images", "images", "ingest.stage", "ingest.py", (), ("data",), "Images", pool="ingest"),
+    Spec("images", "images", "ingest.stage", "ingest", (), ("data",), "Images", pool="ingest"),
     Spec(
         "corpus",
         "corpus",
         "corpus.stage",
-        "build_corpus.py",
+        "corpus",
         ("images",),
         ("corpus.engine", "corpus.questions"),
         "Questions and answers",
@@ -107,7 +106,7 @@ _ROWS = (
         "pairs",
         "pairs",
         "corpus.stage",
-        "embed_texts.py",
+        "texts",
         ("images", "corpus"),
         ("corpus.expected_names", "corpus.texts.foreground", "corpus.texts.backgrounds"),
         "Texts of each image and class",
@@ -117,7 +116,7 @@ _ROWS = (
         "texts",
         "texts",
         "corpus.stage",
-        "embed_texts.py",
+        "texts",
         ("pairs",),
         ("corpus.texts.template", "model.clip.model", "model.clip.pretrained"),
         "Text features",
@@ -128,7 +127,7 @@ _ROWS = (
         "cam_texts",
         "texts",
         "corpus.stage",
-        "embed_texts.py",
+        "texts",
         ("images", "pairs"),
         tuple(
             f"cams.clip.{key}" for key in ("model", "pretrained", "template", "background_words")
@@ -142,7 +141,7 @@ _ROWS = (
         "classifier",
         "network",
         "train.stage",
-        "train_classifier.py",
+        "train-classifier",
         ("images",),
         ("model.backbone", "model.backbone_weights", "train.seed", "train.classifier", _WORKERS),
         "Classifier, the baseline",
@@ -153,7 +152,7 @@ _ROWS = (
         "cam_net",
         "network",
         "train.stage",
-        "train_ritc.py",
+        "train-ritc",
         ("images", "pairs", "texts", "classifier"),
         ("model.backbone", "model.backbone_weights", "model.clip", "train.seed", "train.ritc"),
         "QA-CLIMS",
@@ -164,7 +163,7 @@ _ROWS = (
         "baseline_cams",
         "cams",
         "cams.stage",
-        "make_cams.py --baseline",
+        "cams --baseline",
         ("images", "classifier"),
         _NETWORK_CAMS,
         "Baseline CAM",
@@ -176,7 +175,7 @@ _ROWS = (
         "cams",
         "cams",
         "cams.stage",
-        "make_cams.py",
+        "cams",
         ("images", "cam_net", "pairs", "cam_texts"),
         (*_NETWORK_CAMS, *_CLIP_CAMS),
         "QA-CLIMS CAM",
@@ -188,7 +187,7 @@ _ROWS = (
         "baseline_scores",
         "scores",
         "evaluate.stream",
-        "evaluate.py --baseline",
+        "evaluate --baseline",
         ("images", "classifier", "baseline_cams"),
         _SCORES,
         "Baseline CAM",
@@ -200,7 +199,7 @@ _ROWS = (
         "scores",
         "scores",
         "evaluate.stream",
-        "evaluate.py",
+        "evaluate",
         ("images", "cam_net", "pairs", "cam_texts", "cams"),
         _SCORES,
         "QA-CLIMS CAM",
@@ -212,7 +211,7 @@ _ROWS = (
         "seeds",
         "label_maps",
         "refine.stage",
-        "make_seeds.py",
+        "seeds",
         ("images", "cams"),
         ("refine.seeds",),
         "Seeds",
@@ -223,7 +222,7 @@ _ROWS = (
         "seed_scores",
         "scores",
         "evaluate.stream",
-        "evaluate.py --of seeds",
+        "evaluate --of seeds",
         ("images", "seeds"),
         _LABEL_MAP_SCORES,
         "Seeds",
@@ -234,7 +233,7 @@ _ROWS = (
         "irn",
         "network",
         "train.stage",
-        "train_irn.py",
+        "train-irn",
         ("images", "seeds"),
         ("model.backbone", "model.backbone_weights", "train.seed", "train.irn", _WORKERS),
         "Boundary network",
@@ -245,7 +244,7 @@ _ROWS = (
         "masks",
         "label_maps",
         "refine.stage",
-        "make_masks.py",
+        "masks",
         ("images", "cams", "irn"),
         ("refine.masks",),
         "Pseudo masks",
@@ -257,7 +256,7 @@ _ROWS = (
         "mask_scores",
         "scores",
         "evaluate.stream",
-        "evaluate.py --of masks",
+        "evaluate --of masks",
         ("images", "masks"),
         _LABEL_MAP_SCORES,
         "Pseudo masks",
@@ -268,7 +267,7 @@ _ROWS = (
         "segmenter",
         "network",
         "train.stage",
-        "train_segmenter.py",
+        "train-segmenter",
         ("images", "masks"),
         ("train.seed", "train.segmenter", _WORKERS),
         "Segmenter",
@@ -278,7 +277,7 @@ _ROWS = (
         "predictions",
         "label_maps",
         "segment.stage",
-        "predict.py",
+        "predict",
         ("images", "segmenter"),
         ("segment",),
         "Predictions",
@@ -288,7 +287,7 @@ _ROWS = (
         "prediction_scores",
         "scores",
         "evaluate.stream",
-        "evaluate.py --of predictions",
+        "evaluate --of predictions",
         ("images", "predictions"),
         _LABEL_MAP_SCORES,
         "Predictions",
@@ -299,7 +298,7 @@ _ROWS = (
         "new_images",
         "images",
         "ingest.stage",
-        "predict.py --new",
+        "predict --new",
         (),
         ("new_images",),
         "New images",
@@ -310,7 +309,7 @@ _ROWS = (
         "new_predictions",
         "label_maps",
         "segment.stage",
-        "predict.py --new",
+        "predict --new",
         ("new_images", "segmenter"),
         ("segment",),
         "Predictions of new images",
@@ -321,7 +320,7 @@ _ROWS = (
         "new_prediction_scores",
         "scores",
         "evaluate.stream",
-        "evaluate.py --of new_predictions",
+        "evaluate --of new_predictions",
         ("new_images", "new_predictions"),
         _NEW_SCORES,
         "Predictions of new images",
@@ -338,7 +337,7 @@ _WITHOUT_EFFECT = {
     *(
         f"{data}.{key}"
         for data in ("data", "new_images")
-        for key in ("max_errors", "shard_megabytes")
+        for key in ("max_errors", "max_missing", "shard_megabytes")
     ),
     # How an engine is fed and reached, not what it says.
     *(f"corpus.engine.{key}" for key in ("token_budget", "batch_size", "num_connections")),
@@ -374,13 +373,16 @@ def data_of(experiment: Experiment, name: str) -> Data:
     if experiment.new_images is None:
         raise ValueError(
             f"{name}: new_images is null, so there are no images to predict: set it, such as "
-            "new_images='{kind: images, location: photos}', or pass --images photos to predict.py"
+            "new_images='{kind: images, location: photos}', or pass --images photos to qaclims "
+            "predict"
         )
     return experiment.new_images
 
 
 def schema_of(name: str) -> pa.Schema:
     """Return the columns of a table artifact; the first one is its key."""
+    from qaclims_ray.types import SCHEMAS  # not for --help, as torch comes with it
+
     return SCHEMAS[ARTIFACTS[name].kind]
 
 

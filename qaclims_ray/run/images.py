@@ -81,7 +81,7 @@ def names_to_score(
         raise ValueError(
             f"{images.uri}: no mask shows any class ({masks['ignored']:.1%} of all pixels are "
             "ignored, the others background), so every score would say nothing. A mask holds class "
-            "index + 1; mend the masks and ingest anew (ingest.py --overwrite)"
+            "index + 1; mend the masks and ingest anew (qaclims ingest --overwrite)"
         )
     has_truth = pads.field("mask").is_valid()
     wanted = has_truth & KNOWN if of_cams else has_truth

@@ -12,17 +12,16 @@ kept: the same study goes on.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from qaclims_ray.cluster.session import capacity, start
 from qaclims_ray.cluster.tasks import together
-from qaclims_ray.cluster.training import worker_resources
-from qaclims_ray.config.base import Section
-from qaclims_ray.config.experiment import Experiment, load, read_yaml
-from qaclims_ray.config.overrides import Tree, validate, with_overrides
+from qaclims_ray.cluster.training import worker_keys, worker_resources
+from qaclims_ray.config.experiment import Experiment, load
+from qaclims_ray.config.overrides import Tree
+from qaclims_ray.config.study import Network, Study
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.evaluate import stream as stream_stage
 from qaclims_ray.evaluate.score import SCORES, Scores
@@ -33,36 +32,6 @@ from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from qaclims_ray.train import stage as train_stage
 
 Split = Literal["tuning", "reporting"]
-Network = Literal["classifier", "cam_net"]
-
-
-class Variant(Section):
-    """One row of the table."""
-
-    title: str
-    network: Network = "cam_net"
-    """Network whose CAMs are scored."""
-    overrides: Tree = {}
-    """Dotted keys in which it differs from the base experiment."""
-
-
-class Study(Section):
-    """Variants of one experiment, and the splits and seeds to compare them on."""
-
-    config: str
-    """File of the base experiment, relative to the study's own."""
-    run: str
-    """Folder or URL of all runs of the study."""
-    overrides: Tree = {}
-    """Dotted keys for all variants."""
-    tuning: Tree
-    """Dotted keys of the selection split, on which each variant's threshold is selected."""
-    tuning_seeds: tuple[int, ...] = (0,)
-    reporting: Tree
-    """Dotted keys of the report split, whose scores the table shows."""
-    reporting_seeds: tuple[int, ...] = (0, 1, 2)
-    variants: dict[str, Variant]
-    """Variants by the name of their folder."""
 
 
 class Trial(NamedTuple):
@@ -84,16 +53,6 @@ class Row(NamedTuple):
     """mIoU at that threshold."""
     best: list[float]
     """mIoU at the threshold that is best on the report split itself: an upper bound."""
-
-
-def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
-    """Read a study and override keys of its own, such as `run`.
-
-    Raises:
-        ValueError: the file is absent or no mapping, or keys or values are wrong; all are listed.
-    """
-    study = validate(Study, with_overrides(read_yaml(path), overrides or {}), str(path))
-    return study.model_copy(update={"config": str(Path(path).parent / study.config)})
 
 
 def split_experiment(study: Study, split: Split) -> Experiment:
@@ -170,7 +129,7 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     wanted = list(trials(study, split))
     start(base.compute)
     each = worker_resources(base.compute.train)
-    capacity(base.compute).require(1, each, "compute.train.num_cpus, .num_gpus or .use_gpu")
+    capacity(base.compute).require(1, each, worker_keys())
     _prepare(study, split, base, wanted)
     _train_all(study, f"{split}: classifiers", _classifiers(study, split, base), each)
     _train_all(study, f"{split}: trials", wanted, each)

@@ -2,7 +2,7 @@
 
 trials.parquet, trials.csv     one row per trial: its values, how far it came, its score
 finalists.json                 the best trials and the configuration's own values, over seeds
-best.yaml                      the winner as a complete configuration: jobs/run_all.py repeats it
+best.yaml                      the winner as a complete configuration: `qaclims run` repeats it
 seeds.json, masks.json         thresholds of seeds and masks (`tune.refine`; thresholds.py)
 choosing.txt, held_out.txt     names of the selection images, and of the report images
 """
@@ -132,7 +132,7 @@ def write_results(
 
 
 def best_config(experiment: Experiment, best: Finalist, folder: str) -> str:
-    """Write the winner as YAML, for `jobs/run_all.py` to train and score on the report images."""
+    """Write the winner as YAML, for `qaclims run` to train and score on the report images."""
     own = {
         **best["overrides"],
         "name": f"{experiment.name}_best",
@@ -148,6 +148,6 @@ def best_config(experiment: Experiment, best: Finalist, folder: str) -> str:
         f"# The winner of the search in {folder}: {best['name']}.\n#\n"
         f"# Score     mIoU {score:.2f} on the held-out images at the fixed threshold "
         f"{best['threshold']:g}, seed {seed}\n"
-        f"# Command   python jobs/run_all.py --config {folder}/{BEST}\n\n"
+        f"# Command   qaclims run --config {folder}/{BEST}\n\n"
     )
     return opening + dump(experiment.with_overrides(own))

@@ -151,7 +151,7 @@ def _not_searchable(experiment: Experiment, key: str) -> str | None:
         if _decides(experiment, key, name):
             return (
                 f"it decides the artifact {name!r}, which all trials share: compare such values "
-                "by a study (jobs/ablation.py), or search with each of them in a run of its own"
+                "by a study (qaclims ablation), or search with each of them in a run of its own"
             )
     return None if _decides(experiment, key, "scores") else "it changes no score"
 
@@ -170,7 +170,7 @@ def _contradictions(experiment: Experiment) -> Iterator[str]:
     if experiment.cams.kind == "clip":
         yield (
             "cams.kind: a search trains networks, which CAMs of a CLIP do without: set "
-            "cams.kind: network, or compare values by a study (jobs/ablation.py)"
+            "cams.kind: network, or compare values by a study (qaclims ablation)"
         )
     if tune.searcher == "optuna" and find_spec("optuna") is None:
         yield "tune.searcher: optuna is not installed: pip install 'qaclims_ray[tune]'"

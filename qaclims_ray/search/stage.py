@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Int
 
+from qaclims_ray.cluster.capacity import Keys
 from qaclims_ray.cluster.session import capacity, start
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources, trial_resources
@@ -203,7 +204,7 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
     start(experiment.compute)
     pool = experiment.compute.refine
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
-    capacity(experiment.compute).require(1, each, "compute.refine.num_cpus or .num_gpus")
+    capacity(experiment.compute).require(1, each, Keys("", "compute.refine"))
     return each
 
 

@@ -28,8 +28,11 @@ def shown(text: str) -> str:
 
 
 def absolute(uri: str) -> str:
-    """Make a local path absolute, as workers run in other folders; strip a slash at the end."""
-    return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
+    """Make a local path absolute, as workers run in other folders; strip a slash at the end.
+
+    `~/` is the user's home folder.
+    """
+    return uri.rstrip("/") if "://" in uri else str(Path(uri).expanduser().resolve())
 
 
 def join(root: str, *parts: str) -> str:
@@ -54,6 +57,12 @@ def split_member(path: str) -> tuple[str, int, int] | None:
     """Return the tar, offset and size of a path that `member` made, None for any other path."""
     found = _MEMBER.fullmatch(path)
     return None if found is None else (found[1], int(found[3]), int(found[4]))
+
+
+def member_name(path: str) -> str | None:
+    """Return the name that `member` was given, None for any other path."""
+    found = _MEMBER.fullmatch(path)
+    return None if found is None else found[2].replace("%23", "#")
 
 
 def check_inside(relative: str) -> str:

@@ -63,7 +63,7 @@ def check_pixels(counts: Int[np.ndarray, "values"], name: str) -> None:
     """
     shares = counts / max(1, counts.sum())
     job = ARTIFACTS[name].job
-    look = f"Look at them (jobs/show.py --of {name}), and at the thresholds of jobs/{job}."
+    look = f"Look at them (qaclims show --of {name}), and at the thresholds of qaclims {job}."
     if not counts[:-1].any():
         raise ValueError(
             f"{name}: no pixel is decided, all are 255, so nothing can be learnt. {look}"

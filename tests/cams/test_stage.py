@@ -72,9 +72,9 @@ def test_without_a_network_the_job_that_trains_it_is_named(demo_run, tmp_path):
     fresh = demo_run.with_overrides(
         {"run": str(tmp_path), "base": [demo_run.run], "train.seed": 77}
     )
-    with pytest.raises(ValueError, match=r"cam_net is not complete: run jobs/train_ritc\.py first"):
+    with pytest.raises(ValueError, match=r"cam_net is not complete: run qaclims train-ritc first"):
         stage.run(fresh)
-    with pytest.raises(ValueError, match=r"run jobs/train_classifier\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims train-classifier first"):
         stage.run(fresh, "baseline_cams")
 
 

@@ -155,3 +155,9 @@ def test_every_dependency_is_pinned_within_its_bounds():
 def test_only_the_checkout_is_copied_to_the_nodes(cluster):
     assert set(cluster["file_mounts"].values()) == {".", "~/.ray/auth_token"}
     assert {"/data", "/runs", "/weights", "/.git"} <= set(cluster["rsync_exclude"])
+
+
+def test_nodes_have_what_a_search_needs(cluster):
+    (command,) = cluster["setup_commands"]
+    assert command.endswith(' "/home/ray/qaclims_ray[tune]"')
+    assert load("tune_voc12").tune.searcher == "optuna"

@@ -226,3 +226,13 @@ def test_the_image_has_the_code_where_the_job_looks_for_it(job):
     docker = (FOLDER / "Dockerfile").read_text()
     for name in ("qaclims_ray", "jobs", "configs"):
         assert f" {name} {folder}/{name}\n" in docker
+
+
+def test_the_image_has_what_its_build_reads_and_what_a_search_needs():
+    """The wheel's configurations come from configs/, which setup.py names; Optuna from an extra."""
+    docker = (FOLDER / "Dockerfile").read_text()
+    before = docker.partition("RUN pip install")[0]
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE", "configs", "qaclims_ray"):
+        assert f" {name} " in before
+        assert (ROOT / name).exists()
+    assert '-e "/home/ray/qaclims_ray[tune]"' in docker

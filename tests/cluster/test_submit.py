@@ -35,7 +35,7 @@ RAY = str(Path(sys.executable).with_name("ray"))
 
 def _submit_line(job: str) -> str | None:
     """The command that a job's docstring shows for a cluster."""
-    text = ast.get_docstring(ast.parse((ROOT / "jobs" / f"{job}.py").read_text()))
+    text = ast.get_docstring(ast.parse((ROOT / "qaclims_ray" / "jobs" / f"{job}.py").read_text()))
     lines = [line.strip() for line in text.splitlines() if line.strip().startswith(SUBMIT)]
     return lines[0] if lines else None
 

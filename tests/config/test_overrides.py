@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qaclims_ray.config.data import Folder
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import (
     differences,
@@ -172,3 +173,54 @@ def test_a_recipe_from_before_a_key_was_there_means_what_was_done_then():
     assert current_keys(before) == before | added
     today = {**before, "train.ritc.augment.scale": [0.5, 2.0], "evaluate.absent_classes": "skip"}
     assert current_keys(today) == today
+
+
+def test_a_path_may_begin_at_home(monkeypatch):
+    """A shell leaves `data.root=~/x` as it is."""
+    monkeypatch.setenv("HOME", "/home/me")
+    given = {"run": "~/runs/x", "base": ["~/a", "b/~/c"], "data": {"kind": "folder", "root": "~/d"}}
+    found = validate(Experiment, {**LEAST, **given}, "x")
+    assert (found.run, found.base) == ("/home/me/runs/x", ("/home/me/a", "b/~/c"))
+    assert found.data == Folder(kind="folder", root="/home/me/d")
+    assert validate(Experiment, {**LEAST, "name": "~"}, "x").name == "~"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "told"),
+    [
+        ("cams.scales", [], "at least 1 item"),
+        ("cams.clip.scales", [], "at least 1 item"),
+        ("segment.scales", [], "at least 1 item"),
+        ("evaluate.thresholds", [], "at least one"),
+        ("tune.seeds", [], "at least 1 item"),
+        ("corpus.texts.backgrounds", [], "at least 1 item"),
+        ("data", {"kind": "folder", "root": "x", "class_names": []}, "at least 1 item"),
+        ("data", {"kind": "webdataset", "shards": []}, "at least 1 item"),
+        ("cams.scales", [1.0, math.inf], "finite number"),
+        ("train.ritc.temperature", math.nan, "finite number"),
+        ("train.ritc.augment.resize_long", [640, 320], "the lower bound of a range comes first"),
+        ("train.segmenter.augment.scale", [2.0, 0.5], "the lower bound of a range comes first"),
+    ],
+)
+def test_what_would_end_a_run_later_is_no_value(key, value, told):
+    with pytest.raises(ValueError, match=told) as caught:
+        validate(Experiment, with_overrides(LEAST, {key: value}), "x")
+    assert key.partition(".")[0] in str(caught.value).splitlines()[1]
+
+
+def test_every_list_says_how_many_it_holds_or_may_be_empty():
+    """A new list is one or the other on purpose."""
+    may_be_empty = {
+        *("base", "foreground", "background", "label_suffixes"),
+        *("seeds", "masks"),  # of tune.refine: not searched
+        "thresholds",  # its order is checked with it
+    }
+    schema = Experiment.model_json_schema()
+    fields = [
+        (key, option)
+        for section in (schema, *schema["$defs"].values())
+        for key, field in section.get("properties", {}).items()
+        for option in (field, *field.get("anyOf", []))
+        if option.get("type") == "array"
+    ]
+    assert {key for key, option in fields if "minItems" not in option} == may_be_empty

@@ -203,9 +203,9 @@ def test_a_second_run_does_nothing(demo_run, no_ray_data):
 
 def test_a_stage_names_the_job_that_must_come_first(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path)
-    with pytest.raises(ValueError, match=r"run jobs/ingest\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims ingest first"):
         stage.run(experiment)
-    with pytest.raises(ValueError, match=r"run jobs/build_corpus\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims corpus first"):
         stage.run_texts(experiment)
 
 

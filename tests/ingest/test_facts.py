@@ -4,7 +4,13 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pytest
 
-from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts, describe
+from qaclims_ray.ingest.facts import (
+    COLUMNS,
+    check_known_set,
+    check_missing,
+    count_facts,
+    describe,
+)
 from qaclims_ray.ingest.sources import Listing
 from qaclims_ray.types import SCHEMAS
 
@@ -80,6 +86,35 @@ def test_what_is_missing_is_said():
     (warning,) = check_known_set("voc12", "train_aug", whole(10_580, 16_459))
     assert "10,580 images, published are 10,582: 2 missing" in warning
     assert "16,459 pairs, published are 16,458: 1 too many" in warning
+    assert "_errors" not in warning
+    (warning,) = check_known_set("voc12", "train_aug", whole(10_580, 16_458), num_errors=2)
+    assert warning.endswith("2 missing. Its _errors say why")
+
+
+@pytest.mark.parametrize(
+    ("found", "errors", "published", "most", "message"),
+    [
+        (4, 6, None, 0.5, r"6 of 10 listed images are missing.*=0\.5 allows\. Each has its reason"),
+        (
+            10,
+            0,
+            10_582,
+            0.5,
+            r"10,572 of 10,582 published images are missing, a larger share",
+        ),
+        (9, 1, None, 0.0, r"1 of 10 listed images are missing"),
+    ],
+)
+def test_a_set_that_is_mostly_missing_is_refused(found, errors, published, most, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        check_missing(whole(found, found), errors, published, most)
+    assert "set data.max_missing=1" in str(caught.value)
+    check_missing(whole(found, found), errors, published, 1.0)
+
+
+def test_half_of_a_set_may_be_missing():
+    check_missing(whole(5, 5), 5, 10, 0.5)
+    check_missing(whole(5, 5), 0, None, 0.0)
 
 
 def test_published_are_the_labelled_images():

@@ -31,28 +31,33 @@ def test_all_problems_are_said_at_once(local_ray, make_experiment, tmp_path):
     experiment = make_experiment(tmp_path / "run").with_overrides(wrong)
     with pytest.raises(ValueError, match="would not end well") as caught:
         check(experiment, *artifacts_until("", experiment))
-    lines = str(caught.value).splitlines()[1:]
+    *lines, fits = str(caught.value).splitlines()[1:]
     assert [line.strip().split(":")[0] for line in lines] == [
         "train.segmenter.net",
         "model.clip.model",
         "compute.cams",
         "compute.corpus",
         "compute.train",
+        "model.backbone_weights",
         "classifier",
         "cam_net",
         "irn",
         "segmenter",
     ]
     assert "8 images are fewer than the 72 of one step" in str(caught.value)
-    fine = {key: value for key, value in wrong.items() if key == "model.backbone_weights"}
-    with pytest.raises(ValueError, match=r"model\.backbone_weights: /nowhere/resnet\.pth is not"):
-        check(make_experiment(tmp_path / "run", fine), *artifacts_until("", experiment))
+    assert "model.backbone_weights: /nowhere/resnet.pth is not there on" in str(caught.value)
+    assert fits == (
+        "All of it fits with compute.cams.num_gpus=0 compute.corpus.num_actors=2 "
+        "compute.train.num_workers=4"
+    )
 
 
 def test_inputs_that_are_not_made_are_named_with_their_job(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path / "run")
-    with pytest.raises(ValueError, match=r"images is not complete: run jobs/ingest\.py first"):
+    with pytest.raises(ValueError, match=r"images is not complete: run qaclims ingest first"):
         check(experiment, "corpus")
+    with pytest.raises(ValueError, match=r"qaclims ingest first\n.*qaclims train-classifier first"):
+        check(experiment, "baseline_cams")
 
 
 def test_scores_are_not_wanted_without_ground_truth(local_ray, make_experiment, tmp_path):
@@ -70,7 +75,7 @@ def test_cams_that_are_scored_as_they_are_made_need_not_be_there(
     for name in ("images", "classifier", "cam_net"):
         Path(tmp_path, name).symlink_to(Path(demo_run.run, name))
     experiment = demo_run.with_overrides({"run": str(tmp_path)})
-    with pytest.raises(ValueError, match=r"cams is not complete: run jobs/make_cams\.py first"):
+    with pytest.raises(ValueError, match=r"cams is not complete: run qaclims cams first"):
         check(experiment, "scores")
     streamed = experiment.with_overrides({"evaluate.stream": True})
     assert check(streamed, "scores")[1].startswith("scores:")

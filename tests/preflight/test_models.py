@@ -1,7 +1,9 @@
 import pytest
 import torchvision.models as tv
 
+from qaclims_ray.config.experiment import load
 from qaclims_ray.preflight import models
+from qaclims_ray.preflight.check import artifacts_until
 
 
 def test_models_are_looked_for_where_they_are_needed(make_experiment, tmp_path):
@@ -218,3 +220,53 @@ def test_weights_of_pixel_masks_are_refused_before_anything_starts(make_experime
     assert models.supervision_problems(experiment.with_overrides(allowed), ["segmenter"]) == []
     absent = experiment.with_overrides({"train.segmenter.weights": "/nowhere/net.pth"})
     assert models.supervision_problems(absent, ["segmenter"]) == []
+
+
+class ConnectError(Exception):
+    """As of the Hub's HTTP client: no OSError, and maybe without a text."""
+
+
+def _unreachable(text):
+    def raise_it(*_, **__):
+        raise ConnectError(text)
+
+    return raise_it
+
+
+@pytest.mark.parametrize("text", ["[Errno -2] Name or service not known", ""])
+def test_without_a_connection_all_missing_models_are_listed_and_nothing_else_is_said(
+    monkeypatch, tmp_path, capfd, text
+):
+    monkeypatch.setattr(models, "model_info", _unreachable(text))
+    monkeypatch.setattr(models, "urlopen", _refuse)
+    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    experiment = load("voc12")
+    problems = models.model_problems(experiment, artifacts_until("", experiment))
+    assert [problem.split(":")[0] for problem in problems] == [
+        "corpus.engine.model",
+        "model.clip.pretrained",
+        "model.backbone_weights",
+        "train.segmenter.weights",
+    ]
+    assert all("nor to be had from the network: " in problem for problem in problems)
+    assert f"network: {text or 'ConnectError'}." in problems[0]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_segmenter_whose_layers_are_on_the_hub_is_not_built_without_a_connection(
+    make_experiment, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(models, "model_info", _unreachable("no connection"))
+    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    names = ["classifier", "segmenter"]
+    settings = {"train.segmenter.net": "somebody/segformer", "train.segmenter.weights": None}
+    experiment = make_experiment(tmp_path, settings)
+    problems = models.model_problems(experiment, names)
+    assert problems[0].startswith("train.segmenter.net: 'somebody/segformer' is no file or folder")
+    assert models.without_unreachable_nets(names, problems) == ["classifier"]
+    copy = tmp_path / "hub" / "models--somebody--segformer" / "snapshots" / "1"
+    copy.mkdir(parents=True)
+    (copy / "config.json").touch()
+    assert models.model_problems(experiment, names) == []
+    assert models.without_unreachable_nets(names, []) == names

@@ -93,5 +93,5 @@ def test_a_run_is_looked_at_and_every_class_has_its_turn(demo_run, tmp_path):
 def test_without_cams_the_jobs_are_named(demo_run, tmp_path):
     for name in ("images", "pairs", "texts"):
         (tmp_path / name).symlink_to(f"{demo_run.run}/{name}")
-    with pytest.raises(ValueError, match=r"run jobs/train_classifier\.py and jobs/make_cams\.py"):
+    with pytest.raises(ValueError, match=r"run qaclims train-classifier and qaclims cams"):
         texts.run(demo_run.with_overrides({"run": str(tmp_path)}))

@@ -9,6 +9,7 @@ from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.images.label_maps import label_map_row, row_label_map, unlabelled_row
 from qaclims_ray.report import export
 from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.images import class_names, names_in
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import list_files, read_bytes
@@ -45,6 +46,22 @@ def test_pngs_of_all_known_label_maps(experiment, tmp_path, remote):
     assert read_bytes(f"{to}/classes.txt").decode().splitlines()[:2] == ["class 1", "class 2"]
     if not remote:
         assert pil.open(tmp_path / "out" / "a.png").mode == "P"
+
+
+def test_the_images_own_file_names_come_back(experiment, tmp_path):
+    files = ["images/a.JPG", "images/=b.png", "images/d/e.tif"]
+    paths = {name: f"/d/{file}" for name, file in zip(MAPS, files, strict=True)}
+    write_file_names(artifact(experiment, "images"), {**paths, "c": "/d/c"})
+    export.run(experiment, "seeds", str(tmp_path / "out"), fmt="coco", suffix=".jpg")
+    images = json.loads((tmp_path / "out" / "seeds.json").read_text())["images"]
+    assert [one["file_name"] for one in images] == files
+    export.run(experiment, "seeds", str(tmp_path / "out"), fmt="png", suffix="")
+    assert (tmp_path / "out" / "files.csv").read_text().splitlines() == [
+        '"image","mask"',
+        '"images/a.JPG","a.png"',
+        '"images/=b.png","b.png"',
+        '"images/d/e.tif","d/e.png"',
+    ]
 
 
 @pytest.mark.parametrize("batch", [1, 2, 64])
@@ -88,7 +105,7 @@ def test_a_name_that_leads_out_of_the_folder_is_refused(make_experiment, tmp_pat
 def test_what_is_not_made_yet_names_its_job(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path / "run")
     write_artifact(artifact(experiment, "images"), facts={"class_names": ["cat"]})
-    with pytest.raises(ValueError, match=r"run jobs/make_seeds\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims seeds first"):
         export.run(experiment, "seeds", str(tmp_path / "out"), fmt="png", suffix="")
 
 

@@ -37,6 +37,7 @@ NUM_NEEDED = len(ARTIFACTS) - 1
 
 @pytest.fixture
 def experiment(tmp_path) -> Experiment:
+    (tmp_path / "run" / "images").mkdir(parents=True)
     return Experiment.model_validate(
         {
             "name": "tiny <run>",
@@ -293,9 +294,16 @@ def test_a_run_in_cloud_storage_gets_its_page_there(experiment):
 
 def test_an_empty_run_says_which_jobs_to_run(experiment):
     html = page_of(experiment)
-    for job in ("ingest.py", "build_corpus.py", "train_ritc.py", "evaluate.py --baseline"):
-        assert f"run jobs/{job} first" in html
+    for job in ("ingest", "corpus", "train-ritc", "evaluate --baseline"):
+        assert f"run qaclims {job} first" in html
     assert f"0 of {num_needed(experiment)} " in report.run(experiment)
+
+
+def test_a_run_that_does_not_exist_has_no_report(experiment, tmp_path):
+    mistyped = experiment.model_copy(update={"run": str(tmp_path / "rnu")})
+    with pytest.raises(ValueError, match=r"run: there is nothing in .*/rnu; beside it are run\."):
+        report.run(mistyped)
+    assert not (tmp_path / "rnu").exists()
 
 
 def test_a_run_with_one_score_only_shows_no_gain(experiment):
@@ -304,7 +312,7 @@ def test_a_run_with_one_score_only_shows_no_gain(experiment):
     html = page_of(experiment)
     assert " points<" not in html
     assert "Baseline CAM" in html
-    assert "run jobs/evaluate.py first" in html
+    assert "run qaclims evaluate first" in html
 
 
 def test_an_artifact_of_another_configuration_is_not_shown_but_explained(complete):
@@ -384,5 +392,5 @@ def test_a_sheet_shows_label_maps_and_writes_them(complete):
 
 def test_what_the_configuration_makes_no_use_of_is_not_missed(experiment):
     own = experiment.with_overrides({"refine.masks.kind": "none"})
-    assert "run jobs/train_irn.py first" in page_of(experiment)
-    assert "train_irn.py" not in page_of(own)
+    assert "run qaclims train-irn first" in page_of(experiment)
+    assert "train-irn" not in page_of(own)

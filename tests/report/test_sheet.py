@@ -64,7 +64,7 @@ def test_an_unknown_name_shows_close_ones(experiment):
 def test_missing_cams_name_their_job(make_experiment, demo_run, tmp_path):
     changed = {"base": [demo_run.run], "train.seed": 99}
     other = make_experiment(tmp_path, changed)
-    with pytest.raises(ValueError, match=r"run jobs/make_cams\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims cams first"):
         sheet.run(other, drawn=["cams"])
 
 

@@ -90,7 +90,7 @@ def test_without_its_marker_an_artifact_is_not_complete(experiment):
         make(experiment, "images", interrupted, overwrite=False)
     target = artifact(experiment, "images")
     assert not target.is_complete()
-    with pytest.raises(ValueError, match=r"images is not complete: run jobs/ingest\.py first"):
+    with pytest.raises(ValueError, match=r"images is not complete: run qaclims ingest first"):
         target.require()
 
 
@@ -304,7 +304,7 @@ class TestBase:
 
 
 def test_class_names_are_those_of_the_complete_images(experiment, builder):
-    with pytest.raises(ValueError, match=r"run jobs/ingest\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims ingest first"):
         class_names(artifact(experiment, "images"))
     make(experiment, "images", builder, overwrite=False)
     assert class_names(artifact(experiment, "images")) == ("cat",)

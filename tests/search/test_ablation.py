@@ -4,14 +4,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qaclims_ray.config.experiment import load
+from qaclims_ray.config.study import Study, load_study
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.search.ablation import (
     Row,
-    Study,
     choose_threshold,
-    load_study,
     markdown,
     run_study,
     split_experiment,
@@ -39,19 +37,6 @@ def study(tmp_path):
     (tmp_path / "studies").mkdir()
     (tmp_path / "studies" / "a.yaml").write_text(STUDY)
     return load_study(tmp_path / "studies" / "a.yaml")
-
-
-def test_the_base_experiment_is_found_beside_the_study(study, tmp_path):
-    assert load(study.config) == load(tmp_path / "base.yaml")
-
-
-def test_overrides_are_of_the_studys_own_keys(tmp_path, study):
-    path = tmp_path / "studies" / "a.yaml"
-    assert load_study(path, {"run": "elsewhere", "reporting_seeds": [1]}).reporting_seeds == (1,)
-    with pytest.raises(ValueError, match=r"a\.yaml:\n  tunning: unknown key; did you mean 'tuning"):
-        load_study(path, {"tunning": {}})
-    with pytest.raises(ValueError, match=r"a\.yaml:\n  variants\.full\.netwrk: unknown key"):
-        load_study(path, {"variants.full.netwrk": "cam_net"})
 
 
 def test_a_splits_experiment_is_the_base_with_the_studys_and_the_splits_overrides(study):

@@ -175,13 +175,13 @@ def test_thresholds_are_chosen_over_cams_that_are_there(upon_demo, tmp_path):
 
 
 def test_what_the_thresholds_are_searched_over_must_be_there(demo_run, make_experiment, tmp_path):
-    with pytest.raises(ValueError, match=r"run jobs/make_cams\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims cams first"):
         stage.check(make_experiment(tmp_path, {"tune.refine": {}}))
     own = {"run": str(tmp_path / "own"), "tune.refine": {"seeds": []}}
     experiment = demo_run.with_overrides(own)
     for name in ("images", "cams"):
         shutil.copytree(artifact(demo_run, name).uri, tmp_path / "own" / name)
-    with pytest.raises(ValueError, match=r"irn is not complete: run jobs/train_irn\.py first"):
+    with pytest.raises(ValueError, match=r"irn is not complete: run qaclims train-irn first"):
         stage.check(experiment)
     assert stage.check(experiment.with_overrides({"refine.masks.kind": "par"})) == []
 

@@ -59,5 +59,5 @@ def test_without_the_packages_the_error_names_the_extra(experiment, tmp_path, mo
 
 
 def test_a_segmenter_that_is_not_trained_names_its_job(make_experiment, tmp_path):
-    with pytest.raises(ValueError, match=r"run jobs/train_segmenter\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims train-segmenter first"):
         export.run(make_experiment(tmp_path), str(tmp_path / "out"), onnx=False)

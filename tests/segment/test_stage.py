@@ -67,7 +67,7 @@ def test_photographs_from_anywhere_are_predicted_in_a_run_of_their_own(demo_run,
 
 def test_without_new_images_it_says_how_to_name_some(own):
     experiment = own(new_images=None)
-    with pytest.raises(ValueError, match=r"new_images is null.*--images photos to predict.py"):
+    with pytest.raises(ValueError, match=r"new_images is null.*--images photos to qaclims predict"):
         ingest.run(experiment, "new_images")
 
 

@@ -79,12 +79,12 @@ def test_ritc_leaves_out_images_without_answers(demo_run, tmp_path):
 
 def test_a_training_names_the_job_that_must_come_first(demo_run, make_experiment, tmp_path):
     fresh = make_experiment(tmp_path)
-    with pytest.raises(ValueError, match=r"run jobs/ingest\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims ingest first"):
         stage.run(fresh, "classifier")
     other = demo_run.with_overrides(
         {"run": str(tmp_path), "base": [demo_run.run], "train.seed": 77}
     )
-    with pytest.raises(ValueError, match=r"run jobs/train_classifier\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims train-classifier first"):
         stage.run(other, "cam_net")
 
 

@@ -215,7 +215,7 @@ def test_what_is_wrong_is_said_before_anything_is_done(run_with_corpus, make_exp
     with pytest.raises(ValueError, match=r"give a name in \.jsonl, \.csv"):
         survey.run(run_with_corpus, export_to="a.txt")
     assert not (tmp_path / "run" / "corpus_stats").exists()
-    with pytest.raises(ValueError, match=r"run jobs/build_corpus\.py first"):
+    with pytest.raises(ValueError, match=r"run qaclims corpus first"):
         survey.run(make_experiment(tmp_path / "other"))
 
 

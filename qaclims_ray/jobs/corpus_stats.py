@@ -1,0 +1,19 @@
+"""Count the answers of the corpus: tables, files in `<run>/corpus_stats`, one line per answer.
+
+Reads `images` and `corpus`; needs no Ray.
+
+    qaclims corpus-stats --config demo [--top 10] [--export answers.csv.gz]
+    ray job submit --working-dir . -- python jobs/corpus_stats.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --export /shared/answers.csv.gz
+"""
+
+from qaclims_ray.cli import parse
+
+
+def main() -> None:
+    """Run the job."""
+    top = {"type": int, "default": 10, "help": "backgrounds and answers listed"}
+    export = {"metavar": "FILE", "help": "path or URL: .jsonl or .csv, also .gz"}
+    experiment, arguments = parse(__doc__, overwrites=False, top=top, export=export)
+    from qaclims_ray.corpus.stats import survey
+
+    print(survey.run(experiment, top=arguments.top, export_to=arguments.export))

@@ -1,0 +1,33 @@
+"""mIoU and more of what a run has made (CAMs, seeds, masks, predictions), or of any label maps.
+
+    qaclims evaluate --config demo [--of cams|baseline_cams|seeds|masks|predictions]
+    qaclims evaluate --config demo [--baseline] [evaluate.stream=true]
+    qaclims evaluate --config demo --masks FOLDER
+    ray job submit --working-dir . -- python jobs/evaluate.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
+
+--baseline is --of baseline_cams. evaluate.stream=true makes the CAMs and scores them in one pass,
+and writes none of them.
+--masks scores pseudo masks or predictions of any method: FOLDER (or a URL) holds a NAME.png with
+class index + 1 for each image that has ground truth; the result goes to `label_map_scores` in the run.
+"""
+
+from qaclims_ray.cli import parse, tell
+from qaclims_ray.run.graph import ARTIFACTS, of_kind, scores_of
+
+
+def main() -> None:
+    """Run the job."""
+    scored = [ARTIFACTS[name].of for name in of_kind("scores")]
+    of = {"choices": scored, "default": "cams", "help": "what is scored"}
+    masks = {"metavar": "FOLDER", "help": "label maps of any method"}
+    experiment, arguments = parse(__doc__, None, "--baseline", of=of, masks=masks)
+    from qaclims_ray.evaluate import label_maps, stream
+    from qaclims_ray.preflight.check import check
+
+    if arguments.masks is not None:
+        print(label_maps.run_label_maps(experiment, arguments.masks))
+        return
+    name = scores_of("baseline_cams" if arguments.baseline else arguments.of)
+    assert name is not None
+    tell(check(experiment, name, overwrite=arguments.overwrite))
+    print(stream.run(experiment, name, overwrite=arguments.overwrite))

@@ -1,0 +1,31 @@
+"""The whole run in one Ray session: images, corpus, texts, networks, CAMs, scores, report.
+
+    qaclims run --config demo [--until ARTIFACT]
+    ray job submit --working-dir . -- python jobs/run_all.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
+A stage that is complete is skipped; an interrupted one goes on. --overwrite makes all anew.
+"""
+
+from importlib import import_module
+
+from qaclims_ray.cli import parse, tell
+from qaclims_ray.run.graph import ARTIFACTS
+
+
+def main() -> None:
+    """Run the job."""
+    until = {"choices": tuple(ARTIFACTS), "default": "", "help": "last artifact to make"}
+    experiment, arguments = parse(__doc__, until=until)
+    from qaclims_ray.evaluate.stage import has_truth, table
+    from qaclims_ray.preflight.check import artifacts_until, check
+    from qaclims_ray.report import page as report
+
+    names = artifacts_until(arguments.until, experiment)
+    tell(check(experiment, *names, overwrite=arguments.overwrite))
+    for name in names:
+        if ARTIFACTS[name].kind == "scores" and not has_truth(experiment, name):
+            print(f"{name}: none, as no image has ground truth")
+            continue
+        stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
+        print(stage.run(experiment, name, overwrite=arguments.overwrite))
+    if not arguments.until:
+        print(f"\n{table(experiment)}\n\n{report.run(experiment)}")

@@ -1,0 +1,12 @@
+"""Print the resolved configuration, each key with its meaning.
+
+qaclims show-config --config demo train.ritc.epochs=2
+"""
+
+from qaclims_ray.cli import describe, parse
+
+
+def main() -> None:
+    """Run the job."""
+    experiment, _ = parse(__doc__, overwrites=False)
+    print("\n".join(describe(experiment)))

@@ -1,0 +1,29 @@
+"""Whether a run is there at all, for jobs that only read one."""
+
+import difflib
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.storage.files import find
+from qaclims_ray.storage.paths import absolute
+
+_NUM_NAMES = 5
+
+
+def require_run(experiment: Experiment) -> None:
+    """Check that there is something in the run, or in a base of it.
+
+    Raises:
+        ValueError: there is not; runs of a like name beside it are named, or all where there are
+            few.
+    """
+    run = absolute(experiment.run)
+    if any(find(f"{absolute(one)}/*") for one in (experiment.run, *experiment.base)):
+        return
+    folder, _, name = run.rpartition("/")
+    beside = sorted(uri.rpartition("/")[2] for uri in find(f"{folder}/*"))
+    near = difflib.get_close_matches(name, beside, _NUM_NAMES) or beside[:_NUM_NAMES]
+    hint = f"; beside it are {', '.join(near)}" if near else ""
+    raise ValueError(
+        f"run: there is nothing in {run}{hint}. Give run=, as when it was made, or start one: "
+        "qaclims run"
+    )
