@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
+from typing_extensions import NotRequired
 
 BACKGROUND = 0
 """Value of background pixels in label maps."""
@@ -81,11 +82,25 @@ class Answer(TypedDict):
     """The answer lemmatised as a noun."""
 
 
+class Unanswered(TypedDict):
+    """A question that the VQA model wrote no answer to."""
+
+    label: int
+    kind: Kind
+    question: str
+    fault: str
+    """`cut`, `empty` or `refused`, see `corpus.answers`."""
+    text: str
+    """What it wrote instead."""
+
+
 class CorpusRow(TypedDict):
     """All answers about one image (artifact `corpus`)."""
 
     name: str
     answers: list[Answer]
+    unanswered: NotRequired[list[Unanswered] | None]
+    """Null where all questions were answered, and in artifacts of earlier versions."""
 
 
 class TextPair(TypedDict):
@@ -161,6 +176,16 @@ _ANSWER = pa.struct(
     ]
 )
 
+_UNANSWERED = pa.struct(
+    [
+        ("label", pa.int32()),
+        ("kind", pa.string()),
+        ("question", pa.string()),
+        ("fault", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
 _PAIR = pa.struct(
     [
         ("label", pa.int32()),
@@ -180,7 +205,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("mask", pa.binary()),
         ]
     ),
-    "corpus": pa.schema([("name", pa.string()), ("answers", pa.list_(_ANSWER))]),
+    "corpus": pa.schema(
+        [
+            ("name", pa.string()),
+            ("answers", pa.list_(_ANSWER)),
+            ("unanswered", pa.list_(_UNANSWERED)),
+        ]
+    ),
     "pairs": pa.schema([("name", pa.string()), ("pairs", pa.list_(_PAIR))]),
     "texts": pa.schema([("text", pa.string()), ("feature", pa.list_(pa.float32()))]),
     "cams": pa.schema(

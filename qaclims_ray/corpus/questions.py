@@ -5,7 +5,6 @@ The names and rules are those of the published code: `misc/cat_names.py`, `net/v
 """
 
 from collections.abc import Sequence
-from unicodedata import category
 
 from lemminflect import getLemma
 
@@ -24,30 +23,6 @@ def lemma(answer: str) -> str:
     counts ("leaves" is "leaf"): WordNet's rule.
     """
     return min(getLemma(answer, upos="NOUN", lemmatize_oov=False), key=len, default=answer)
-
-
-def clean(text: str) -> str:
-    """Cut a chat model's text down to an answer: its first line, lower case, without full stop.
-
-    Thoughts before the answer, up to `</think>`, are left out, and so are characters that no
-    table or terminal should get: controls, marks of direction, halves of surrogate pairs.
-
-    Raises:
-        ValueError: the text ends before the thoughts do.
-    """
-    answer = text.rpartition("</think>")[2]
-    if "<think>" in answer:
-        raise ValueError(
-            "the model was still thinking when its answer ended: raise "
-            "corpus.engine.max_new_tokens, or switch thinking off"
-        )
-    first, _, _ = answer.strip().partition("\n")
-    plain = "".join(_PLAIN.get(category(one), one) for one in first)
-    return plain.strip().rstrip(".").lower()
-
-
-_PLAIN = {"Cc": " ", "Cf": "", "Cs": ""}
-"""What stands for characters of these categories of Unicode."""
 
 
 def expected_names(class_name: str) -> tuple[str, ...]:

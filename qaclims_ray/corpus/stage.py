@@ -3,6 +3,7 @@
 Reads `images`; writes `corpus`, `pairs` and `texts`, and for CAMs of a CLIP `cam_texts`.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
@@ -15,18 +16,21 @@ from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all, count_questions
 from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.corpus.features import embed_texts
+from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip import load_clip
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.blocks import PendingBlocks, num_elements, reopen
+from qaclims_ray.run.blocks import PendingBlocks, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import look_up, read_errors, read_table
+from qaclims_ray.run.tables import dataset, look_up, read_errors, read_table
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow
+
+log = logging.getLogger(__name__)
 
 _TEXTS = "texts.parquet"
 """File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
@@ -147,9 +151,11 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     counts = count_questions(
         read_table(images, ["name", "labels"]),
         read_errors(target)["name"],
-        num_elements(target.shards(), "answers"),
+        count_replies(dataset(target).to_batches(columns=["answers", "unanswered"])),
         experiment.corpus.questions,
     )
+    if (few := warning(counts)) is not None:
+        log.warning(few)
     return Built(rows, errors, {**counts}, parts=(counts["answers"], "answers"))
 
 

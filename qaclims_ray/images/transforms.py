@@ -115,6 +115,12 @@ def rescale(
     return resize(array, height, width, resample)
 
 
+def shrink(array: Raster, max_side: int | None) -> UInt8[np.ndarray, "_ _ *_"]:
+    """Resize the long side of an image to `max_side` pixels where it is longer; None keeps all."""
+    long = max(array.shape[:2])
+    return array if max_side is None or long <= max_side else rescale(array, max_side / long)
+
+
 def random_resize(
     array: Raster,
     rng: np.random.Generator,

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from qaclims_ray.corpus.questions import (
     background_texts,
-    clean,
     expected_names,
     fill,
     foreground_text,
@@ -63,8 +62,3 @@ def test_background_texts_are_the_set_without_the_class(answers):
     texts = background_texts(answers, "boat")
     assert len(texts) == len(set(texts))
     assert set(texts) == set(answers) - {"boat"}
-
-
-def test_clean_takes_the_first_line_without_full_stop():
-    assert clean(" A sailing Boat.\nIt is white.") == "a sailing boat"
-    assert clean("") == ""

@@ -3,6 +3,7 @@
 from qaclims_ray.config import corpus as config
 from qaclims_ray.corpus.engines.base import Engine
 from qaclims_ray.corpus.engines.blip import BlipEngine
+from qaclims_ray.corpus.engines.bounds import Bounded
 from qaclims_ray.corpus.engines.chat import ChatEngine
 from qaclims_ray.corpus.engines.replay import ReplayEngine
 from qaclims_ray.corpus.engines.server import ServerEngine
@@ -25,11 +26,12 @@ def build_engine(
         case config.Blip():
             return BlipEngine(section, device)
         case config.Chat():
-            return ChatEngine(section, device, trust_remote_code=trust_remote_code)
+            engine = ChatEngine(section, device, trust_remote_code=trust_remote_code)
+            return Bounded(engine, section)
         case config.Vllm():
-            return VllmEngine(section, num_gpus)
+            return Bounded(VllmEngine(section, num_gpus), section)
         case config.Server():
-            return ServerEngine(section)
+            return Bounded(ServerEngine(section), section)
         case config.Table():
             return TableEngine(section)
         case config.Replay():
