@@ -32,6 +32,7 @@ RENAMED = {
 ADDED: dict[str, Any] = {
     **{f"train.{training}.augment.scale": None for training in ("classifier", "ritc")},
     "evaluate.absent_classes": "zero",
+    "cams.resize": "normalised",
 }
 """Dotted keys that came later, and the value that means what was done before."""
 
@@ -41,4 +42,6 @@ def current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
     renamed = {RENAMED.get(key, key): value for key, value in recipe.items()}
     sections = {key.rpartition(".")[0] for key in renamed}
     added = {key: value for key, value in ADDED.items() if key.rpartition(".")[0] in sections}
+    if "cams.scales" not in renamed:  # of a frozen CLIP, which resizes pixels anyway
+        added.pop("cams.resize", None)
     return added | renamed

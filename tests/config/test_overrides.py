@@ -172,3 +172,10 @@ def test_a_recipe_from_before_a_key_was_there_means_what_was_done_then():
     assert current_keys(before) == before | added
     today = {**before, "train.ritc.augment.scale": [0.5, 2.0], "evaluate.absent_classes": "skip"}
     assert current_keys(today) == today
+
+
+def test_cams_of_before_were_made_of_the_resized_input():
+    before = {"cams.scales": [1.0], "cams.resolution": "strided"}
+    assert current_keys(before) == before | {"cams.resize": "normalised"}
+    of_clip = {"cams.kind": "clip", "cams.resolution": "strided"}
+    assert current_keys(of_clip) == of_clip
