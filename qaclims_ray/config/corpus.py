@@ -215,6 +215,10 @@ class Corpus(Section):
 
     engine: Annotated[Engine, Field(discriminator="kind")] = Blip(kind="blip")
     questions: Questions = Questions()
+    wordnet: str | None = None
+    """Folder or URL of a WordNet database (index.noun and noun.exc, such as /usr/share/wordnet of
+    Debian's wordnet-base): answers are lemmatised as in the published code. null: by lemminflect,
+    which differs in few words; there "vases" are no "vas", nor are "uses" "us"."""
     expected_names: dict[str, tuple[str, ...]] = {}
     """More names of a class that an answer may contain and then needs no class name appended."""
     texts: Texts = Texts()

@@ -9,7 +9,8 @@ import pyarrow.compute as pc
 from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.answers import NoAnswer, Reply, require_some
 from qaclims_ray.corpus.engines.base import Engine
-from qaclims_ray.corpus.questions import fill, lemma
+from qaclims_ray.corpus.lemmas import Lemmatise, lemma
+from qaclims_ray.corpus.questions import fill
 from qaclims_ray.corpus.stats.replies import ReplyCounts
 from qaclims_ray.images.decoded import DecodedRow, images_of
 from qaclims_ray.run.tables import Rows
@@ -58,6 +59,7 @@ def answer_all(
     engine: Engine,
     class_names: Sequence[str],
     questions: Questions,
+    lemmatise: Lemmatise = lemma,
 ) -> Rows:
     """Ask the engine everything about a batch of images.
 
@@ -72,13 +74,16 @@ def answer_all(
         names=[row["name"] for row in rows],
     )
     return [
-        _corpus_row(row["name"], about_image, answered)
+        _corpus_row(row["name"], about_image, answered, lemmatise)
         for row, about_image, answered in zip(rows, asked, answers, strict=True)
     ]
 
 
 def _corpus_row(
-    name: str, asked: Sequence[Question], replies: Sequence[Reply] | ValueError
+    name: str,
+    asked: Sequence[Question],
+    replies: Sequence[Reply] | ValueError,
+    lemmatise: Lemmatise,
 ) -> Mapping[str, Any]:
     if not isinstance(replies, ValueError):
         replies = attempt(require_some, replies)
@@ -91,7 +96,7 @@ def _corpus_row(
         if isinstance(reply, NoAnswer):
             unanswered.append(Unanswered(**about, **reply._asdict()))
         else:
-            answers.append(Answer(**about, answer=reply, lemma=lemma(reply)))
+            answers.append(Answer(**about, answer=reply, lemma=lemmatise(reply)))
     return CorpusRow(name=name, answers=answers, unanswered=unanswered or None)
 
 

@@ -1,4 +1,4 @@
-"""Questions and answers as texts: templates, lemmas, prompts, background sets (paper, section 3.2).
+"""Questions and answers as texts: templates, prompts, background sets (paper, section 3.2).
 
 The names and rules are those of the published code: `misc/cat_names.py`, `net/vqa_fg.py` and
 `net/vqa_bg.py`. The templates are defaults of the configuration (`config.corpus.Questions`).
@@ -6,23 +6,12 @@ The names and rules are those of the published code: `misc/cat_names.py`, `net/v
 
 from collections.abc import Sequence
 
-from lemminflect import getLemma
-
 _SHORT_NAMES = {"dining table": "table", "tv monitor": "monitor", "potted plant": "plant"}
 
 
 def fill(templates: Sequence[str], class_name: str) -> list[str]:
     """Fill the class name into each template, in place of `{}`."""
     return [template.replace("{}", class_name) for template in templates]
-
-
-def lemma(answer: str) -> str:
-    """The whole answer as one noun in the singular; an unknown noun stays as it is.
-
-    Several words are one unknown noun, as in the published code. Of two lemmas the shorter one
-    counts ("leaves" is "leaf"): WordNet's rule.
-    """
-    return min(getLemma(answer, upos="NOUN", lemmatize_oov=False), key=len, default=answer)
 
 
 def expected_names(class_name: str) -> tuple[str, ...]:

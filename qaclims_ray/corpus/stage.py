@@ -16,6 +16,7 @@ from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all, count_questions
 from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.corpus.features import embed_texts
+from qaclims_ray.corpus.lemmas import Lemmatise, lemma, read_wordnet
 from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.images.decoded import decode_table
@@ -40,7 +41,11 @@ class Answerer:
     """Ray Data actor: one VQA engine; decoded rows in, corpus rows out."""
 
     def __init__(
-        self, experiment: Experiment, class_names: Sequence[str], target: Artifact
+        self,
+        experiment: Experiment,
+        class_names: Sequence[str],
+        target: Artifact,
+        lemmatise: Lemmatise = lemma,
     ) -> None:
         corpus, pool = experiment.corpus, experiment.compute.corpus
         self._map = IsolatedMap(target, experiment.data.max_errors)
@@ -54,6 +59,7 @@ class Answerer:
             ),
             class_names=class_names,
             questions=corpus.questions,
+            lemmatise=lemmatise,
         )
 
     def __call__(self, images: pa.Table) -> pa.Table:
@@ -134,13 +140,18 @@ def text_artifacts(experiment: Experiment) -> list[str]:
 
 def _ask(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
-    num_images = images.require()["rows"]
+    num_images, wordnet = images.require()["rows"], experiment.corpus.wordnet
     start(experiment.compute)
     map_actor(
         experiment,
         target,
         Answerer,
-        {"experiment": experiment, "class_names": class_names(images), "target": target},
+        {
+            "experiment": experiment,
+            "class_names": class_names(images),
+            "target": target,
+            "lemmatise": lemma if wordnet is None else read_wordnet(wordnet),
+        },
         shards=images.shards(),
         columns=["name", "image", "labels"],
         expected=num_images,

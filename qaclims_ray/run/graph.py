@@ -98,7 +98,7 @@ _ROWS = (
         "corpus.stage",
         "build_corpus.py",
         ("images",),
-        ("corpus.engine", "corpus.questions"),
+        ("corpus.engine", "corpus.questions", "corpus.wordnet"),
         "Questions and answers",
         pool="corpus",
         needless=_without_pairs,

@@ -174,6 +174,11 @@ def test_a_recipe_from_before_a_key_was_there_means_what_was_done_then():
     assert current_keys(today) == today
 
 
+def test_a_corpus_of_before_has_lemmas_of_lemminflect():
+    before = {"corpus.engine.kind": "blip", "corpus.questions.about": "class"}
+    assert current_keys(before) == before | {"corpus.wordnet": None}
+
+
 def test_cams_of_before_were_made_of_the_resized_input():
     before = {"cams.scales": [1.0], "cams.resolution": "strided"}
     assert current_keys(before) == before | {"cams.resize": "normalised"}

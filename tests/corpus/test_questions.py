@@ -7,7 +7,6 @@ from qaclims_ray.corpus.questions import (
     expected_names,
     fill,
     foreground_text,
-    lemma,
 )
 
 
@@ -16,25 +15,6 @@ def test_the_class_name_is_filled_into_every_template():
         "what is above the boat?",
         "what {season} is it?",
     ]
-
-
-@pytest.mark.parametrize(
-    ("answer", "noun"),
-    [
-        ("dogs", "dog"),
-        ("children", "child"),
-        ("leaves", "leaf"),
-        ("glasses", "glass"),
-        ("bus", "bus"),
-        ("grass", "grass"),
-        ("indoors", "indoors"),
-        ("wine glasses", "wine glasses"),
-        ("quxes", "quxes"),
-        ("", ""),
-    ],
-)
-def test_lemma_of_the_whole_answer_as_a_noun(answer, noun):
-    assert lemma(answer) == noun
 
 
 @pytest.mark.parametrize(
