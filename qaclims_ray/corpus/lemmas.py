@@ -1,7 +1,7 @@
-"""The noun that an answer is: by the lexicon of lemminflect, or by WordNet as in the published code.
+"""The noun that an answer is: by the lexicon of lemminflect, or by WordNet as in published code.
 
 They differ in few words (`tests/corpus/lemmas.csv`), and ours are the sensible ones: WordNet's rule
-makes "vases" the vessel "vas" and "uses" the country "us", and leaves "men" and "teeth" as they are.
+makes "vases" the vessel "vas" and "uses" the country "us", and leaves "men" and "teeth" alone.
 """
 
 from collections.abc import Callable, Iterable, Mapping
