@@ -9,7 +9,7 @@ from importlib import import_module
 
 from qaclims_ray.cli import parse, run_job, tell
 from qaclims_ray.evaluate.stage import has_truth, table
-from qaclims_ray.preflight.check import artifacts_until, check
+from qaclims_ray.preflight.check import artifacts_until, check, check_sizes
 from qaclims_ray.report import page as report
 from qaclims_ray.run.graph import ARTIFACTS
 
@@ -26,6 +26,8 @@ def main() -> None:
             continue
         stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
         print(stage.run(experiment, name, overwrite=arguments.overwrite))
+        if name == "images":
+            check_sizes(experiment, names)
     if not arguments.until:
         print(f"\n{table(experiment)}\n\n{report.run(experiment)}")
 

@@ -60,8 +60,9 @@ class ImageRow(TypedDict):
 
     name: str
     image: bytes
-    """The encoded file, unchanged."""
+    """The encoded file, unchanged; or reduced to `data.max_side`."""
     height: int
+    """In pixels, of the file and its mask."""
     width: int
     labels: list[int] | None
     """Class indices, sorted, unique; empty: the image shows no class; null: nobody knows."""

@@ -34,6 +34,8 @@ ADDED: dict[str, Any] = {
     "evaluate.absent_classes": "zero",
     "cams.resize": "normalised",
     "corpus.wordnet": None,
+    "data.max_side": None,
+    "new_images.max_side": None,
 }
 """Dotted keys that came later, and the value that means what was done before."""
 

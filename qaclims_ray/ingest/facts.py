@@ -44,6 +44,8 @@ class Facts(TypedDict):
     height: tuple[int, int, int]
     """Least, median and greatest, in pixels."""
     width: tuple[int, int, int]
+    pixels: NotRequired[tuple[int, int, int]]
+    """Height times width; runs of before lack it."""
     masks: NotRequired[MaskFacts | None]
     """None where no image has ground truth; runs of before lack it."""
 
@@ -65,6 +67,7 @@ def count_facts(images: pa.Table, listing: Listing, labels_digest: str | None = 
         images_per_class=dict(zip(listing.class_names, counts, strict=True)),
         height=_spread(images["height"].to_numpy()),
         width=_spread(images["width"].to_numpy()),
+        pixels=_spread(images["height"].to_numpy().astype(np.int64) * images["width"].to_numpy()),
     )
 
 

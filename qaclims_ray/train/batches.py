@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.config.train import Augment
 from qaclims_ray.images.decode import decode, decode_mask
-from qaclims_ray.images.transforms import augment, augment_label_map
+from qaclims_ray.images.transforms import NEAREST, augment, augment_label_map, shrink
 from qaclims_ray.train.rows import LABEL_MAP
 from qaclims_ray.types import Images
 
@@ -80,12 +80,15 @@ class LabelTargets:
 class LabelMapTargets:
     """Gives each image its label map, resized, mirrored and cropped as the image is."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, max_side: int | None = None) -> None:
+        """Read the label maps of a table, whose images are reduced to `max_side` pixels."""
         self._maps = table[LABEL_MAP]
+        self._max_side = max_side
 
     def __call__(self, row: int, view: ViewOptions) -> Shaped[Tensor, "H W"]:
         """Return the label map in the view; `IGNORE` outside the image."""
-        return torch.from_numpy(augment_label_map(decode_mask(self._maps[row].as_py()), **view))
+        label_map = shrink(decode_mask(self._maps[row].as_py()), self._max_side, NEAREST)
+        return torch.from_numpy(augment_label_map(label_map, **view))
 
 
 class View(NamedTuple):

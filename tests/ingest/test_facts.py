@@ -37,6 +37,7 @@ def test_facts():
         "images_per_class": {"cat": 2, "dog": 4, "fox": 0},
         "height": (10, 20, 60),
         "width": (10, 20, 30),
+        "pixels": (200, 300, 1200),
     }
     assert json.loads(json.dumps(facts))["num_images"] == 6
 

@@ -11,6 +11,7 @@ from qaclims_ray.train.batches import (
     LabelMapTargets,
     LabelTargets,
     TrainingImages,
+    ViewOptions,
     epoch_rows,
     label_matrix,
     shard,
@@ -188,3 +189,12 @@ def test_a_label_map_is_seen_as_its_image_is(png, num_workers):
             assert torch.equal(batch.targets == 1, (batch.images > 1).all(dim=1))
             seen.extend(view.numpy().tobytes() for view in batch.targets)
     assert len(set(seen)) > 8
+
+
+def test_label_maps_are_reduced_as_their_images_were(png):
+    label_map = np.kron(np.eye(3, 5), np.ones((9, 9))).astype(np.uint8)
+    targets = LabelMapTargets(pa.table({"label_map": [png(label_map)]}), max_side=15)
+    view = ViewOptions(
+        seed=0, epoch=0, name="a", resize_long=None, scale=None, crop=None, flip=False
+    )
+    assert np.array_equal(targets(0, view), label_map[1::3, 1::3])

@@ -1,7 +1,6 @@
 """Visual question answering by an OpenAI-compatible server: vLLM, SGLang, a hosted model."""
 
 import base64
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -9,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import requests
-from PIL import Image as pil
 from urllib3 import exceptions
 
 from qaclims_ray.config.corpus import Server
 from qaclims_ray.corpus.answers import NoAnswer, Reply, read_answer
 from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.engines.http import bounded_session, read_bounded
+from qaclims_ray.images.decode import encode_jpeg
 from qaclims_ray.run.faults import StageError
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.paths import shown
@@ -205,7 +204,5 @@ def _cancel(waiting: Sequence[Future[Reply]]) -> None:
 
 
 def data_url(image: Image) -> str:
-    """Put an image into a `data:` URL, as a JPEG (quality 95, colours not subsampled)."""
-    file = io.BytesIO()
-    pil.fromarray(image).save(file, "JPEG", quality=95, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    """Put an image into a `data:` URL, as a JPEG."""
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image)).decode()}"
