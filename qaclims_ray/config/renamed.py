@@ -31,6 +31,7 @@ RENAMED = {
 
 ADDED: dict[str, Any] = {
     **{f"train.{training}.augment.scale": None for training in ("classifier", "ritc")},
+    "train.classifier.balance": "none",
     "evaluate.absent_classes": "zero",
     "cams.resize": "normalised",
     "corpus.wordnet": None,

@@ -83,6 +83,11 @@ class Classifier(Fit):
     batch_size_per_worker: PositiveInt = 16
     optimiser: Optimiser = Optimiser(learning_rate=0.1)
     freeze_batch_norm: bool = True
+    balance: Literal["none", "sampling", "weights"] = "none"
+    """For classes of few images beside classes of many. none: as published. sampling: an epoch
+    draws images of rare classes several times, so that its rarest class is seen about as often as
+    its most frequent one. weights: what shows a rare class counts more in the loss, by as much,
+    20 times at most."""
 
 
 class Loss(Section):

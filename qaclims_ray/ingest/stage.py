@@ -120,7 +120,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     if data.limit is None:
         own = getattr(data, "annotations", None) is not None
         split = None if own else getattr(data, "split", None)
-        for warning in check_known_set(data.kind, split, facts):
+        for warning in check_known_set(data.kind, split, facts, errors):
             log.warning(warning)
     return Built(rows, errors, {**facts})
 

@@ -146,11 +146,26 @@ def steps_per_epoch(num_images: int, num_batches: int, images_per_batch: int) ->
 
 
 def epoch_rows(
-    num_images: int, *, seed: int, epoch: int, num_batches: int, images_per_batch: int
+    num_images: int,
+    *,
+    seed: int,
+    epoch: int,
+    num_batches: int,
+    images_per_batch: int,
+    shares: Float32[np.ndarray, "N"] | None = None,
 ) -> Int[np.ndarray, "steps M B"]:
-    """Deal out a permutation of all images: rows of each of the M batches of each step."""
+    """Deal out a permutation of all images: rows of each of the M batches of each step.
+
+    With `shares` of the images, which need not sum to 1, each comes as often as it is due, rounded
+    up or down, and an epoch is as long as without them.
+    """
     steps = steps_per_epoch(num_images, num_batches, images_per_batch)
-    order = np.random.default_rng([seed, epoch]).permutation(num_images)
+    rng = np.random.default_rng([seed, epoch])
+    drawn = np.arange(num_images)
+    if shares is not None:
+        due = np.cumsum(shares, dtype=np.float64) / np.sum(shares, dtype=np.float64)
+        drawn = np.searchsorted(due[:-1], (drawn + rng.random()) / num_images, side="right")
+    order = rng.permutation(drawn)
     kept = order[: steps * num_batches * images_per_batch]
     return kept.reshape(steps, num_batches, images_per_batch)
 
@@ -189,6 +204,7 @@ class BatchLoader:
         rank: int,
         world_size: int,
         num_workers: int,
+        shares: Float32[np.ndarray, "N"] | None = None,
     ) -> None:
         """Deal out batches to workers.
 
@@ -200,12 +216,14 @@ class BatchLoader:
             rank: Worker whose batches are loaded.
             world_size: Workers that share the batches.
             num_workers: Processes that load ahead; 0 loads when asked.
+            shares: See `epoch_rows`.
         """
         self._images = images
         self._seed = seed
         self._sizes = num_batches, images_per_batch
         self._places, self._weights = shard(num_batches, rank, world_size)
         self._num_workers = num_workers
+        self._shares = shares
         self.steps_per_epoch = steps_per_epoch(len(images), num_batches, images_per_batch)
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, ...]]:
@@ -218,6 +236,7 @@ class BatchLoader:
             epoch=epoch,
             num_batches=num_batches,
             images_per_batch=images_per_batch,
+            shares=self._shares,
         )[first:]
         loader = DataLoader(
             self._images,

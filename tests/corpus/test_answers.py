@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.corpus.answers import NoAnswer, read_answer, require_some
@@ -74,6 +74,7 @@ def test_refusals_are_no_answers(text):
     assert read_answer(text).fault == "refused"
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from(list("ab1 .-*_`#>\"'\n<think>/[]()"))), st.booleans())
 def test_an_answer_is_one_line_and_is_read_as_itself(text, is_cut):
     reply = read_answer(text, is_cut=is_cut)

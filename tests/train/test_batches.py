@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.config.train import Augment
@@ -73,6 +73,27 @@ def test_labels_become_rows_of_zeros_and_ones():
     table = pa.table({"labels": pa.array([[0, 2], [], [1]], pa.list_(pa.int32()))})
     expected = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
     torch.testing.assert_close(label_matrix(table, 4), expected)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.01, 5), min_size=2, max_size=20),
+    st.integers(0, 5),
+    st.integers(0, 3),
+)
+def test_with_shares_each_image_comes_as_often_as_it_is_due(shares, seed, epoch):
+    shares, deal = np.float32(shares), {"seed": seed, "epoch": epoch, "num_batches": 1}
+    rows = epoch_rows(len(shares), **deal, images_per_batch=1, shares=shares).ravel()
+    due = len(shares) * shares / shares.sum()
+    assert len(rows) == len(shares)
+    assert np.all(np.abs(np.bincount(rows, minlength=len(shares)) - due) < 1 + 1e-4)
+
+
+def test_equal_shares_are_a_permutation():
+    rows = epoch_rows(
+        9, seed=0, epoch=0, num_batches=1, images_per_batch=3, shares=np.ones(9, np.float32)
+    )
+    assert sorted(rows.ravel()) == [*range(9)]
 
 
 @pytest.fixture(scope="module")
