@@ -31,6 +31,10 @@ RENAMED = {
 
 ADDED: dict[str, Any] = {
     **{f"train.{training}.augment.scale": None for training in ("classifier", "ritc")},
+    **{
+        f"train.{training}.batch_norm_statistics": "batch"
+        for training in ("classifier", "ritc", "irn", "segmenter")
+    },
     "train.classifier.balance": "none",
     "evaluate.absent_classes": "zero",
     "cams.resize": "normalised",
