@@ -1,5 +1,6 @@
 import pytest
 import yaml
+from ray.data._internal.util import _annotate_exception_with_retry_context
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
 from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job
@@ -128,6 +129,25 @@ def test_a_users_mistake_that_ray_wraps_ends_a_job_with_one_message(way, error):
     assert str(error) in message
     assert "Traceback" not in message
     assert len(message.splitlines()) <= 3
+
+
+def test_rays_advice_on_retries_is_no_part_of_the_message():
+    """Ray Data writes it into the error itself."""
+
+    def main():
+        error = StageError("no model\nGet one.")
+        raise _annotate_exception_with_retry_context(
+            error,
+            description="apply UDF transform",
+            attempts=1,
+            max_attempts=1,
+            total_backoff_s=0.0,
+            exception_str=str(error),
+        )
+
+    with pytest.raises(SystemExit) as caught:
+        run_job(main)
+    assert caught.value.code == "error: no model\nGet one."
 
 
 def test_what_user_code_raises_inside_a_task_is_found():

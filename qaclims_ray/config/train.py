@@ -53,15 +53,15 @@ class Fit(Section):
     gradient_accumulation: PositiveInt = 1
     """Batches of a worker that make one step; their gradients are averaged, as those of workers
     are. One worker with 2 takes the steps of two workers with 1 where batch normalisation is
-    frozen, or `batch_norm_statistics` is step. Else each batch is normalised by its own statistics,
-    where GPUs share theirs: another gradient (cosine 0.1 to 0.6 on the demo, once
+    frozen, or `batch_norm_statistics` is step. Else each batch is normalised by its own
+    statistics, where GPUs share theirs: another gradient (cosine 0.1 to 0.6 on the demo, once
     trained), and running statistics that move twice a step."""
     batch_norm_statistics: Literal["batch", "step"] = "batch"
     """Where batch normalisation trains: images whose statistics normalise an image. batch: those of
     its batch, of all workers on GPUs (as published, on several GPUs). step: of all accumulated
     batches too, which pass the network as one: then a GPU with `gradient_accumulation: 2` equals
-    two. Takes the network's memory for all of them (`compute.train.activation_checkpointing` saves
-    most of it), and CLIP's for one batch as before."""
+    two. Takes the network's memory for all of them, which
+    `compute.train.activation_checkpointing` lowers, and CLIP's for one batch as before."""
     optimiser: Optimiser = Optimiser()
     augment: Augment = Augment()
     freeze_batch_norm: bool = False
