@@ -39,6 +39,10 @@ _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)): ", re.MULTILINE)
 """Start of the last line of a traceback."""
 
 
+_ADVICE = re.compile(r"\nFailed to .+ after \d+/\d+ attempts \(total backoff[\s\S]*")
+"""What Ray Data adds to the message of an error that it did not try again."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End the job; hint at overrides that are written like options."""
@@ -112,7 +116,7 @@ def run_job(main: Callable[[], Any]) -> None:
         message = explain(error)
         if message is None:
             raise
-        sys.exit(f"error: {shown(message)}")
+        sys.exit(f"error: {shown(_ADVICE.sub('', message))}")
 
 
 def explain(error: BaseException) -> str | None:

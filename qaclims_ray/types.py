@@ -18,6 +18,7 @@ from typing import Literal, TypedDict
 import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
+from typing_extensions import NotRequired
 
 BACKGROUND = 0
 """Value of background pixels in label maps."""
@@ -44,8 +45,9 @@ class ImageRow(TypedDict):
 
     name: str
     image: bytes
-    """The encoded file, unchanged."""
+    """The encoded file, unchanged; or reduced to `data.max_side`."""
     height: int
+    """In pixels, of the file and its mask."""
     width: int
     labels: list[int] | None
     """Class indices, sorted, unique; empty: the image shows no class; null: nobody knows."""
@@ -66,11 +68,25 @@ class Answer(TypedDict):
     """The answer lemmatised as a noun."""
 
 
+class Unanswered(TypedDict):
+    """A question that the VQA model wrote no answer to."""
+
+    label: int
+    kind: Kind
+    question: str
+    fault: str
+    """`cut`, `empty` or `refused`, see `corpus.answers`."""
+    text: str
+    """What it wrote instead."""
+
+
 class CorpusRow(TypedDict):
     """All answers about one image (artifact `corpus`)."""
 
     name: str
     answers: list[Answer]
+    unanswered: NotRequired[list[Unanswered] | None]
+    """Null where all questions were answered, and in artifacts of earlier versions."""
 
 
 class TextPair(TypedDict):
@@ -146,6 +162,16 @@ _ANSWER = pa.struct(
     ]
 )
 
+_UNANSWERED = pa.struct(
+    [
+        ("label", pa.int32()),
+        ("kind", pa.string()),
+        ("question", pa.string()),
+        ("fault", pa.string()),
+        ("text", pa.string()),
+    ]
+)
+
 _PAIR = pa.struct(
     [
         ("label", pa.int32()),
@@ -165,7 +191,13 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("mask", pa.binary()),
         ]
     ),
-    "corpus": pa.schema([("name", pa.string()), ("answers", pa.list_(_ANSWER))]),
+    "corpus": pa.schema(
+        [
+            ("name", pa.string()),
+            ("answers", pa.list_(_ANSWER)),
+            ("unanswered", pa.list_(_UNANSWERED)),
+        ]
+    ),
     "pairs": pa.schema([("name", pa.string()), ("pairs", pa.list_(_PAIR))]),
     "texts": pa.schema([("text", pa.string()), ("feature", pa.list_(pa.float32()))]),
     "cams": pa.schema(

@@ -1,5 +1,6 @@
 import pytest
 import yaml
+from ray.data._internal.util import _annotate_exception_with_retry_context
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
 from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job
@@ -135,6 +136,25 @@ def test_a_lost_connection_to_the_hub_is_a_users_to_mend():
     own = type("ConnectError", (Exception,), {"__module__": "httpx"})
     told = explain(type("Further", (own,), {"__module__": "huggingface_hub"})("no connection"))
     assert told == "Further: no connection\nMend it, and the same command goes on."
+
+
+def test_rays_advice_on_retries_is_no_part_of_the_message():
+    """Ray Data writes it into the error itself."""
+
+    def main():
+        error = StageError("no model\nGet one.")
+        raise _annotate_exception_with_retry_context(
+            error,
+            description="apply UDF transform",
+            attempts=1,
+            max_attempts=1,
+            total_backoff_s=0.0,
+            exception_str=str(error),
+        )
+
+    with pytest.raises(SystemExit) as caught:
+        run_job(main)
+    assert caught.value.code == "error: no model\nGet one."
 
 
 def test_what_user_code_raises_inside_a_task_is_found():

@@ -23,6 +23,8 @@ from qaclims_ray.types import SCHEMAS
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ["boat", "cow"]
+QUESTIONS = ["What {}?", "Which {}?", "Is it a {}?"]
+"""Of the files; the third is not the run's."""
 IMAGES = {"a": [0], "b": [0, 1], "c": [1]}
 
 
@@ -35,6 +37,7 @@ def overrides(tmp_path):
         "model.backbone_weights=null",
         "data.max_errors=1",
         "data.shard_megabytes=1.0",
+        f"corpus.questions={{foreground: {QUESTIONS[:2]}, background: {QUESTIONS[:1]}}}",
     ]
 
 
@@ -56,7 +59,8 @@ def _write_images(target):
 
 
 def save_corpus(path, names, *answers):
-    entry = {"vqa": [("What {}?", answer) for answer in answers], "answers": list(answers)}
+    asked = [*zip(QUESTIONS, answers, strict=False)]
+    entry = {"vqa": asked, "answers": list(answers)}
     labels = {name: [CLASSES[label] for label in IMAGES[name]] for name in names}
     np.save(path, {name: dict.fromkeys(labels[name], entry) for name in names})
     return str(path)
@@ -70,7 +74,7 @@ def save_checkpoint(path, num_classes=2):
 
 def test_a_corpus_becomes_an_artifact_and_lacking_images_errors(experiment, tmp_path):
     files = [
-        save_corpus(tmp_path / "fg.npy", "abc", "ship", "yacht"),
+        save_corpus(tmp_path / "fg.npy", "abc", "ship", "yacht", "no"),
         save_corpus(tmp_path / "bg.npy", "ab", "water"),
     ]
     (line,) = published.run({"corpus": files}, experiment, overwrite=False)
@@ -80,21 +84,22 @@ def test_a_corpus_becomes_an_artifact_and_lacking_images_errors(experiment, tmp_
     assert [row["name"] for row in rows] == ["a", "b"]
     assert [a["lemma"] for a in rows[0]["answers"]] == ["ship", "yacht", "water"]
     assert rows[1]["answers"][3]["question"] == "What cow?"
+    assert [a["answer"] for a in rows[1]["answers"]] == ["ship", "yacht", "water"] * 2
     assert target.require()["facts"] == {"imported": files}
 
 
 def test_more_lacking_images_than_allowed_stop_the_import(experiment, tmp_path):
-    path = save_corpus(tmp_path / "fg.npy", "a", "ship")
+    path = save_corpus(tmp_path / "fg.npy", "a", "ship", "yacht")
     with pytest.raises((ValueError, RuntimeError), match="no sound entry for 'c'"):
         list(published.run({"corpus": [path, path]}, experiment, overwrite=False))
 
 
 def test_an_import_that_was_stopped_is_no_rows_fault(experiment, tmp_path):
-    few = save_corpus(tmp_path / "few.npy", "a", "ship")
+    few = save_corpus(tmp_path / "few.npy", "a", "ship", "yacht")
     for _ in range(MAX_CRASHES):
         with pytest.raises(ValueError, match="no sound entry for 'c'"):
             list(published.run({"corpus": [few, few]}, experiment, overwrite=False))
-    sound = save_corpus(tmp_path / "sound.npy", "abc", "ship")
+    sound = save_corpus(tmp_path / "sound.npy", "abc", "ship", "yacht")
     (line,) = published.run({"corpus": [sound, sound]}, experiment, overwrite=False)
     assert line.startswith("corpus: 3 rows, 0 errors")
 

@@ -59,7 +59,8 @@ def start(compute: Compute) -> None:
     # It advises to raise the memory that tasks ask for, which is nominal (`cluster/maps.py`).
     logging.getLogger("ray.data._internal.issue_detection").setLevel(logging.ERROR)
     # Its traces of what ends a stage; the job says it in one message.
-    logging.getLogger("ray.data.exceptions").setLevel(logging.CRITICAL)
+    for name in ("exceptions", "_internal.execution.streaming_executor_state"):
+        logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)
     # A pool that is larger than a small input needs is no fault.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}

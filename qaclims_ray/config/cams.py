@@ -43,7 +43,7 @@ class Cams(Section):
 
     kind: Literal["network", "clip"] = "network"
     """network: CAMs of the trained network. clip: CAMs of a frozen CLIP, without any training;
-    `scales` and `activation` are then of no effect, as `clip` has its own."""
+    `scales`, `activation` and `resize` are then of no effect, as `clip` has its own."""
     backgrounds: Literal["answers", "fixed", "both", "none"] = "answers"
     """clip: texts that the classes of an image compete with, beside each other. answers: what the
     VQA model said of the background of this very image. fixed: `clip.background_words`. An image
@@ -53,6 +53,12 @@ class Cams(Section):
     """Image scales; each also flipped; maps are summed."""
     activation: Literal["relu", "sigmoid"] = "relu"
     """On the logits before fusion. Published: relu."""
+    resize: Literal["uint8", "normalised"] = "uint8"
+    """uint8: images are resized to the scales as pixels of 8 bits, by Pillow on the CPU, as
+    published, which takes 45 ms a 375x500 image at four scales. normalised: as the network's input,
+    on its device, neither rounded nor clamped, which a GPU does in no time. Measured on the demo's
+    600 images: CAMs differ by up to 0.07, mIoU at the best threshold by -0.015 [-0.029, -0.006]
+    points (uint8 less normalised, 95 % paired interval; baseline -0.021 [-0.029, -0.014])."""
     resolution: Literal["strided", "full"] = "strided"
     """strided: (side - 1) // 4 + 1 cells; full: one per pixel (16 times the size). Measured on the
     demo's 600 images, mIoU in points, full less strided, with 95 % paired intervals: at each one's
@@ -67,4 +73,5 @@ class Cams(Section):
             "scales": self.scales,
             "activation": self.activation,
             "resolution": self.resolution,
+            "resize": self.resize,
         }

@@ -53,7 +53,8 @@ class Workers(Section):
     min_workers: PositiveInt | None = None
     """Train with so few when the cluster has no room for more (elastic workers), and with up to
     num_workers when it has again. The remaining ones share the others' batches: steps, images and
-    gradients stay the same but for batch normalisation's statistics. Null: always num_workers."""
+    gradients stay the same where batch normalisation is frozen or, on GPUs, its statistics are
+    the step's (`batch_norm_statistics: step`). Null: always num_workers."""
     max_failures: NonNegativeInt = 3
     """Restarts from the last checkpoint."""
     checkpoint_every: PositiveInt | None = None

@@ -48,7 +48,20 @@ class Blip(Section):
     starts. Needs a C++ compiler, and on GPUs Triton. On CPUs it works, but gains nothing."""
 
 
-class Chat(Section):
+class ImageBounds(Section):
+    """Sizes of images that a model is shown; others are recorded as errors before it sees them."""
+
+    min_side: PositiveInt = 28
+    """Shortest side in pixels. Qwen2-VL and its like take none below 28; a model that takes smaller
+    images may get them: 1."""
+    max_aspect_ratio: PositiveFloat = 200.0
+    """Most that the long side may be of the short one; Qwen2-VL takes no more than 200."""
+    max_side: PositiveInt | None = None
+    """Longest side in pixels; larger images are shown reduced to it. null: as they are, or as
+    `data.max_side` says."""
+
+
+class Chat(ImageBounds):
     """Any vision-language model that chats, by transformers: SmolVLM, Qwen-VL, LLaVA and so on."""
 
     kind: Literal["chat"]
@@ -57,14 +70,14 @@ class Chat(Section):
     instruction: str = "Answer with one or a few words."
     """Text behind each question."""
     max_new_tokens: PositiveInt = 10
-    """Longest answer in tokens."""
+    """Longest answer in tokens, thoughts included; a longer one is cut off and does not count."""
     batch_size: PositiveInt = 16
     """Questions answered at once, which bounds memory; the answers stay the same."""
     precision: Precision = "float32"
     """Number type of the weights; float16 and bfloat16 are for GPUs."""
 
 
-class Server(Section):
+class Server(ImageBounds):
     """A vision-language model behind an OpenAI-compatible server: vLLM, SGLang and so on."""
 
     kind: Literal["server"]
@@ -75,7 +88,7 @@ class Server(Section):
     instruction: str = "Answer with one or a few words."
     """Text behind each question."""
     max_new_tokens: PositiveInt = 10
-    """Longest answer in tokens."""
+    """Longest answer in tokens, thoughts included; a longer one is cut off and does not count."""
     num_connections: PositiveInt = 16
     """Requests that each actor sends at once."""
     timeout: PositiveFloat = 120.0
@@ -87,7 +100,7 @@ class Server(Section):
     They replace fields of the same name; null leaves a field out (`max_tokens: null`)."""
 
 
-class Vllm(Section):
+class Vllm(ImageBounds):
     """Any vision-language model of vLLM, which each actor runs on GPUs of its own.
 
     Needs `pip install 'qaclims_ray[vllm]'` where actors run. vLLM 0.33 wants torch 2.14.0 and
@@ -104,7 +117,7 @@ class Vllm(Section):
     instruction: str = "Answer with one or a few words."
     """Text behind each question."""
     max_new_tokens: PositiveInt = 10
-    """Longest answer in tokens."""
+    """Longest answer in tokens, thoughts included; a longer one is cut off and does not count."""
     precision: Literal["auto"] | Precision = "auto"
     """Number type of the weights; auto: the model's own."""
     content: Literal["parts", "text"] = "parts"
@@ -202,6 +215,10 @@ class Corpus(Section):
 
     engine: Annotated[Engine, Field(discriminator="kind")] = Blip(kind="blip")
     questions: Questions = Questions()
+    wordnet: str | None = None
+    """Folder or URL of a WordNet database (index.noun and noun.exc, such as /usr/share/wordnet of
+    Debian's wordnet-base): answers are lemmatised as in the published code. null: by lemminflect,
+    which differs in few words; there "vases" are no "vas", nor are "uses" "us"."""
     expected_names: dict[str, tuple[str, ...]] = {}
     """More names of a class that an answer may contain and then needs no class name appended."""
     texts: Texts = Texts()

@@ -15,6 +15,11 @@ class Dataset(Section):
     max_pixels: int = Field(100_000_000, gt=0, le=178_956_970)
     """Larger images are recorded as errors rather than decoded (decompression bombs); Pillow's
     own limit is 178,956,970."""
+    max_side: PositiveInt | None = None
+    """Longest side in pixels of the images that networks see; larger ones are kept reduced to it
+    (JPEG, quality 95), which bounds memory and time. Masks, label maps and scores have the size of
+    the file's image: CAMs and label maps are enlarged to it. null: all images as they are, as
+    published. Images that a segmenter is to predict want the value that it was trained with."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
     max_missing: Fraction = 0.5

@@ -31,7 +31,16 @@ RENAMED = {
 
 ADDED: dict[str, Any] = {
     **{f"train.{training}.augment.scale": None for training in ("classifier", "ritc")},
+    **{
+        f"train.{training}.batch_norm_statistics": "batch"
+        for training in ("classifier", "ritc", "irn", "segmenter")
+    },
+    "train.classifier.balance": "none",
     "evaluate.absent_classes": "zero",
+    "cams.resize": "normalised",
+    "corpus.wordnet": None,
+    "data.max_side": None,
+    "new_images.max_side": None,
 }
 """Dotted keys that came later, and the value that means what was done before."""
 
@@ -39,6 +48,9 @@ ADDED: dict[str, Any] = {
 def current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe, dotted keys and their values, with the keys that it would have now."""
     renamed = {RENAMED.get(key, key): value for key, value in recipe.items()}
-    sections = {key.rpartition(".")[0] for key in renamed}
+    parts = [key.split(".")[:-1] for key in renamed]
+    sections = {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
     added = {key: value for key, value in ADDED.items() if key.rpartition(".")[0] in sections}
+    if "cams.scales" not in renamed:  # of a frozen CLIP, which resizes pixels anyway
+        added.pop("cams.resize", None)
     return added | renamed

@@ -52,7 +52,16 @@ class Fit(Section):
     less than a step, is seen in other epochs, whose orders differ."""
     gradient_accumulation: PositiveInt = 1
     """Batches of a worker that make one step; their gradients are averaged, as those of workers
-    are: one worker with 2 takes the steps of two workers with 1."""
+    are. One worker with 2 takes the steps of two workers with 1 where batch normalisation is
+    frozen, or `batch_norm_statistics` is step. Else each batch is normalised by its own
+    statistics, where GPUs share theirs: another gradient (cosine 0.1 to 0.6 on the demo, once
+    trained), and running statistics that move twice a step."""
+    batch_norm_statistics: Literal["batch", "step"] = "batch"
+    """Where batch normalisation trains: images whose statistics normalise an image. batch: those of
+    its batch, of all workers on GPUs (as published, on several GPUs). step: of all accumulated
+    batches too, which pass the network as one: then a GPU with `gradient_accumulation: 2` equals
+    two. Takes the network's memory for all of them, which
+    `compute.train.activation_checkpointing` lowers, and CLIP's for one batch as before."""
     optimiser: Optimiser = Optimiser()
     augment: Augment = Augment()
     freeze_batch_norm: bool = False
@@ -83,6 +92,11 @@ class Classifier(Fit):
     batch_size_per_worker: PositiveInt = 16
     optimiser: Optimiser = Optimiser(learning_rate=0.1)
     freeze_batch_norm: bool = True
+    balance: Literal["none", "sampling", "weights"] = "none"
+    """For classes of few images beside classes of many. none: as published. sampling: an epoch
+    draws images of rare classes several times, so that its rarest class is seen about as often as
+    its most frequent one. weights: what shows a rare class counts more in the loss, by as much,
+    20 times at most."""
 
 
 class Loss(Section):
@@ -132,6 +146,11 @@ class Irn(Fit):
 
     @model_validator(mode="after")
     def _check_scores(self) -> "Irn":
+        if self.batch_norm_statistics == "step":
+            raise ValueError(
+                "a boundary network has no batch normalisation that trains: leave "
+                "batch_norm_statistics at batch"
+            )
         if self.validate_every is not None:
             raise ValueError(
                 "a boundary network has no score of its own: leave validate_every null, and score "

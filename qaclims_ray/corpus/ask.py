@@ -1,17 +1,21 @@
 """Ask a VQA engine about a batch of images, and count what was asked and answered."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from qaclims_ray.config.corpus import Questions
+from qaclims_ray.corpus.answers import NoAnswer, Reply, require_some
 from qaclims_ray.corpus.engines.base import Engine
-from qaclims_ray.corpus.questions import fill, lemma
+from qaclims_ray.corpus.lemmas import Lemmatise, lemma
+from qaclims_ray.corpus.questions import fill
+from qaclims_ray.corpus.stats.replies import ReplyCounts
 from qaclims_ray.images.decoded import DecodedRow, images_of
 from qaclims_ray.run.tables import Rows
-from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, Kind, Unanswered
 
 
 class Question(NamedTuple):
@@ -22,11 +26,10 @@ class Question(NamedTuple):
     text: str
 
 
-class QuestionCounts(TypedDict):
+class QuestionCounts(ReplyCounts):
     """Numbers of questions about all images."""
 
     questions: int
-    answers: int
     lost: int
     """Questions about images that failed."""
 
@@ -56,12 +59,13 @@ def answer_all(
     engine: Engine,
     class_names: Sequence[str],
     questions: Questions,
+    lemmatise: Lemmatise = lemma,
 ) -> Rows:
     """Ask the engine everything about a batch of images.
 
     Returns:
-        One row per image: its answers as generated and their lemmas, in the order of questions; or
-        its name and `error`.
+        One row per image: its answers as generated and their lemmas, in the order of questions, and
+        the questions without an answer; or its name and `error`, as where no question has one.
     """
     asked = [questions_about(row["labels"], class_names, questions) for row in rows]
     answers = engine.answer(
@@ -70,54 +74,60 @@ def answer_all(
         names=[row["name"] for row in rows],
     )
     return [
-        _corpus_row(row["name"], about_image, answered)
+        _corpus_row(row["name"], about_image, answered, lemmatise)
         for row, about_image, answered in zip(rows, asked, answers, strict=True)
     ]
 
 
 def _corpus_row(
-    name: str, asked: Sequence[Question], answers: Sequence[str] | ValueError
+    name: str,
+    asked: Sequence[Question],
+    replies: Sequence[Reply] | ValueError,
+    lemmatise: Lemmatise,
 ) -> Mapping[str, Any]:
-    if isinstance(answers, ValueError):
-        return {"name": name, "error": f"ValueError: {answers}"}
-    return CorpusRow(
-        name=name,
-        answers=[
-            Answer(
-                label=question.label,
-                kind=question.kind,
-                question=question.text,
-                answer=answer,
-                lemma=lemma(answer),
-            )
-            for question, answer in zip(asked, answers, strict=True)
-        ],
-    )
+    if not isinstance(replies, ValueError):
+        replies = attempt(require_some, replies)
+    if isinstance(replies, ValueError):
+        return {"name": name, "error": f"ValueError: {replies}"}
+    answers: list[Answer] = []
+    unanswered: list[Unanswered] = []
+    for (label, kind, question), reply in zip(asked, replies, strict=True):
+        about: Any = {"label": label, "kind": kind, "question": question}
+        if isinstance(reply, NoAnswer):
+            unanswered.append(Unanswered(**about, **reply._asdict()))
+        else:
+            answers.append(Answer(**about, answer=reply, lemma=lemmatise(reply)))
+    return CorpusRow(name=name, answers=answers, unanswered=unanswered or None)
 
 
 def count_questions(
-    images: pa.Table, failed: pa.ChunkedArray, num_answers: int, questions: Questions
+    images: pa.Table,
+    failed: pa.ChunkedArray,
+    replies: ReplyCounts,
+    questions: Questions,
 ) -> QuestionCounts:
     """Count the questions about all images, and those lost with images that failed.
 
     Args:
         images: Columns name and labels.
         failed: Names of the images that failed.
-        num_answers: Number of answers about the other images.
+        replies: Numbers of replies about the other images.
         questions: Templates that were asked.
 
     Raises:
-        ValueError: a question was neither answered nor lost, or more was answered than asked.
+        ValueError: a question is neither answered, unanswered nor lost, or more are answered than
+            asked.
     """
     num_pairs = pc.call_function("list_value_length", [images["labels"]]).fill_null(0).to_numpy()
     subjects = num_pairs if questions.about == "class" else num_pairs * 0 + 1
     lost = pc.call_function("is_in", [images["name"]], pc.SetLookupOptions(failed)).to_numpy()
     num_questions = int(subjects.sum()) * questions.num_templates
     num_lost = int(subjects[lost].sum()) * questions.num_templates
-    if num_questions != num_answers + num_lost:
+    answered, unanswered = replies["answers"], replies["unanswered"]
+    if num_questions != answered + unanswered + num_lost:
         raise ValueError(
-            f"{num_questions} questions were asked, but there are {num_answers} answers, and "
-            f"{num_lost} were lost with images that failed: this is a bug, please report it; "
-            "--overwrite makes the corpus anew"
+            f"{num_questions} questions were asked, but there are {answered} answers, {unanswered} "
+            f"are without one, and {num_lost} were lost with images that failed: this is a bug, "
+            "please report it; --overwrite makes the corpus anew"
         )
-    return QuestionCounts(questions=num_questions, answers=num_answers, lost=num_lost)
+    return QuestionCounts(questions=num_questions, lost=num_lost, **replies)

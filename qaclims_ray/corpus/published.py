@@ -29,7 +29,9 @@ PublishedCorpus = Mapping[str, Any]
 def import_corpus(experiment: Experiment, files: Sequence[str], overwrite: bool) -> str:
     """Fill the artifact `corpus` from published files; return its summary line.
 
-    An image of the run that the files lack is recorded as an error.
+    Of the questions in the files those of `corpus.questions` are taken: the method's own 6 and 10,
+    unless others are listed there. An image of the run that the files lack, or one of its answers,
+    is recorded as an error.
 
     Args:
         experiment: The run, whose artifact `images` is complete.
@@ -43,10 +45,12 @@ def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
     images, data = artifact(experiment, "images"), experiment.data
     num_images, names = images.require()["rows"], class_names(images)
     foreground, background = (read_published(file) for file in files)
+    templates = experiment.corpus.questions.templates
 
     def converted(rows: Sequence[ImageRow]) -> list[CorpusRow]:
         return [
-            convert(foreground, background, row["name"], row["labels"] or (), names) for row in rows
+            convert(foreground, background, row["name"], row["labels"] or (), names, templates)
+            for row in rows
         ]
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
@@ -79,6 +83,7 @@ def convert(
     name: str,
     labels: Iterable[int],
     class_names: Sequence[str],
+    templates: Mapping[Kind, Sequence[str]],
 ) -> CorpusRow:
     """Collect the answers about one image, in the order of labels, foregrounds first.
 
@@ -88,34 +93,52 @@ def convert(
         name: Name of the image.
         labels: Class indices.
         class_names: Names in the order of their indices, spelled as in the files.
+        templates: Questions to take, in their order; the files may hold more.
 
     Raises:
-        ValueError: a file lacks the image or one of its classes, or the entry is malformed.
+        ValueError: a file lacks the image, one of its classes or questions, or the entry is
+            malformed.
     """
     sources: list[tuple[Kind, PublishedCorpus]] = [("fg", foreground), ("bg", background)]
     answers: list[Answer] = []
     for label in labels:
         for kind, corpus in sources:
-            answers += _answers_about_class(corpus, kind, name, label, class_names[label])
+            told = _answers_about_class(corpus, kind, name, label, class_names[label])
+            answers += [_answer_to(template, told, name) for template in templates[kind]]
     return CorpusRow(name=name, answers=answers)
 
 
 def _answers_about_class(
     corpus: PublishedCorpus, kind: Kind, name: str, label: int, class_name: str
-) -> list[Answer]:
+) -> dict[str, Answer]:
+    """Collect the answers about a class by their template."""
     try:
         entry = corpus[name][class_name]
         lemmatised = list(zip(entry["vqa"], entry["answers"], strict=True))
-        return [
-            Answer(label=label, kind=kind, question=question, answer=str(answer), lemma=str(lemma))
+        return {
+            str(template): Answer(
+                label=label,
+                kind=kind,
+                question=fill([str(template)], class_name)[0],
+                answer=str(answer),
+                lemma=str(lemma),
+            )
             for (template, answer), lemma in lemmatised
-            for question in fill([str(template)], class_name)
-        ]
+        }
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"the published {kind} corpus has no sound entry for {name!r}, class {class_name!r}: "
             f"{type(error).__name__}: {error}"
         ) from error
+
+
+def _answer_to(template: str, told: Mapping[str, Answer], name: str) -> Answer:
+    if template not in told:
+        raise ValueError(
+            f"the published corpus has no answer to {template!r} about {name!r}, but to "
+            f"{', '.join(map(repr, told)) or 'nothing'}: list those to take in corpus.questions"
+        )
+    return told[template]
 
 
 def answers_by_question(corpus: PublishedCorpus, name: str) -> dict[str, str]:

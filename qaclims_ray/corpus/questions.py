@@ -1,13 +1,10 @@
-"""Questions and answers as texts: templates, lemmas, prompts, background sets (paper, section 3.2).
+"""Questions and answers as texts: templates, prompts, background sets (paper, section 3.2).
 
 The names and rules are those of the published code: `misc/cat_names.py`, `net/vqa_fg.py` and
 `net/vqa_bg.py`. The templates are defaults of the configuration (`config.corpus.Questions`).
 """
 
 from collections.abc import Sequence
-from unicodedata import category
-
-from lemminflect import getLemma
 
 _SHORT_NAMES = {"dining table": "table", "tv monitor": "monitor", "potted plant": "plant"}
 
@@ -15,39 +12,6 @@ _SHORT_NAMES = {"dining table": "table", "tv monitor": "monitor", "potted plant"
 def fill(templates: Sequence[str], class_name: str) -> list[str]:
     """Fill the class name into each template, in place of `{}`."""
     return [template.replace("{}", class_name) for template in templates]
-
-
-def lemma(answer: str) -> str:
-    """The whole answer as one noun in the singular; an unknown noun stays as it is.
-
-    Several words are one unknown noun, as in the published code. Of two lemmas the shorter one
-    counts ("leaves" is "leaf"): WordNet's rule.
-    """
-    return min(getLemma(answer, upos="NOUN", lemmatize_oov=False), key=len, default=answer)
-
-
-def clean(text: str) -> str:
-    """Cut a chat model's text down to an answer: its first line, lower case, without full stop.
-
-    Thoughts before the answer, up to `</think>`, are left out, and so are characters that no
-    table or terminal should get: controls, marks of direction, halves of surrogate pairs.
-
-    Raises:
-        ValueError: the text ends before the thoughts do.
-    """
-    answer = text.rpartition("</think>")[2]
-    if "<think>" in answer:
-        raise ValueError(
-            "the model was still thinking when its answer ended: raise "
-            "corpus.engine.max_new_tokens, or switch thinking off"
-        )
-    first, _, _ = answer.strip().partition("\n")
-    plain = "".join(_PLAIN.get(category(one), one) for one in first)
-    return plain.strip().rstrip(".").lower()
-
-
-_PLAIN = {"Cc": " ", "Cf": "", "Cs": ""}
-"""What stands for characters of these categories of Unicode."""
 
 
 def expected_names(class_name: str) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Reads `images`; writes `corpus`, `pairs` and `texts`, and for CAMs of a CLIP `cam_texts`.
 """
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 
@@ -14,17 +15,21 @@ from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all, count_questions
 from qaclims_ray.corpus.engines.build import build_engine
+from qaclims_ray.corpus.lemmas import Lemmatise, lemma, read_wordnet
+from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.run.artifact import Artifact, Built, artifact, make
-from qaclims_ray.run.blocks import PendingBlocks, num_elements, reopen
+from qaclims_ray.run.blocks import PendingBlocks, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import NameIndex, read_errors, read_table
+from qaclims_ray.run.tables import NameIndex, dataset, read_errors, read_table
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow
+
+log = logging.getLogger(__name__)
 
 _TEXTS = "texts.parquet"
 """File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
@@ -34,7 +39,11 @@ class Answerer:
     """Ray Data actor: one VQA engine; decoded rows in, corpus rows out."""
 
     def __init__(
-        self, experiment: Experiment, class_names: Sequence[str], target: Artifact
+        self,
+        experiment: Experiment,
+        class_names: Sequence[str],
+        target: Artifact,
+        lemmatise: Lemmatise = lemma,
     ) -> None:
         corpus, pool = experiment.corpus, experiment.compute.corpus
         self._map = IsolatedMap(target, experiment.data.max_errors)
@@ -48,6 +57,7 @@ class Answerer:
             ),
             class_names=class_names,
             questions=corpus.questions,
+            lemmatise=lemmatise,
         )
 
     def __call__(self, images: pa.Table) -> pa.Table:
@@ -131,13 +141,18 @@ def text_artifacts(experiment: Experiment) -> list[str]:
 
 def _ask(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
-    num_images = images.require()["rows"]
+    num_images, wordnet = images.require()["rows"], experiment.corpus.wordnet
     start(experiment.compute)
     map_actor(
         experiment,
         target,
         Answerer,
-        {"experiment": experiment, "class_names": class_names(images), "target": target},
+        {
+            "experiment": experiment,
+            "class_names": class_names(images),
+            "target": target,
+            "lemmatise": lemma if wordnet is None else read_wordnet(wordnet),
+        },
         shards=images.shards(),
         columns=["name", "image", "labels"],
         expected=num_images,
@@ -148,9 +163,11 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     counts = count_questions(
         read_table(images, ["name", "labels"]),
         read_errors(target)["name"],
-        num_elements(target.shards(), "answers"),
+        count_replies(dataset(target).to_batches(columns=["answers", "unanswered"])),
         experiment.corpus.questions,
     )
+    if (few := warning(counts)) is not None:
+        log.warning(few)
     return Built(rows, errors, {**counts}, parts=(counts["answers"], "answers"))
 
 

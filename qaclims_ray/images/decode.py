@@ -140,6 +140,13 @@ def encode_mask(label_map: LabelMap, palette: UInt8[np.ndarray, "256 3"] | None 
     return out.getvalue()
 
 
+def encode_jpeg(image: Image) -> bytes:
+    """Encode an image as JPEG, of quality 95 and with colours that are not subsampled."""
+    out = io.BytesIO()
+    pil.fromarray(image).save(out, "JPEG", quality=95, subsampling=0)
+    return out.getvalue()
+
+
 def orientation(image_bytes: bytes) -> int:
     """Return the EXIF orientation of an image, 1 to 8; 1 where it has none that is legal."""
     return _orientation(_open(image_bytes, MAX_PIXELS))

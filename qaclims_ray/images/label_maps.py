@@ -3,15 +3,25 @@
 import numpy as np
 
 from qaclims_ray.images.decode import decode_mask, encode_mask
+from qaclims_ray.images.transforms import NEAREST, resize
 from qaclims_ray.types import IGNORE, LabelMap, LabelMapRow
 
 MAX_CLASSES = IGNORE - 1
 """Label maps hold so many classes at most, beside the background and `IGNORE`."""
 
 
-def label_map_row(name: str, label_map: LabelMap) -> LabelMapRow:
-    """Encode a label map as a row."""
-    height, width = label_map.shape
+def label_map_row(
+    name: str, label_map: LabelMap, size: tuple[int, int] | None = None
+) -> LabelMapRow:
+    """Encode a label map as a row.
+
+    Args:
+        name: The image's name.
+        label_map: As large as the image was seen.
+        size: Height and width that it gets, those of the file's image; None keeps it as it is.
+    """
+    height, width = size or label_map.shape
+    label_map = resize(label_map, height, width, NEAREST)
     return LabelMapRow(
         name=name,
         height=height,

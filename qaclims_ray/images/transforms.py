@@ -115,6 +115,16 @@ def rescale(
     return resize(array, height, width, resample)
 
 
+def shrink(
+    array: Raster, max_side: int | None, resample: pil.Resampling = BICUBIC
+) -> UInt8[np.ndarray, "_ _ *_"]:
+    """Resize the long side of an image or label map to `max_side` pixels where it is longer."""
+    long = max(array.shape[:2])
+    if max_side is None or long <= max_side:
+        return array
+    return rescale(array, max_side / long, resample)
+
+
 def random_resize(
     array: Raster,
     rng: np.random.Generator,

@@ -19,6 +19,10 @@ COLUMNS = {
 }
 """Columns of a pyarrow dataset that facts are counted from, without images and masks."""
 
+RARE = 20
+"""Times that the most frequent class may have as many images as another one without a word."""
+_SHOWN = 5
+"""Names that a warning lists."""
 _KNOWN = {"voc12": voc12.EXPECTED_COUNTS, "coco14": coco14.EXPECTED_COUNTS}
 
 
@@ -44,6 +48,8 @@ class Facts(TypedDict):
     height: tuple[int, int, int]
     """Least, median and greatest, in pixels."""
     width: tuple[int, int, int]
+    pixels: NotRequired[tuple[int, int, int]]
+    """Height times width; runs of before lack it."""
     masks: NotRequired[MaskFacts | None]
     """None where no image has ground truth; runs of before lack it."""
 
@@ -65,6 +71,7 @@ def count_facts(images: pa.Table, listing: Listing, labels_digest: str | None = 
         images_per_class=dict(zip(listing.class_names, counts, strict=True)),
         height=_spread(images["height"].to_numpy()),
         width=_spread(images["width"].to_numpy()),
+        pixels=_spread(images["height"].to_numpy().astype(np.int64) * images["width"].to_numpy()),
     )
 
 
@@ -136,7 +143,7 @@ def check_known_set(kind: str, split: str | None, facts: Facts, num_errors: int 
         kind: `voc12`, `coco14`, or another for which no counts are published.
         split: name or path of the split, None where there is none.
         facts: facts of the whole split.
-        num_errors: Listed images that are missing or broken.
+        num_errors: images that could not be used.
     """
     num_images, num_pairs = published_counts(kind, split)
     num_labelled = facts["num_images"] - facts["num_kept_unlabelled"]
@@ -145,15 +152,45 @@ def check_known_set(kind: str, split: str | None, facts: Facts, num_errors: int 
         _difference("pairs", facts["num_pairs"], num_pairs),
     ]
     found = "; ".join(part for part in parts if part)
-    see = ". Its _errors say why" if num_errors else ""
-    warnings = [f"{kind} {split}: {found}{see}"] if found else []
+    where = f". {num_errors:,} images could not be used: see its _errors" if num_errors else ""
+    warnings = [f"{kind} {split}: {found}{where}"] if found else []
     empty = [name for name, count in facts["images_per_class"].items() if count == 0]
     if empty:
-        warnings.append(f"no image is labelled {', '.join(empty)}")
+        warnings.append(f"no image is labelled {_some(empty)}")
     if 0 < facts["num_masks"] < facts["num_images"]:
         missing = facts["num_images"] - facts["num_masks"]
         warnings.append(f"{missing:,} of {facts['num_images']:,} images have no mask")
+    return warnings if num_images is not None else warnings + check_balance(facts)
+
+
+def check_balance(facts: Facts) -> list[str]:
+    """Return warnings of classes from which a classifier learns little, and what to do."""
+    counts = {name: count for name, count in facts["images_per_class"].items() if count}
+    most = max(counts.values(), default=0)
+    num_labelled = facts["num_images"] - facts["num_kept_unlabelled"]
+    warnings: list[str] = []
+    always = [name for name, count in counts.items() if count == num_labelled]
+    if always and num_labelled > 1:
+        warnings.append(
+            f"every image is labelled {_some(always)}: without images that lack it, a classifier "
+            "need not look at its objects to name it, and CAMs show nothing of use. Add images "
+            "without it, with an empty list of labels if they show no class"
+        )
+    rare = {name: count for name, count in counts.items() if count * RARE <= most}
+    if rare:
+        shown = [f"{name} ({count})" for name, count in sorted(rare.items(), key=lambda x: x[1])]
+        warnings.append(
+            f"{len(rare)} classes have no more than a {RARE}th of the {most:,} images of the most "
+            f"frequent class: {_some(shown)}. Add images of them, or let them count more: "
+            "train.classifier.balance=sampling or weights"
+        )
     return warnings
+
+
+def _some(names: Sequence[str]) -> str:
+    """List a few names, and how many there are."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN:,} more"
 
 
 def published_counts(kind: str, split: str | None) -> tuple[int | None, int | None]:

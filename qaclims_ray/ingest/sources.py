@@ -14,10 +14,12 @@ from qaclims_ray.images.decode import (
     MAX_PIXELS,
     decode,
     decode_mask,
+    encode_jpeg,
     encode_mask,
     orient,
     orientation,
 )
+from qaclims_ray.images.transforms import shrink
 from qaclims_ray.ingest.rasterise import rasterise_reference
 from qaclims_ray.storage.errors import Failures
 from qaclims_ray.storage.files import read_bytes
@@ -53,8 +55,12 @@ class Listing:
     """What people should know of the whole set."""
 
 
-def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> ImageRow:
+def load(
+    source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS, max_side: int | None = None
+) -> ImageRow:
     """Load one image as a row: its bytes unchanged, its size as a viewer shows it, its mask.
+
+    An image beyond `max_side` is encoded anew, reduced; size and mask stay those of the file.
 
     A mask belongs to the image as a viewer shows it. If it fits only the stored pixels of an
     image that its EXIF orientation turns by 90 degrees, it is turned along.
@@ -63,6 +69,7 @@ def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> I
         source: what a reader listed.
         num_classes: labels run to `num_classes - 1`, mask values to `num_classes` or `IGNORE`.
         max_pixels: largest image that is decoded.
+        max_side: longest side of what is kept, in pixels; None keeps all as it is.
 
     Raises:
         ValueError: the reason why this image cannot be used, for its line in `_errors`.
@@ -72,9 +79,10 @@ def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> I
         raise ValueError(f"labels {labels} are not all in 0 to {num_classes - 1}")
     image = read_bytes(source["image"])
     try:
-        height, width, _ = decode(image, max_pixels=max_pixels).shape
+        pixels = decode(image, max_pixels=max_pixels)
     except ValueError as error:
         raise ValueError(f"{shown(source['image'])}: {error}") from error
+    height, width, _ = pixels.shape
     mask = _load_mask(source, max_pixels)
     if mask is not None:
         if mask.shape == (width, height) != (height, width):
@@ -82,7 +90,7 @@ def load(source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS) -> I
         _check_mask(mask, (height, width), num_classes, shown(source["mask"] or "instances"))
     return ImageRow(
         name=source["name"],
-        image=image,
+        image=image if (kept := shrink(pixels, max_side)) is pixels else encode_jpeg(kept),
         height=height,
         width=width,
         labels=labels,

@@ -62,7 +62,13 @@ class Loader:
 
     def _load(self, source: Source) -> Mapping[str, Any]:
         try:
-            return load(source, num_classes=self._num_classes, max_pixels=self._data.max_pixels)
+            data = self._data
+            return load(
+                source,
+                num_classes=self._num_classes,
+                max_pixels=data.max_pixels,
+                max_side=data.max_side,
+            )
         except Exception as error:  # images are loaded one by one: any error is this one's own
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
 

@@ -16,7 +16,7 @@ def main() -> None:
     until = {"choices": tuple(ARTIFACTS), "default": "", "help": "last artifact to make"}
     experiment, arguments = parse(__doc__, until=until)
     from qaclims_ray.evaluate.stage import has_truth, table
-    from qaclims_ray.preflight.check import artifacts_until, check
+    from qaclims_ray.preflight.check import artifacts_until, check, check_sizes
     from qaclims_ray.report import page as report
 
     names = artifacts_until(arguments.until, experiment)
@@ -27,5 +27,7 @@ def main() -> None:
             continue
         stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
         print(stage.run(experiment, name, overwrite=arguments.overwrite))
+        if name == "images":
+            check_sizes(experiment, names)
     if not arguments.until:
         print(f"\n{table(experiment)}\n\n{report.run(experiment)}")

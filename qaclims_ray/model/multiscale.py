@@ -1,6 +1,6 @@
 """CAMs of an image from several scales and its mirror image (published `step/make_clims.py`)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -20,6 +20,8 @@ Maps = Float[Tensor, "N 1 _ _"]
 """Maps one by one, whatever their image and class."""
 Activation = Literal["relu", "sigmoid"]
 Resolution = Literal["strided", "full"]
+Resize = Literal["uint8", "normalised"]
+"""What is resized to other scales: pixels of 8 bits, or the network's normalised input."""
 
 
 @torch.no_grad()
@@ -47,23 +49,43 @@ def multiscale_cams(
     Returns:
         Maps in [0, 1), in the order of `select_pairs(labels)`.
     """
-    pairs = select_pairs(labels)
-    maps = [
-        flipped_pair(net, resize_images(images, scale), activation)[pairs.image, pairs.label]
-        for scale in scales
-    ]
+    scaled = (resize_images(images, scale) for scale in scales)
     height, width = images.shape[2:]
-    fused = fuse_scales([m[:, None] for m in maps], height, width, resolution)
-    return normalise_cams(fused)
+    return cams_of_scales(net, scaled, labels, (height, width), activation, resolution)
+
+
+@torch.no_grad()
+def cams_of_scales(
+    net: Callable[[Images], Cams],
+    scaled: Iterable[Float[Tensor, "B 3 _ _"]],
+    labels: Labels,
+    size: tuple[int, int],
+    activation: Activation = "relu",
+    resolution: Resolution = "strided",
+) -> Float[Tensor, "P 1 h w"]:
+    """Make the maps of `multiscale_cams` of images that are at hand in each scale.
+
+    Args:
+        net: images to logit maps, in evaluation mode.
+        scaled: the normalised images once for each scale.
+        labels: image-level labels.
+        size: height and width of the images in pixels.
+        activation: see `multiscale_cams`.
+        resolution: see `fuse_scales`.
+    """
+    pairs = select_pairs(labels)
+    maps = [flipped_pair(net, one, activation)[pairs.image, pairs.label][:, None] for one in scaled]
+    return normalise_cams(fuse_scales(maps, *size, resolution))
 
 
 def resize_images(images: Images, scale: float) -> Float[Tensor, "B 3 _ _"]:
-    """Images with height and width times `scale`, rounded to whole pixels (half to even).
+    """Resize images to height and width times `scale`, rounded (half to even), at least 1 pixel.
 
-    Bicubic with antialiasing, as the published pillow resize without its rounding to 8 bits.
+    Bicubic with antialiasing, as the published pillow resize, but not rounded and clamped to 8
+    bits: at hard edges values overshoot. `images.transforms.rescale` does just that.
     """
     height, width = images.shape[2:]
-    size = (round(height * scale), round(width * scale))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
     if size == (height, width):
         return images
     return F.interpolate(images, size, mode="bicubic", align_corners=False, antialias=True)

@@ -10,11 +10,19 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors.torch import load
+from torch import Tensor
 
 from qaclims_ray.images.decode import decode
-from qaclims_ray.images.transforms import normalise
+from qaclims_ray.images.transforms import normalise, rescale
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
-from qaclims_ray.model.multiscale import SCALES, Activation, Resolution, multiscale_cams
+from qaclims_ray.model.multiscale import (
+    SCALES,
+    Activation,
+    Resize,
+    Resolution,
+    cams_of_scales,
+    resize_images,
+)
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import CamRow, Image, ImageRow
 
@@ -46,6 +54,7 @@ class CamPredictor:
         scales: Sequence[float] = SCALES,
         activation: Activation = "relu",
         resolution: Resolution = "strided",
+        resize: Resize = "uint8",
         max_images: int = 8,
     ) -> None:
         """Wrap a network that is in evaluation mode.
@@ -55,12 +64,14 @@ class CamPredictor:
             scales: Image scales; each image is also mirrored, and the maps are summed.
             activation: On the logits before fusion.
             resolution: `strided` gives (side - 1) // 4 + 1 cells, `full` one per pixel.
+            resize: Scale pixels of 8 bits, as published, or the normalised image.
             max_images: Largest batch.
         """
         self._net = net
         self._scales = tuple(scales)
         self._activation: Activation = activation
         self._resolution: Resolution = resolution
+        self._resize: Resize = resize
         self._max_images = max_images
 
     def predict(
@@ -105,17 +116,31 @@ class CamPredictor:
         present = torch.zeros(len(images), self._net.classifier.out_channels)
         for row, own in zip(present, labels, strict=True):
             row[list(own)] = 1
-        pixels = torch.from_numpy(np.stack([normalise(image) for image in images]))
-        maps = multiscale_cams(
+        maps = cams_of_scales(
             self._net,
-            pixels.to(device),
+            self._scaled(images, device),
             present.to(device),
-            scales=self._scales,
-            activation=self._activation,
-            resolution=self._resolution,
+            images[0].shape[:2],
+            self._activation,
+            self._resolution,
         )
         split = maps[:, 0].cpu().split([len(own) for own in labels])
         return [own.numpy() for own in split]
+
+    def _scaled(
+        self, images: Sequence[Image], device: torch.device
+    ) -> Iterator[Float[Tensor, "B 3 _ _"]]:
+        """Yield the normalised images in each scale."""
+        if self._resize == "uint8":
+            for scale in self._scales:
+                yield _normalised([rescale(image, scale) for image in images]).to(device)
+        else:
+            pixels = _normalised(images).to(device)
+            yield from (resize_images(pixels, scale) for scale in self._scales)
+
+
+def _normalised(images: Sequence[Image]) -> Float[Tensor, "B 3 _ _"]:
+    return torch.from_numpy(np.stack([normalise(image) for image in images]))
 
 
 def equal_sizes(sizes: Sequence[tuple[int, ...]], max_images: int) -> Iterator[list[int]]:

@@ -27,6 +27,7 @@ from qaclims_ray.preflight.checks import (
     store_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
+from qaclims_ray.preflight.memory import WORTH_A_LOOK, memory_needs, memory_problems, node_memory
 from qaclims_ray.preflight.models import (
     model_problems,
     supervision_problems,
@@ -88,6 +89,7 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
         crowded = _room_problems(experiment, todo)
         problems += [f"{section}: {error}" for section, error in crowded.items()]
         problems += _sharing_problems(experiment, todo, probe)
+        problems += _memory_problems(experiment, todo, counts)
         if keys := crf_keys(experiment, todo):
             problems += crf_problems(keys, on_each_node(crf_fault))
     finally:
@@ -100,6 +102,23 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
         together = f"\nAll of it fits with {' '.join(fits)}" if len(crowded) > 1 and can_fit else ""
         raise ValueError("\n  ".join(["this run would not end well:", *problems]) + together)
     return _lines(experiment, work, counts)
+
+
+def check_sizes(experiment: Experiment, names: Sequence[str]) -> None:
+    """Check that networks can hold the largest image, once the images are there.
+
+    Raises:
+        ValueError: they can't, and what to change.
+    """
+    todo = [name for name in names if _is_missing(experiment, name)]
+    if problems := _memory_problems(experiment, todo, count(experiment)):
+        raise ValueError("this run would not end well:\n  " + "\n  ".join(problems))
+
+
+def _memory_problems(experiment: Experiment, todo: Sequence[str], counts: Counts) -> list[str]:
+    needs = memory_needs(experiment, todo, counts)
+    large = [need for need in needs if need.num_bytes > WORTH_A_LOOK]
+    return memory_problems(large, on_each_node(node_memory)) if large else []
 
 
 def _is_missing(experiment: Experiment, name: str) -> bool:

@@ -27,10 +27,12 @@ class Counts(NamedTuple):
     num_bytes: int
     """Of `images`; 0 where it is not made yet."""
     height: int = 0
-    """Median, in pixels; 0: not known yet."""
+    """Median, in pixels, as networks see the images; 0: not known yet."""
     width: int = 0
     classes: int = 20
     """As many as VOC has, until it is known."""
+    pixels: int = 0
+    """Of the largest image as networks see it; 0: not known yet."""
 
 
 class Work(NamedTuple):
@@ -48,14 +50,19 @@ def count(experiment: Experiment) -> Counts:
     manifest = images.manifest()
     if manifest is None:
         return _expected(experiment)
-    facts = manifest["facts"]
+    facts, side = manifest["facts"], experiment.data.max_side or 0
+    (_, height, tallest), (_, width, widest) = facts["height"], facts["width"]
+    scale = min(1.0, side / max(height, width, 1)) if side else 1.0
+    # Images of before have no `pixels`: none has more than this.
+    pixels = facts.get("pixels", (0, 0, tallest * widest))[2]
     return Counts(
         images=facts["num_images"],
         pairs=facts["num_pairs"],
         num_bytes=sum(size(shard) for shard in images.shards()),
-        height=facts["height"][1],
-        width=facts["width"][1],
+        height=round(height * scale),
+        width=round(width * scale),
         classes=len(facts["class_names"]),
+        pixels=min(pixels, side * side) if side else pixels,
     )
 
 

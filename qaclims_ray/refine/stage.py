@@ -55,12 +55,13 @@ class Labeller:
     def _compute(self, rows: Sequence[CamRow], images: dict[str, ImageRow]) -> list[LabelMapRow]:
         """Label images of equal size together, decoding one batch at a time."""
         known = [row for row in rows if images[row["name"]]["labels"] is not None]
+        sizes = {row["name"]: (row["height"], row["width"]) for row in rows}
         made: dict[str, LabelMapRow] = {}
         encoded = {name: row["image"] for name, row in images.items()}
         limits = {"max_pixels": self._max_pixels, "max_images": self._max_images}
         for names, pictured in picture(known, encoded, **limits):
             for name, label_map in zip(names, self._label(pictured), strict=True):
-                made[name] = label_map_row(name, label_map)
+                made[name] = label_map_row(name, label_map, sizes[name])
         return [
             made.get(row["name"]) or unlabelled_row(row["name"], row["height"], row["width"])
             for row in rows

@@ -130,6 +130,12 @@ def _facts(run: Run) -> list[str]:
     return [*facts, absolute(run.experiment.run)]
 
 
+def _scores(run: Run) -> Markup:
+    classifier = run.manifests.get("classifier")
+    ranking = None if classifier is None else classifier["facts"].get("average_precision")
+    return score_summary(run.steps, ranking)
+
+
 def _answers(run: Run) -> Markup:
     names = choose_images(artifact(run.experiment, "images"), _NUM_ASKED)
     images = rows_of(run.experiment, "images", names)
@@ -190,7 +196,7 @@ def _configuration(run: Run) -> Markup:
 
 
 _SECTIONS = (
-    Section("Scores", lambda run: score_summary(run.steps), uses=tuple(of_kind("scores"))),
+    Section("Scores", _scores, uses=tuple(of_kind("scores"))),
     Section("Confusion of classes", lambda run: confusion_summary(run.experiment, run.steps)),
     Section("Worst images", lambda run: worst_images(run.experiment, run.steps)),
     Section(

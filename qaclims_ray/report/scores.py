@@ -1,7 +1,7 @@
 """Show scores: a row, a curve and a bar for each artifact of scores that a run has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 from markupsafe import Markup
@@ -73,6 +73,14 @@ def style_of(name: str) -> str:
     return STYLES[of_kind(ARTIFACTS[name].kind).index(name) % len(STYLES)]
 
 
+class Ranking(TypedDict):
+    """How well the classifier ranks images by each class."""
+
+    num_images: int
+    of_class: dict[str, float | None]
+    """Average precision; None where none of the images shows the class."""
+
+
 class Row(NamedTuple):
     """A row of the table."""
 
@@ -83,8 +91,13 @@ class Row(NamedTuple):
     """What was used to make what is scored."""
 
 
-def score_summary(steps: Sequence[Step]) -> Markup:
-    """Show a table, curves over the threshold, and bars for the classes; nothing without steps."""
+def score_summary(steps: Sequence[Step], ranking: Ranking | None = None) -> Markup:
+    """Show a table, curves over the threshold, and bars for the classes; nothing without steps.
+
+    Args:
+        steps: Scores.
+        ranking: Average precision of the classifier, shown beside the IoU of each class.
+    """
     if not steps:
         return Markup()
     with_curve = [step for step in steps if step.scores["thresholds"]]
@@ -103,6 +116,7 @@ def score_summary(steps: Sequence[Step]) -> Markup:
         figures=_FIGURES,
         common=common,
         own={title: facts for title, facts in own.items() if facts},
+        ranking=ranking,
         curves=_threshold_chart(with_curve) if with_curve else "",
     )
 

@@ -19,7 +19,7 @@ from PIL import Image as pil
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.decode import decode, decode_mask, encode_mask
 from qaclims_ray.images.palette import voc_palette
-from qaclims_ray.images.transforms import rescale
+from qaclims_ray.images.transforms import NEAREST, rescale, resize
 from qaclims_ray.report.panels import (
     Column,
     choose_images,
@@ -109,7 +109,8 @@ def panel(
         notes.append("no mask")
     else:
         label_map = decode_mask(row["mask"])
-        pictures["Mask"] = mask_overlay(image, label_map)
+        height, width = image.shape[:2]
+        pictures["Mask"] = mask_overlay(image, resize(label_map, height, width, NEAREST))
         notes += _disagreements(row["labels"] or (), label_map, classes)
     pictures |= drawn
     labels = ", ".join(classes[label] for label in row["labels"] or ())

@@ -193,11 +193,3 @@ class BlockProgress:
             return errors
         done = self._now.parts - self._first.parts
         return f"{done / max(seconds, 1e-9):.1f} {self._parts}/s, {errors}"
-
-
-def num_elements(uris: list[str], column: str) -> int:
-    """Elements of all lists in a column of Parquet files, from their footers."""
-    footers = read_footers(uris)
-    if None in footers:
-        raise ValueError(f"{uris[footers.index(None)]} is no whole Parquet file: make it anew")
-    return sum(num_values(footer, f"{column}.") for footer in footers if footer is not None)

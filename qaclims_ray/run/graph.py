@@ -28,7 +28,7 @@ _SCORES = (
 )
 _NEW_SCORES = ("evaluate.unsure", "evaluate.absent_classes")
 _LABEL_MAP_SCORES = (*_NEW_SCORES, "evaluate.names")
-_NETWORK_CAMS = ("cams.scales", "cams.activation", "cams.resolution")
+_NETWORK_CAMS = ("cams.scales", "cams.activation", "cams.resize", "cams.resolution")
 _CLIP_CAMS = ("cams.kind", "cams.backgrounds", "cams.clip")
 _CHOICE = (*_NETWORK_CAMS, "evaluate.thresholds", "evaluate.names", "evaluate.absent_classes")
 """Keys of the scores by which the best weights of a training are chosen."""
@@ -85,7 +85,7 @@ def _unused_by_texts(experiment: Experiment) -> tuple[str, ...]:
 def _unused_by_cams(experiment: Experiment) -> tuple[str, ...]:
     if not _by_clip(experiment):
         return ("pairs", "cam_texts", *_CLIP_CAMS)
-    unused = ("cam_net", "cams.scales", "cams.activation")
+    unused = ("cam_net", "cams.scales", "cams.activation", "cams.resize")
     return (*unused, "pairs") if _without_pairs(experiment) else unused
 
 
@@ -97,7 +97,7 @@ _ROWS = (
         "corpus.stage",
         "corpus",
         ("images",),
-        ("corpus.engine", "corpus.questions"),
+        ("corpus.engine", "corpus.questions", "corpus.wordnet"),
         "Questions and answers",
         pool="corpus",
         needless=_without_pairs,

@@ -13,6 +13,7 @@ from jaxtyping import Int, UInt8
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.decode import decode_mask
+from qaclims_ray.images.transforms import NEAREST, resize
 from qaclims_ray.metrics.confusion import Overlap, Truth, count, known, overlap
 from qaclims_ray.refine.labelling import LabelMaps, Sweep, mask_sweep, picture, seed_sweep
 from qaclims_ray.refine.stage import load_irn
@@ -138,7 +139,10 @@ def _swept(
     )
     for own, pictured in batches:
         for name, label_maps in zip(own, sweep(pictured, thresholds), strict=True):
-            yield label_maps, decode_mask(masks[name])
+            truth = decode_mask(masks[name])
+            height, width = truth.shape
+            full = [resize(label_map, height, width, NEAREST) for label_map in label_maps]
+            yield np.stack(full), truth
 
 
 def _device() -> str:

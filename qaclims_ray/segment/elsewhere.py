@@ -25,6 +25,9 @@ def predicting(experiment: Experiment, location: str) -> Experiment:
         update={
             "run": f"{experiment.run}/predicted/{label[:80]}-{digest}",
             "base": (experiment.run, *experiment.base),
-            "new_images": Images.model_validate({"kind": "images", "location": uri}),
+            # Shown to the segmenter as large as what it was trained on.
+            "new_images": Images.model_validate(
+                {"kind": "images", "location": uri, "max_side": experiment.data.max_side}
+            ),
         }
     )

@@ -48,7 +48,8 @@ class Segmenting:
         for batch in equal_sizes([(row["height"], row["width"]) for row in rows], self._max_images):
             images = [decode(rows[i]["image"], max_pixels=self._max_pixels) for i in batch]
             for i, label_map in zip(batch, self._predictor.predict(images), strict=True):
-                made[i] = label_map_row(rows[i]["name"], label_map)
+                row = rows[i]
+                made[i] = label_map_row(row["name"], label_map, (row["height"], row["width"]))
         return [made[i] for i in range(len(rows))]
 
 

@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.config.train import Augment
 from qaclims_ray.images.decode import decode, decode_mask
-from qaclims_ray.images.transforms import augment, augment_label_map
+from qaclims_ray.images.transforms import NEAREST, augment, augment_label_map, shrink
 from qaclims_ray.model.shapes import Images
+from qaclims_ray.train.deal import epoch_rows, shard, steps_per_epoch
 from qaclims_ray.train.rows import LABEL_MAP
 
 
@@ -80,12 +81,15 @@ class LabelTargets:
 class LabelMapTargets:
     """Gives each image its label map, resized, mirrored and cropped as the image is."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, max_side: int | None = None) -> None:
+        """Read the label maps of a table, whose images are reduced to `max_side` pixels."""
         self._maps = table[LABEL_MAP]
+        self._max_side = max_side
 
     def __call__(self, row: int, view: ViewOptions) -> Shaped[Tensor, "H W"]:
         """Return the label map in the view; `IGNORE` outside the image."""
-        return torch.from_numpy(augment_label_map(decode_mask(self._maps[row].as_py()), **view))
+        label_map = shrink(decode_mask(self._maps[row].as_py()), self._max_side, NEAREST)
+        return torch.from_numpy(augment_label_map(label_map, **view))
 
 
 class View(NamedTuple):
@@ -137,34 +141,6 @@ class TrainingImages(Dataset[View]):
         return View(name, augment(image, **view), self._target(row, view), row)
 
 
-def steps_per_epoch(num_images: int, num_batches: int, images_per_batch: int) -> int:
-    """Count the whole steps of `num_batches` batches; the images left wait for another epoch."""
-    return num_images // (num_batches * images_per_batch)
-
-
-def epoch_rows(
-    num_images: int, *, seed: int, epoch: int, num_batches: int, images_per_batch: int
-) -> Int[np.ndarray, "steps M B"]:
-    """Deal out a permutation of all images: rows of each of the M batches of each step."""
-    steps = steps_per_epoch(num_images, num_batches, images_per_batch)
-    order = np.random.default_rng([seed, epoch]).permutation(num_images)
-    kept = order[: steps * num_batches * images_per_batch]
-    return kept.reshape(steps, num_batches, images_per_batch)
-
-
-def shard(num_batches: int, rank: int, world_size: int) -> tuple[list[int], list[float]]:
-    """Choose which of a step's batches a worker takes, and with which weights.
-
-    The gradient, averaged over workers, is the mean of those of all batches. Every worker takes
-    equally many, as they run the same collectives: where their number does not divide that of the
-    batches, some take one again, with weight 0.
-    """
-    rounds = -(-num_batches // world_size)
-    places = [rank + turn * world_size for turn in range(rounds)]
-    weights = [world_size / num_batches if place < num_batches else 0.0 for place in places]
-    return [place % num_batches for place in places], weights
-
-
 def label_matrix(table: pa.Table, num_classes: int) -> Float32[Tensor, "N C"]:
     """Return 1 where a row's labels name the class, else 0."""
     labels = torch.zeros(table.num_rows, num_classes)
@@ -186,6 +162,7 @@ class BatchLoader:
         rank: int,
         world_size: int,
         num_workers: int,
+        shares: Float32[np.ndarray, "N"] | None = None,
     ) -> None:
         """Deal out batches to workers.
 
@@ -197,12 +174,14 @@ class BatchLoader:
             rank: Worker whose batches are loaded.
             world_size: Workers that share the batches.
             num_workers: Processes that load ahead; 0 loads when asked.
+            shares: See `epoch_rows`.
         """
         self._images = images
         self._seed = seed
         self._sizes = num_batches, images_per_batch
         self._places, self._weights = shard(num_batches, rank, world_size)
         self._num_workers = num_workers
+        self._shares = shares
         self.steps_per_epoch = steps_per_epoch(len(images), num_batches, images_per_batch)
 
     def steps(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, ...]]:
@@ -215,6 +194,7 @@ class BatchLoader:
             epoch=epoch,
             num_batches=num_batches,
             images_per_batch=images_per_batch,
+            shares=self._shares,
         )[first:]
         loader = DataLoader(
             self._images,

@@ -2,17 +2,26 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
+from qaclims_ray.config.overrides import Tree
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import normalise
+from qaclims_ray.metrics.ranking import average_precision
 from qaclims_ray.model.cam_net import CamNet, build_cam_net, pool_logits
 from qaclims_ray.model.shapes import Cams, Labels
-from qaclims_ray.train.batches import Batch
+from qaclims_ray.run.artifact import own_artifact
+from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.train.batches import Batch, label_matrix
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
+
+_MAX_WEIGHT = 20.0
 
 
 def rows(experiment: Experiment) -> Rows:
@@ -25,6 +34,9 @@ class ClassifierTask(CamTask):
 
     def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
         super().__init__(experiment, experiment.train.classifier, data)
+        self._labels = label_matrix(data.table, len(data.class_names))
+        self._rarity = rarity(self._labels)
+        self._balance = experiment.train.classifier.balance
 
     def network(self) -> CamNet:
         """Build the network, its classifier small so that all classes start equal."""
@@ -36,12 +48,62 @@ class ClassifierTask(CamTask):
 
     def loss(self, output: Cams, batch: Batch) -> Mapping[str, Tensor]:
         """Compute the classification loss."""
-        return {"total": classifier_loss(output, batch.targets)}
+        weights = None
+        if self._balance == "weights":
+            weights = self._rarity.clamp(max=_MAX_WEIGHT).to(batch.targets.device)
+        return {"total": classifier_loss(output, batch.targets, weights)}
+
+    def shares(self) -> Float32[np.ndarray, "N"] | None:
+        """Return the rarity of each image's rarest class, where sampling is balanced."""
+        if self._balance != "sampling":
+            return None
+        return (self._labels * self._rarity).amax(1).clamp(min=1).numpy()
+
+    def finish(self, net: CamNet) -> None:
+        """Write how well the network ranks some of its training images by each class."""
+        order = np.random.default_rng(self._experiment.train.seed).permutation(len(self._labels))
+        rows = np.sort(order[: self._fit.validate_images])
+        device = next(net.parameters()).device
+        max_pixels = self._experiment.data.max_pixels
+        scores: list[Float[np.ndarray, "C"]] = []
+        for row in rows.tolist():
+            image = decode(self._data.table["image"][row].as_py(), max_pixels=max_pixels)
+            logits = pool_logits(net(torch.from_numpy(normalise(image))[None].to(device)))
+            scores.append(logits[0].double().cpu().numpy())
+        found = average_precision(np.stack(scores), self._labels[rows].numpy() > 0)
+        named = zip(self._data.class_names, found.tolist(), strict=True)
+        told = {name: None if np.isnan(own) else own for name, own in named}
+        write_json(_ranking(self._experiment), {"num_images": len(rows), "of_class": told})
 
 
-def classifier_loss(logits: Cams, labels: Labels) -> Float[Tensor, ""]:
+def facts(experiment: Experiment) -> Tree:
+    """State the average precision of each class, of images of the training."""
+    return {"average_precision": read_json(_ranking(experiment))}
+
+
+def _ranking(experiment: Experiment) -> str:
+    return f"{own_artifact(experiment, 'classifier').uri}/metrics/average_precision.json"
+
+
+def rarity(labels: Labels) -> Float[Tensor, "C"]:
+    """Return how many times fewer images a class has than the most frequent one; 1 for none."""
+    counts = labels.sum(0)
+    return torch.where(counts > 0, counts.max() / counts.clamp(min=1), 1.0)
+
+
+def classifier_loss(
+    logits: Cams, labels: Labels, weights: Float[Tensor, "C"] | None = None
+) -> Float[Tensor, ""]:
     """Compute the multi-label soft margin loss of pooled logit maps.
 
     Published `step/train_cam.py`.
+
+    Args:
+        logits: Maps of a batch.
+        labels: 1 where they name the class, else 0.
+        weights: Of the images that show a class, for each class; None: 1.
     """
-    return F.multilabel_soft_margin_loss(pool_logits(logits).float(), labels)
+    pooled = pool_logits(logits).float()
+    if weights is None:
+        return F.multilabel_soft_margin_loss(pooled, labels)
+    return F.binary_cross_entropy_with_logits(pooled, labels, pos_weight=weights)

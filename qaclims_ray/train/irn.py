@@ -73,7 +73,7 @@ class IrnTask(Task[Irn]):
         """Return the images with their seeds."""
         return TrainingImages(
             self._data.table,
-            LabelMapTargets(self._data.table),
+            LabelMapTargets(self._data.table, self._experiment.data.max_side),
             self._settings.augment,
             seed=self._experiment.train.seed,
             max_pixels=self._experiment.data.max_pixels,

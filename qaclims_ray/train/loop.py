@@ -133,6 +133,7 @@ class Trainer:
             rank=worker.rank,
             world_size=worker.world_size,
             num_workers=compute.num_loader_workers,
+            shares=task.shares(),
         )
         joined = worker.join(self._build(worker.device, compute))
         self._net = unwrapped(joined)

@@ -12,7 +12,7 @@ from qaclims_ray.config.experiment import PACKAGE, Experiment, resolve
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Segmenter as Settings
 from qaclims_ray.images.decode import decode, decode_mask
-from qaclims_ray.images.transforms import normalise
+from qaclims_ray.images.transforms import NEAREST, normalise, resize
 from qaclims_ray.metrics.confusion import count, mean_iou
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
@@ -103,7 +103,7 @@ class SegmenterTask(Task[Segmenter]):
         """Return the images with their pseudo masks."""
         return TrainingImages(
             self._data.table,
-            LabelMapTargets(self._data.table),
+            LabelMapTargets(self._data.table, self._experiment.data.max_side),
             self._settings.augment,
             seed=self._experiment.train.seed,
             max_pixels=self._experiment.data.max_pixels,
@@ -128,7 +128,9 @@ class SegmenterTask(Task[Segmenter]):
                 images: Images = torch.from_numpy(pixels)[None].to(device)
                 predicted = predict_probabilities(net, images, flip=False).argmax(1)[0]
                 truth = decode_mask(row["mask"])
-                total += count(predicted.byte().cpu().numpy(), truth, num_classes)
+                height, width = truth.shape
+                label_map = resize(predicted.byte().cpu().numpy(), height, width, NEAREST)
+                total += count(label_map, truth, num_classes)
             return {SCORE: float(mean_iou(total))}
 
         return score

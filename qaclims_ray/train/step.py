@@ -11,6 +11,7 @@ from typing_extensions import NotRequired
 
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.resnet import freeze_batch_norm
+from qaclims_ray.model.shapes import Images
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.optim import poly_decay
 
@@ -85,12 +86,10 @@ class Step:
                 weights are as they were.
         """
         self._optimizer.zero_grad()
-        # Gradients stay with their worker until the last batch brings all of them together.
-        alone = self.net.no_sync if isinstance(self.net, DistributedDataParallel) else nullcontext
-        parts: list[Mapping[str, Tensor]] = []
-        for number, batch in enumerate(batches, start=1):
-            with nullcontext() if number == len(batches) else alone():
-                parts.append(self._add_gradient(batch))
+        together = self._fit.batch_norm_statistics == "step"
+        if together:  # a batch that only keeps this worker busy has no part in the statistics
+            batches = tuple(batch for batch in batches if batch.weight > 0) or batches
+        parts = self._add_together(batches) if together else self._add_gradients(batches)
         norm = self._clip_gradient(batches)
         rate = float(self._schedule.get_last_lr()[0])
         self._optimizer.step()
@@ -100,12 +99,46 @@ class Step:
         used = [part for part, batch in zip(parts, batches, strict=True) if batch.weight > 0]
         return {**self._reduce(used), "learning_rate": rate, "grad_norm": norm}
 
-    def _add_gradient(self, batch: Batch) -> Mapping[str, Tensor]:
-        batch = batch.to(self._device)
-        with torch.autocast(
-            self._device.type, torch.bfloat16, enabled=self._fit.precision == "bfloat16"
-        ):
-            scalars = self._loss(self.net(batch.images), batch)
+    def _add_gradients(self, batches: Sequence[Batch]) -> list[Mapping[str, Tensor]]:
+        """Add the gradients of one batch after the other, each normalised by its own statistics."""
+        # Gradients stay with their worker until the last batch brings all of them together.
+        alone = self.net.no_sync if isinstance(self.net, DistributedDataParallel) else nullcontext
+        parts: list[Mapping[str, Tensor]] = []
+        for number, batch in enumerate(batches, start=1):
+            batch = batch.to(self._device)
+            with nullcontext() if number == len(batches) else alone():
+                parts.append(self._backward(self._forward(batch.images), batch))
+        return parts
+
+    def _add_together(self, batches: Sequence[Batch]) -> list[Mapping[str, Tensor]]:
+        """Add the gradients of all batches, which pass the network as one.
+
+        Their losses, and what these keep for their gradients, are still computed one by one: the
+        gradients meet at the network's output.
+        """
+        moved = [batch.to(self._device) for batch in batches]
+        output = self._forward(torch.cat([batch.images for batch in moved]))
+        reached = output.detach().requires_grad_()
+        sizes = [len(batch.names) for batch in moved]
+        parts = [
+            self._backward(own, batch)
+            for own, batch in zip(reached.split(sizes), moved, strict=True)
+        ]
+        assert reached.grad is not None
+        output.backward(reached.grad)
+        return parts
+
+    def _autocast(self) -> torch.autocast:
+        enabled = self._fit.precision == "bfloat16"
+        return torch.autocast(self._device.type, torch.bfloat16, enabled=enabled)
+
+    def _forward(self, images: Images) -> Any:
+        with self._autocast():
+            return self.net(images)
+
+    def _backward(self, output: Any, batch: Batch) -> Mapping[str, Tensor]:
+        with self._autocast():
+            scalars = self._loss(output, batch)
         if not torch.isfinite(scalars["total"]):
             values = {name: value.detach().item() for name, value in scalars.items()}
             raise FloatingPointError(f"the loss is not finite: {values}; images {batch.names}")

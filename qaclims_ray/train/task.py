@@ -8,6 +8,8 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
+from jaxtyping import Float32
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment
@@ -58,6 +60,10 @@ class Task(Protocol[Net]):
             output: Output of the network for the batch's images.
             batch: On the network's device.
         """
+
+    def shares(self) -> Float32[np.ndarray, "N"] | None:
+        """Return the share of each training image in an epoch; None: all come once."""
+        return None
 
     def scorer(self) -> Scorer[Net]:
         """Make the function that scores the network between epochs.

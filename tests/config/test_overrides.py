@@ -164,14 +164,17 @@ def test_a_recipe_of_before_has_the_keys_of_now():
         "train.seed": 0,
         "train.ritc.gradient_accumulation": 2,
         "train.ritc.optimiser.head_lr_multiplier": 1.0,
+        "train.ritc.batch_norm_statistics": "batch",
     }
 
 
 def test_a_recipe_from_before_a_key_was_there_means_what_was_done_then():
     before = {"train.ritc.augment.flip": True, "evaluate.threshold": 0.1, "data.kind": "demo"}
     added = {"train.ritc.augment.scale": None, "evaluate.absent_classes": "zero"}
+    added |= {"data.max_side": None, "train.ritc.batch_norm_statistics": "batch"}
     assert current_keys(before) == before | added
     today = {**before, "train.ritc.augment.scale": [0.5, 2.0], "evaluate.absent_classes": "skip"}
+    today |= {"data.max_side": 640, "train.ritc.batch_norm_statistics": "step"}
     assert current_keys(today) == today
 
 
@@ -224,3 +227,15 @@ def test_every_list_says_how_many_it_holds_or_may_be_empty():
         if option.get("type") == "array"
     ]
     assert {key for key, option in fields if "minItems" not in option} == may_be_empty
+
+
+def test_a_corpus_of_before_has_lemmas_of_lemminflect():
+    before = {"corpus.engine.kind": "blip", "corpus.questions.about": "class"}
+    assert current_keys(before) == before | {"corpus.wordnet": None}
+
+
+def test_cams_of_before_were_made_of_the_resized_input():
+    before = {"cams.scales": [1.0], "cams.resolution": "strided"}
+    assert current_keys(before) == before | {"cams.resize": "normalised"}
+    of_clip = {"cams.kind": "clip", "cams.resolution": "strided"}
+    assert current_keys(of_clip) == of_clip

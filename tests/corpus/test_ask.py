@@ -3,7 +3,9 @@ import pyarrow as pa
 import pytest
 
 from qaclims_ray.config.corpus import BACKGROUND_QUESTIONS, FOREGROUND_QUESTIONS, Questions
+from qaclims_ray.corpus.answers import NoAnswer
 from qaclims_ray.corpus.ask import answer_all, count_questions, questions_about
+from qaclims_ray.corpus.stats.replies import ReplyCounts
 from qaclims_ray.images.decoded import decode_row
 from qaclims_ray.types import NO_CLASS
 
@@ -103,6 +105,19 @@ def test_an_error_in_place_of_answers_is_the_error_of_its_image(png):
     assert bad == {"name": "i8", "error": "ValueError: not 2 times"}
 
 
+def test_a_question_without_answer_is_recorded_and_costs_no_other_its_answer(png):
+    class Refusing:
+        def answer(self, images, questions, *, names):
+            return [["cats", NoAnswer("refused", "i can't")], [NoAnswer("cut", "ok, a")] * 2]
+
+    some, none = answer_all([_row(png, n, [0]) for n in (7, 8)], Refusing(), CLASSES, TWO)
+    assert [answer["answer"] for answer in some["answers"]] == ["cats"]
+    question = {"label": 0, "kind": "bg", "question": "under the cat?"}
+    assert some["unanswered"] == [{**question, "fault": "refused", "text": "i can't"}]
+    assert none["error"].startswith("ValueError: none of its 2 questions was answered: 2 cut ('ok,")
+    assert "raise corpus.engine.max_new_tokens" in none["error"]
+
+
 def test_an_answer_is_kept_as_generated_and_as_lemma(png):
     class Plural:
         def answer(self, images, questions, *, names):
@@ -124,8 +139,9 @@ FREE = Questions(about="image", background=("what is there?", "what else?"))
     [(OWN, NONE, 9, 0), (OWN, FAILED, 9, 3), (FREE, NONE, 6, 0), (FREE, FAILED, 6, 2)],
 )
 def test_each_question_is_answered_or_lost(questions, failed, asked, lost):
-    counts = count_questions(IMAGES, failed, asked - lost, questions)
-    assert counts == {"questions": asked, "answers": asked - lost, "lost": lost}
-    for wrong in (asked - lost - 1, asked - lost + 1):
+    replies = ReplyCounts(answers=asked - lost - 2, unanswered=2, cut=1, empty=1, refused=0)
+    counts = count_questions(IMAGES, failed, replies, questions)
+    assert counts == {"questions": asked, "lost": lost, **replies}
+    for wrong in (asked - lost - 3, asked - lost - 1):
         with pytest.raises(ValueError, match=f"{asked} questions were asked, .* {wrong} answers"):
-            count_questions(IMAGES, failed, wrong, questions)
+            count_questions(IMAGES, failed, replies | {"answers": wrong}, questions)

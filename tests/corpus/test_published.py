@@ -7,6 +7,8 @@ from qaclims_ray.corpus.published import convert, read_published
 
 CLASSES = ("boat", "dining table")
 QUESTIONS = ("What kind of {} is in the photo?", "What is this {} also called?")
+TEMPLATES = {"fg": QUESTIONS, "bg": QUESTIONS}
+ONE = {"fg": ("What {}?",), "bg": ("What {}?",)}
 
 
 def entry(*answers):
@@ -34,7 +36,7 @@ def save(tmp_path):
 def test_a_published_corpus_is_read_and_converted(save):
     foreground = read_published(save(corpus("sailboats", "ship")))
     background = read_published(save(corpus("water", "clouds")))
-    row = convert(foreground, background, "2007_000039", [0, 1], CLASSES)
+    row = convert(foreground, background, "2007_000039", [0, 1], CLASSES, TEMPLATES)
     assert row["name"] == "2007_000039"
     assert row["answers"][0] == {
         "label": 0,
@@ -51,10 +53,24 @@ def test_a_published_corpus_is_read_and_converted(save):
     assert all(type(text) is str for a in row["answers"] for text in (a["answer"], a["lemma"]))
 
 
+def test_the_questions_that_are_asked_for_are_taken_in_their_order(save):
+    loaded = read_published(save(corpus("sailboats", "ship")))
+    wanted = {"fg": QUESTIONS[::-1], "bg": QUESTIONS[:1]}
+    answers = convert(loaded, loaded, "2007_000032", [0], CLASSES, wanted)["answers"]
+    assert [(a["kind"], a["lemma"]) for a in answers] == [
+        ("fg", "ship"),
+        ("fg", "sailboat"),
+        ("bg", "sailboat"),
+    ]
+    other = {"fg": ("Which {}?",), "bg": ()}
+    with pytest.raises(ValueError, match=r"no answer to 'Which .*list those to take in"):
+        convert(loaded, loaded, "2007_000032", [0], CLASSES, other)
+
+
 def test_arrays_of_texts_are_plain_data_too(save):
     answers = {"vqa": np.array([["What {}?", "ship"]]), "answers": np.array(["ship"])}
     loaded = read_published(save({"a": {"boat": answers}}))
-    row = convert(loaded, loaded, "a", [0], CLASSES)
+    row = convert(loaded, loaded, "a", [0], CLASSES, ONE)
     assert [a["lemma"] for a in row["answers"]] == ["ship", "ship"]
 
 
@@ -64,7 +80,7 @@ def test_arrays_of_texts_are_plain_data_too(save):
 def test_what_the_corpus_lacks_is_an_error(save, name, label):
     loaded = read_published(save(corpus("ship")))
     with pytest.raises(ValueError, match=f"fg corpus has no sound entry for '{name}', class"):
-        convert(loaded, loaded, name, [label], CLASSES)
+        convert(loaded, loaded, name, [label], CLASSES, TEMPLATES)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +95,7 @@ def test_what_the_corpus_lacks_is_an_error(save, name, label):
 def test_a_malformed_entry_is_an_error(save, broken):
     loaded = read_published(save({"a": {"boat": broken}}))
     with pytest.raises(ValueError, match="no sound entry for 'a', class 'boat'"):
-        convert(loaded, loaded, "a", [0], CLASSES)
+        convert(loaded, loaded, "a", [0], CLASSES, ONE)
 
 
 class Malicious:

@@ -4,11 +4,9 @@ from hypothesis import strategies as st
 
 from qaclims_ray.corpus.questions import (
     background_texts,
-    clean,
     expected_names,
     fill,
     foreground_text,
-    lemma,
 )
 
 
@@ -17,25 +15,6 @@ def test_the_class_name_is_filled_into_every_template():
         "what is above the boat?",
         "what {season} is it?",
     ]
-
-
-@pytest.mark.parametrize(
-    ("answer", "noun"),
-    [
-        ("dogs", "dog"),
-        ("children", "child"),
-        ("leaves", "leaf"),
-        ("glasses", "glass"),
-        ("bus", "bus"),
-        ("grass", "grass"),
-        ("indoors", "indoors"),
-        ("wine glasses", "wine glasses"),
-        ("quxes", "quxes"),
-        ("", ""),
-    ],
-)
-def test_lemma_of_the_whole_answer_as_a_noun(answer, noun):
-    assert lemma(answer) == noun
 
 
 @pytest.mark.parametrize(
@@ -63,8 +42,3 @@ def test_background_texts_are_the_set_without_the_class(answers):
     texts = background_texts(answers, "boat")
     assert len(texts) == len(set(texts))
     assert set(texts) == set(answers) - {"boat"}
-
-
-def test_clean_takes_the_first_line_without_full_stop():
-    assert clean(" A sailing Boat.\nIt is white.") == "a sailing boat"
-    assert clean("") == ""

@@ -6,6 +6,7 @@ import pytest
 
 from qaclims_ray.ingest.facts import (
     COLUMNS,
+    check_balance,
     check_known_set,
     check_missing,
     count_facts,
@@ -43,6 +44,7 @@ def test_facts():
         "images_per_class": {"cat": 2, "dog": 4, "fox": 0},
         "height": (10, 20, 60),
         "width": (10, 20, 30),
+        "pixels": (200, 300, 1200),
     }
     assert json.loads(json.dumps(facts))["num_images"] == 6
 
@@ -126,12 +128,47 @@ def test_published_are_the_labelled_images():
 
 
 def test_classes_without_images_and_images_without_masks():
-    facts = count_facts(table((1, 1, [0], b"m"), (1, 1, [0], None)), listing())
+    facts = count_facts(table((1, 1, [0], b"m"), (1, 1, [], None)), listing())
     assert check_known_set("folder", None, facts) == [
         "no image is labelled dog, fox",
         "1 of 2 images have no mask",
     ]
     assert check_known_set("folder", None, facts | {"num_masks": 0})[1:] == []
+
+
+def test_a_few_of_many_classes_are_named():
+    counts = {f"class {number}": 0 for number in range(253)} | {"cat": 4}
+    facts = whole(5, 4) | {"images_per_class": counts}
+    (warning,) = check_known_set("folder", None, facts)
+    assert warning.startswith("no image is labelled class 0, class 1, ")
+    assert warning.endswith(", class 4 and 248 more")
+
+
+def test_errors_are_pointed_at_where_there_are_some():
+    facts = whole(10_580, 16_458)
+    assert "_errors" not in check_known_set("voc12", "train_aug", facts)[0]
+    (warning,) = check_known_set("voc12", "train_aug", facts, num_errors=2)
+    assert warning.endswith("2 missing. 2 images could not be used: see its _errors")
+
+
+def test_a_class_in_every_image_is_said_with_what_to_do():
+    facts = count_facts(table(*[(1, 1, [0], None)] * 3, (1, 1, [0, 1], None)), listing())
+    warning = check_known_set("folder", None, facts)[-1]
+    assert warning.startswith("every image is labelled cat: ")
+    assert "Add images without it" in warning
+    unlabelled = facts | {"num_images": 5, "num_kept_unlabelled": 1}
+    assert check_balance(unlabelled) == [warning]
+    assert check_balance(facts | {"num_images": 5}) == []
+
+
+def test_rare_classes_are_said_with_what_to_do():
+    facts = whole(500, 400) | {"images_per_class": {"cat": 300, "dog": 3, "fox": 15, "owl": 16}}
+    (warning,) = check_balance(facts)
+    assert warning.startswith(
+        "2 classes have no more than a 20th of the 300 images of the most frequent class: "
+        "dog (3), fox (15). "
+    )
+    assert "train.classifier.balance=sampling" in warning
 
 
 def test_people_see_all_facts():

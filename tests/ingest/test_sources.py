@@ -44,6 +44,17 @@ def test_a_row_holds_the_file_unchanged_its_size_labels_and_mask(voc):
     assert load(listing.sources[1], num_classes=20)["mask"] is None
 
 
+def test_a_larger_image_is_kept_reduced_while_size_and_mask_stay(tmp_path):
+    image = put(tmp_path / "a.png", encode(photo(60, 90)))
+    mask = put_mask(tmp_path / "masks", np.eye(60, 90))
+    row = load(source(image, mask), num_classes=1, max_side=30)
+    assert decode(row["image"]).shape == (20, 30, 3)
+    assert (row["height"], row["width"]) == decode_mask(row["mask"]).shape == (60, 90)
+    mean = decode(row["image"]).mean((0, 1))
+    np.testing.assert_allclose(mean, photo(60, 90).mean((0, 1)), atol=2)
+    assert load(source(image), num_classes=1, max_side=90)["image"] == image.read_bytes()
+
+
 def test_labels_are_sorted_unique_and_legal(image):
     assert load(source(image, labels=(2, 0, 2)), num_classes=3)["labels"] == [0, 2]
     assert load(source(image, labels=()), num_classes=3)["labels"] == []

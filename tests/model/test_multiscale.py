@@ -86,6 +86,10 @@ def test_images_are_resized_as_pillow_does(scale):
     assert np.abs(resized.numpy() - expected).max() < 1.1
 
 
+def test_a_side_of_one_pixel_stays_one():
+    assert resize_images(torch.zeros(1, 3, 1, 5), 0.5).shape == (1, 3, 1, 2)
+
+
 def test_the_network_sees_each_scale_and_its_mirror_image_once(images):
     seen = []
 

@@ -5,7 +5,7 @@ from safetensors.torch import save_file
 
 from qaclims_ray.config.cams import Cams
 from qaclims_ray.images.decode import decode
-from qaclims_ray.images.transforms import normalise
+from qaclims_ray.images.transforms import normalise, rescale
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.multiscale import multiscale_cams
 from qaclims_ray.model.predictor import CamPredictor, equal_sizes, load_cam_net
@@ -59,13 +59,30 @@ def test_images_of_unlike_sizes_come_back_in_their_order(net, rows, resolution):
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid"])
 def test_maps_are_those_of_each_image_alone(net, rows, activation):
-    cams = Cams(scales=(1.0, 0.5), activation=activation)
+    cams = Cams(scales=(1.0, 0.5), activation=activation, resize="normalised")
     for row, made in zip(rows, _predict(rows, net, cams), strict=True):
         labels = torch.zeros(1, NUM_CLASSES)
         labels[0, row["labels"]] = 1
         image = torch.from_numpy(normalise(decode(row["image"])))[None]
         alone = multiscale_cams(net, image, labels, scales=(1.0, 0.5), activation=activation)
         np.testing.assert_allclose(_maps(made), alone[:, 0].numpy(), atol=2e-3)
+
+
+@pytest.mark.parametrize("size", [(31, 47), (1, 40), (1, 1)])
+def test_the_network_sees_scaled_pixels_of_8_bits_or_the_scaled_input(net, size):
+    """At hard edges the resized input overshoots what 8 bits hold."""
+    image = np.zeros((*size, 3), np.uint8)
+    image[:, size[1] // 2 :] = 255
+    seen = []
+    handle = net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0][0].numpy()))
+    for resize in ("uint8", "normalised"):
+        CamPredictor(net, scales=(0.5, 2.0), resize=resize).predict([image], [[0]])
+    handle.remove()
+    for scale, pixels in zip((0.5, 2.0), seen[:2], strict=True):
+        np.testing.assert_array_equal(pixels, normalise(rescale(image, scale)))
+    assert [one.shape for one in seen[:2]] == [one.shape for one in seen[2:]]
+    if size[1] > 40:
+        assert seen[3].max() > seen[1].max() + 0.1
 
 
 def test_maps_differ_between_images_and_classes(net, rows):

@@ -32,6 +32,15 @@ def step(name: str, miou: float | None, settings: dict | None = None, threshold:
     return Step(name, "third", f"Title of {name}", scores)
 
 
+def test_the_classifiers_average_precision_stands_beside_the_classes():
+    ranking = {"num_images": 500, "of_class": {"<cat>": 0.875, "dog": None}}
+    html = score_summary([step("mask_scores", 0.5)], ranking)
+    assert "&lt;cat&gt; <small>AP 87.5</small>" in html
+    assert html.count("<small>AP") == 1
+    assert "average precision of the classifier on 500 images of its training" in html
+    assert "AP" not in score_summary([step("mask_scores", 0.5)])
+
+
 def test_label_maps_alone_have_no_threshold():
     html = score_summary([step("mask_scores", 0.5)])
     assert "threshold" not in html.partition("</table>")[0]

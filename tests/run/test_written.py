@@ -3,7 +3,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.blocks import BlockProgress, num_elements, work_schema
+from qaclims_ray.run.blocks import BlockProgress, work_schema
 from qaclims_ray.storage.files import write_bytes
 
 ANSWER = {"label": 0, "kind": "fg", "question": "?", "answer": "a", "lemma": "a"}
@@ -55,12 +55,3 @@ def test_blocks_without_rows_count_for_nothing(target):
     _block(target, "a", [{"name": "1", "answers": [ANSWER]}])
     assert written() == 1
     assert written.detail(1.0) == "1.0 answers/s, 0 errors"
-
-
-def test_elements_of_lists_are_counted_from_footers(target):
-    _block(target, "a", [{"name": "1", "answers": [ANSWER] * 3}, {"name": "2", "error": "torn"}])
-    _block(target, "b", [{"name": "3", "answers": []}])
-    _block(target, "c", [])
-    uris = [f"{target.work}/rows/{name}.parquet" for name in "abc"]
-    assert num_elements(uris, "answers") == 3
-    assert num_elements([], "answers") == 0

@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.config.train import Augment
@@ -11,6 +11,7 @@ from qaclims_ray.train.batches import (
     LabelMapTargets,
     LabelTargets,
     TrainingImages,
+    ViewOptions,
     epoch_rows,
     label_matrix,
     shard,
@@ -72,6 +73,27 @@ def test_labels_become_rows_of_zeros_and_ones():
     table = pa.table({"labels": pa.array([[0, 2], [], [1]], pa.list_(pa.int32()))})
     expected = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
     torch.testing.assert_close(label_matrix(table, 4), expected)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.floats(0.01, 5), min_size=2, max_size=20),
+    st.integers(0, 5),
+    st.integers(0, 3),
+)
+def test_with_shares_each_image_comes_as_often_as_it_is_due(shares, seed, epoch):
+    shares, deal = np.float32(shares), {"seed": seed, "epoch": epoch, "num_batches": 1}
+    rows = epoch_rows(len(shares), **deal, images_per_batch=1, shares=shares).ravel()
+    due = len(shares) * shares / shares.sum()
+    assert len(rows) == len(shares)
+    assert np.all(np.abs(np.bincount(rows, minlength=len(shares)) - due) < 1 + 1e-4)
+
+
+def test_equal_shares_are_a_permutation():
+    rows = epoch_rows(
+        9, seed=0, epoch=0, num_batches=1, images_per_batch=3, shares=np.ones(9, np.float32)
+    )
+    assert sorted(rows.ravel()) == [*range(9)]
 
 
 @pytest.fixture(scope="module")
@@ -188,3 +210,12 @@ def test_a_label_map_is_seen_as_its_image_is(png, num_workers):
             assert torch.equal(batch.targets == 1, (batch.images > 1).all(dim=1))
             seen.extend(view.numpy().tobytes() for view in batch.targets)
     assert len(set(seen)) > 8
+
+
+def test_label_maps_are_reduced_as_their_images_were(png):
+    label_map = np.kron(np.eye(3, 5), np.ones((9, 9))).astype(np.uint8)
+    targets = LabelMapTargets(pa.table({"label_map": [png(label_map)]}), max_side=15)
+    view = ViewOptions(
+        seed=0, epoch=0, name="a", resize_long=None, scale=None, crop=None, flip=False
+    )
+    assert np.array_equal(targets(0, view), label_map[1::3, 1::3])

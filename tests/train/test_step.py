@@ -226,3 +226,49 @@ def test_label_maps_are_targets_like_any_other():
     losses = [step(_batch()._replace(targets=maps))["total"] for _ in range(20)]
     assert losses[-1] < 0.7 * losses[0]
     assert set(seen) == {torch.uint8}
+
+
+def _sum_of_squares(logits, batch):
+    """A loss that is summed over its batch, as those of RITC are."""
+    return {"total": (logits.mean((2, 3)) - batch.targets).square().sum()}
+
+
+def _stepped(batches, statistics="batch", **changes):
+    fit = _fit(batch_norm_statistics=statistics, **changes)
+    net = _net()
+    row = _step(net, _sum_of_squares, fit)(*batches)
+    gradient = torch.cat([one.grad.flatten() for one in net.parameters() if one.grad is not None])
+    return gradient, _weights(net), row
+
+
+def test_statistics_of_the_step_make_accumulation_equal_workers_that_share_theirs():
+    """Two workers with synchronised batch norm see both batches' statistics, and average."""
+    halves = [_batch(0)._replace(weight=0.5), _batch(1)._replace(weight=0.5)]
+    images = torch.cat([half.images for half in halves])
+    targets = torch.cat([half.targets for half in halves])
+    whole = _batch(0, 8)._replace(images=images, targets=targets, weight=0.5)
+    expected, weights, row = _stepped([whole])
+    gradient, made, accumulated = _stepped(halves, "step")
+    torch.testing.assert_close(gradient, expected, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(made, weights, rtol=1e-3, atol=1e-4)
+    assert accumulated["total"] == pytest.approx(row["total"] / 2)
+    moved = [value for name, value in made.items() if name.endswith("num_batches_tracked")]
+    assert {value.item() for value in moved} == {1}
+
+
+def test_statistics_of_each_batch_make_another_gradient():
+    halves = [_batch(0)._replace(weight=0.5), _batch(1)._replace(weight=0.5)]
+    gradient, made, _ = _stepped(halves)
+    shared, _, _ = _stepped(halves, "step")
+    assert (gradient - shared).norm() > 0.05 * shared.norm()
+    assert {v.item() for n, v in made.items() if n.endswith("num_batches_tracked")} == {2}
+    frozen, _, _ = _stepped(halves, freeze_batch_norm=True)
+    alike, _, _ = _stepped(halves, "step", freeze_batch_norm=True)
+    torch.testing.assert_close(frozen, alike, rtol=1e-3, atol=1e-5)
+
+
+def test_a_batch_without_weight_has_no_part_in_the_statistics():
+    expected, _, _ = _stepped([_batch(0)], "step")
+    gradient, _, row = _stepped([_batch(0), _batch(1)._replace(weight=0.0)], "step")
+    torch.testing.assert_close(gradient, expected)
+    assert row["total"] > 0

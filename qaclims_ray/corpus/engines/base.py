@@ -6,6 +6,8 @@ from typing import Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from jaxtyping import UInt8
 
+from qaclims_ray.corpus.answers import Reply
+
 UnequalImages: TypeAlias = Sequence[UInt8[np.ndarray, "_ _ 3"]]
 """RGB images, 0 to 255, each of its own height and width."""
 
@@ -16,7 +18,7 @@ class Engine(Protocol):
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
-    ) -> Sequence[list[str] | ValueError]:
+    ) -> Sequence[Sequence[Reply] | ValueError]:
         """Answer all questions about a batch of images.
 
         Args:
@@ -25,7 +27,8 @@ class Engine(Protocol):
             names: Names of the images, for engines that look answers up.
 
         Returns:
-            For each image its answers in the order of its questions, or what is wrong with it.
+            For each image the replies to its questions in their order, each an answer or a
+            `NoAnswer`; or what is wrong with the image.
 
         Raises:
             Exception: a question of the batch can't be answered, and the engine can't tell about

@@ -2,6 +2,7 @@
 
 from qaclims_ray.config import corpus as config
 from qaclims_ray.corpus.engines.base import Engine
+from qaclims_ray.corpus.engines.bounds import Bounded
 
 
 def build_engine(
@@ -23,15 +24,16 @@ def build_engine(
         case config.Chat():
             from qaclims_ray.corpus.engines.chat import ChatEngine
 
-            return ChatEngine(section, device, trust_remote_code=trust_remote_code)
+            engine = ChatEngine(section, device, trust_remote_code=trust_remote_code)
+            return Bounded(engine, section)
         case config.Vllm():
             from qaclims_ray.corpus.engines.vllm import VllmEngine
 
-            return VllmEngine(section, num_gpus)
+            return Bounded(VllmEngine(section, num_gpus), section)
         case config.Server():
             from qaclims_ray.corpus.engines.server import ServerEngine
 
-            return ServerEngine(section)
+            return Bounded(ServerEngine(section), section)
         case config.Table():
             from qaclims_ray.corpus.engines.table import TableEngine
 

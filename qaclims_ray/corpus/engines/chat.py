@@ -19,8 +19,8 @@ from transformers.cache_utils import DynamicLayer
 
 from qaclims_ray.config.corpus import Chat
 from qaclims_ray.config.experiment import resolve
+from qaclims_ray.corpus.answers import Reply, read_answer
 from qaclims_ray.corpus.engines.base import UnequalImages
-from qaclims_ray.corpus.questions import clean
 
 Tokens: TypeAlias = list[int]
 Inputs: TypeAlias = dict[str, Any]
@@ -60,11 +60,13 @@ class ChatEngine:
         self._instruction = section.instruction
         self._max_new_tokens = section.max_new_tokens
         self._batch_size = section.batch_size
+        ends: int | list[int] | None = self._model.generation_config.eos_token_id
+        self._ends = [ends] if isinstance(ends, int) else ends or []
         self._shares = self._can_share()
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
-    ) -> list[list[str]]:
+    ) -> list[list[Reply]]:
         """See `Engine`."""
         pictures = [Image.fromarray(image) for image in images]
         if self._shares:
@@ -81,7 +83,7 @@ class ChatEngine:
         )
         return [[next(answers) for _ in texts] for texts in questions]
 
-    def _answer_each(self, asked: Sequence[tuple[Image.Image, str]]) -> Iterator[str]:
+    def _answer_each(self, asked: Sequence[tuple[Image.Image, str]]) -> Iterator[Reply]:
         """Answer every question by a prompt of its own, which holds its image."""
         for start in range(0, len(asked), self._batch_size):
             batch = asked[start : start + self._batch_size]
@@ -90,11 +92,11 @@ class ChatEngine:
             )
             yield from self._generate(inputs)
 
-    def _answer_from_head(self, picture: Image.Image, questions: Sequence[str]) -> list[str]:
+    def _answer_from_head(self, picture: Image.Image, questions: Sequence[str]) -> list[Reply]:
         """Answer all questions about one image, whose common start is encoded once."""
         prompts, inputs = self._split(picture, questions)
         cache = self._encode(prompts.head, inputs)
-        answers: list[str] = []
+        answers: list[Reply] = []
         for start in range(0, len(questions), self._batch_size):
             tails = prompts.tails[start : start + self._batch_size]
             answers += self._generate(self._go_on(prompts.head, cache, tails))
@@ -136,13 +138,16 @@ class ChatEngine:
         }
 
     @torch.inference_mode()
-    def _generate(self, inputs: Inputs) -> list[str]:
+    def _generate(self, inputs: Inputs) -> list[Reply]:
         tokens = self._model.generate(
             **inputs, do_sample=False, max_new_tokens=self._max_new_tokens
         )
         new = tokens[:, inputs["input_ids"].shape[1] :]
         texts = self._processor.batch_decode(new, skip_special_tokens=True)
-        return [clean(text) for text in texts]
+        # What comes to no end of its own, the limit ended.
+        ends = torch.tensor(self._ends, device=new.device)
+        is_cut: list[bool] = (~torch.isin(new, ends).any(1)).tolist()
+        return [read_answer(text, is_cut=cut) for text, cut in zip(texts, is_cut, strict=True)]
 
     @torch.inference_mode()
     def _first_logits(self, inputs: Inputs) -> Float[Tensor, "prompts vocabulary"]:

@@ -1,7 +1,6 @@
 """Visual question answering by an OpenAI-compatible server: vLLM, SGLang, a hosted model."""
 
 import base64
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -9,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import requests
-from PIL import Image as pil
 from urllib3 import exceptions
 
 from qaclims_ray.config.corpus import Server
+from qaclims_ray.corpus.answers import NoAnswer, Reply, read_answer
 from qaclims_ray.corpus.engines.base import UnequalImages
 from qaclims_ray.corpus.engines.http import bounded_session, read_bounded
-from qaclims_ray.corpus.questions import clean
+from qaclims_ray.images.decode import encode_jpeg
 from qaclims_ray.run.faults import StageError
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.paths import shown
@@ -51,9 +50,9 @@ class ServerEngine:
     that it asks for (a minute each at most); what it does not answer in `timeout` seconds, twice.
     It is told nothing elsewhere: redirections are not followed.
 
-    A question that it refuses for good (400, no answer in its reply), or fails on after all, is the
-    error of its image. A server that is out of reach, refuses access or fails on three images in a
-    row stops the stage.
+    A question that it refuses for good (400, a reply of another form), or fails on after all, is
+    the error of its image. A server that is out of reach, refuses access or fails on three images
+    in a row stops the stage.
 
     `extra` are further fields of each request; they replace ours, and null leaves ours out. The
     API key is read from the environment variable `key_variable`; it is never logged or shown.
@@ -79,7 +78,7 @@ class ServerEngine:
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
-    ) -> list[list[str] | ValueError]:
+    ) -> list[list[Reply] | ValueError]:
         """See `Engine`.
 
         Raises:
@@ -98,7 +97,7 @@ class ServerEngine:
             for row in waiting:
                 _cancel(row)  # what still waits behind a failure
 
-    def _collect(self, waiting: Sequence[Future[str]]) -> list[str] | ValueError:
+    def _collect(self, waiting: Sequence[Future[Reply]]) -> list[Reply] | ValueError:
         """Wait for the answers about an image; return them, or why one is missing."""
         answers = attempt(lambda: [one.result() for one in waiting])
         if isinstance(answers, StageError):
@@ -112,7 +111,7 @@ class ServerEngine:
             raise self._stop(f"fails on {MAX_FAILURES} images in a row; the last: {answers}")
         return answers
 
-    def _ask(self, image_url: str, question: str) -> str:
+    def _ask(self, image_url: str, question: str) -> Reply:
         content = [
             {"type": "image_url", "image_url": {"url": image_url}},
             {"type": "text", "text": f"{question} {self._section.instruction}"},
@@ -143,12 +142,12 @@ class ServerEngine:
             if isinstance(reason, _UNREACHABLE):
                 raise self._stop(f"is out of reach: {reason}") from None
             raise _FailureError(self._masked(f"{self._url} does not answer: {reason}")) from None
-        answer = clean(self._answer_in(reply.status_code, content))
-        if len(answer) > _LONGEST:
+        answer = self._answer_in(reply.status_code, content)
+        if isinstance(answer, str) and len(answer) > _LONGEST:
             raise ValueError(f"an answer of {len(answer):,} characters: a few words are expected")
         return answer
 
-    def _answer_in(self, status: int, content: bytes) -> str:
+    def _answer_in(self, status: int, content: bytes) -> Reply:
         text = content.decode(errors="replace")
         said = repr(self._masked(text)[:_SHOWN])
         if 300 <= status < 400:
@@ -162,10 +161,10 @@ class ServerEngine:
             kind = _FailureError if status == 429 or status >= 500 else ValueError
             raise kind(f"{shown(self._url)} refuses with {status}: {said}")
         try:
-            answer: Any = json.loads(text)["choices"][0]["message"]["content"]
-        except (ValueError, LookupError, TypeError, RecursionError):
+            answer = reply_in(json.loads(text)["choices"][0])
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             answer = None
-        if not isinstance(answer, str):
+        if answer is None:
             raise ValueError(f"{shown(self._url)} replied without an answer: {said}")
         return answer
 
@@ -181,13 +180,29 @@ class ServerEngine:
         return shown(text.replace(self._key, "***") if self._key else text)
 
 
-def _cancel(waiting: Sequence[Future[str]]) -> None:
+def reply_in(choice: Any) -> Reply | None:
+    """Read one of the `choices` of a reply; None where it has no text, nor says why.
+
+    A server that keeps thoughts apart sends null in place of a text that was cut before its
+    beginning. One that does not know why a model stopped leaves `finish_reason` out.
+
+    Raises:
+        LookupError, TypeError, AttributeError: it is no choice at all.
+    """
+    message, ended = choice["message"], choice.get("finish_reason")
+    text = message.get("content")
+    if ended == "content_filter" or message.get("refusal"):
+        return NoAnswer("refused", str(message.get("refusal") or text or "content filter")[:200])
+    if ended not in (None, "stop", "length") or not (isinstance(text, str) or ended):
+        return None
+    return read_answer(text if isinstance(text, str) else "", is_cut=ended == "length")
+
+
+def _cancel(waiting: Sequence[Future[Reply]]) -> None:
     for one in waiting:
         one.cancel()
 
 
 def data_url(image: Image) -> str:
-    """Put an image into a `data:` URL, as a JPEG (quality 95, colours not subsampled)."""
-    file = io.BytesIO()
-    pil.fromarray(image).save(file, "JPEG", quality=95, subsampling=0)
-    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+    """Put an image into a `data:` URL, as a JPEG."""
+    return f"data:image/jpeg;base64,{base64.b64encode(encode_jpeg(image)).decode()}"

@@ -9,8 +9,8 @@ from PIL import Image as pil
 
 from qaclims_ray.config.corpus import Vllm
 from qaclims_ray.config.experiment import resolve
+from qaclims_ray.corpus.answers import Reply, read_answer
 from qaclims_ray.corpus.engines.base import UnequalImages
-from qaclims_ray.corpus.questions import clean
 from qaclims_ray.run.faults import StageError
 from qaclims_ray.storage.errors import attempt
 
@@ -58,13 +58,13 @@ class VllmEngine:
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]
-    ) -> list[list[str] | ValueError]:
+    ) -> list[list[Reply] | ValueError]:
         """See `Engine`.
 
         Raises:
             StageError: vLLM has died and can't be started again.
         """
-        texts = iter(
+        outputs = iter(
             self._chat(
                 [
                     chat_about(picture, f"{question} {self._instruction}")
@@ -73,11 +73,11 @@ class VllmEngine:
                 ]
             )
         )
-        answers = [[next(texts) for _ in asked] for asked in questions]
-        return [attempt(lambda texts: [clean(text) for text in texts], row) for row in answers]
+        rows = [[next(outputs) for _ in asked] for asked in questions]
+        return [attempt(lambda row: [reply_of(output) for output in row], row) for row in rows]
 
-    def _chat(self, chats: list[list[Message]]) -> list[str]:
-        """The model's text in each chat, in their order."""
+    def _chat(self, chats: list[list[Message]]) -> list[Any]:
+        """What the model wrote in each chat, in their order."""
         if not chats:
             return []
         if self._llm is None:
@@ -92,7 +92,18 @@ class VllmEngine:
         except self._dead:
             self._llm = None
             raise
-        return [output.outputs[0].text for output, _ in zip(outputs, chats, strict=True)]
+        return [output.outputs[0] for output, _ in zip(outputs, chats, strict=True)]
+
+
+def reply_of(output: Any) -> Reply:
+    """Read a `CompletionOutput` of vLLM.
+
+    Raises:
+        ValueError: vLLM gave the chat up.
+    """
+    if output.finish_reason not in ("stop", "length"):
+        raise ValueError(f"vLLM ended a chat with {output.finish_reason!r} instead of an answer")
+    return read_answer(output.text, is_cut=output.finish_reason == "length")
 
 
 def chat_about(picture: pil.Image, text: str) -> list[Message]:

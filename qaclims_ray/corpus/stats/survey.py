@@ -17,6 +17,7 @@ from qaclims_ray.corpus.stats.figures import (
     with_class,
 )
 from qaclims_ray.corpus.stats.flat import titles
+from qaclims_ray.corpus.stats.replies import count_replies, shares
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
@@ -62,7 +63,7 @@ class QuestionFigures(TypedDict):
 
 
 class Survey(TypedDict):
-    """Content of `corpus_stats.json`, beside URI and identity of the corpus."""
+    """Content of `corpus_stats.json`, beside URI and identity of the corpus and `ReplyCounts`."""
 
     images: int
     total: Numbers
@@ -90,9 +91,10 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
     names = class_names(artifact(experiment, "images"))
     batches = dataset(corpus).to_batches(columns=["answers"])
     counts = count_answers(batches, names, experiment.corpus.questions)
+    replies = count_replies(dataset(corpus).to_batches(columns=["answers", "unanswered"]))
     found = survey(counts, names, experiment.corpus.expected_names, top)
     folder = f"{absolute(experiment.run)}/{FOLDER}"
-    write_json(f"{folder}/corpus_stats.json", {**made, **found})
+    write_json(f"{folder}/corpus_stats.json", {**made, "replies": replies, **found})
     for name, table in {
         "answers": frequencies(counts, ["label", "kind", "question"], ["answer", "lemma"]),
         "backgrounds": backgrounds(counts),
@@ -103,6 +105,8 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
         num_lines = export(dataset(corpus).to_batches(), names, absolute(export_to))
         exported = f" · {num_lines:,} answers in {absolute(export_to)}"
     summary = f"{found['images']:,} images, {found['total']['answers']:,} answers"
+    if (missing := shares(replies)) is not None:
+        summary += f", {missing}"
     return f"{on_screen(found)}\n\ncorpus_stats: {summary} · {folder}{exported}"
 
 

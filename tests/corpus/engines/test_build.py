@@ -31,10 +31,10 @@ def test_table_answers_from_the_config():
 
 def test_options_reach_chat_model_and_server(tiny_chat):
     common = {"instruction": "or", "max_new_tokens": 4}
-    chat = _build(Chat(kind="chat", model=tiny_chat("llava"), batch_size=3, **common))
+    chat = _build(Chat(kind="chat", model=tiny_chat("llava"), batch_size=3, **common)).engine
     keys = ("_batch_size", "_instruction", "_max_new_tokens")
     assert [vars(chat)[key] for key in keys] == [3, "or", 4]
-    server = _build(Server(kind="server", url="http://localhost:1/v1", model="m", timeout=3))
+    server = _build(Server(kind="server", url="http://localhost:1/v1", model="m", timeout=3)).engine
     assert vars(server)["_timeout"] == (3, 3)
     assert isinstance(chat, Engine)
     assert isinstance(server, Engine)

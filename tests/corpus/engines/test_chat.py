@@ -89,8 +89,23 @@ def test_answers_depend_on_image_question_and_instruction(tiny_chat, family):
 
 def test_answers_are_as_short_as_asked_for(tiny_chat):
     engine = _engine(tiny_chat("llava"), max_new_tokens=2)
-    [[answer]] = _ask(engine, [_image(0)], [["what is above the boat ?"]])
-    assert 0 < len(answer.split()) <= 2
+    [[reply]] = _ask(engine, [_image(0)], [["what is above the boat ?"]])
+    assert reply.fault == "cut"
+    assert 0 < len(reply.text.split()) <= 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_an_answer_with_an_end_of_its_own_is_not_cut(tiny_chat, batch_size):
+    """Where the tiny model's first word is made its end, the answer before it is whole."""
+    questions = ["what is above the boat ?", "the dog", "is one or the boat ?", "under the dog ?"]
+    engine = _engine(tiny_chat("llava"), max_new_tokens=3, batch_size=batch_size)
+    cut = _ask(engine, [_image(0)], [questions])[0]
+    assert {reply.fault for reply in cut} == {"cut"}
+    last = engine._processor.tokenizer.convert_tokens_to_ids(cut[0].text.split()[-1])
+    engine._model.generation_config.eos_token_id = last
+    engine._ends = [last]
+    first = _ask(engine, [_image(0)], [questions])[0][0]
+    assert isinstance(first, str) or first.fault == "empty"
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -99,8 +114,11 @@ def test_models_of_16_bits_answer_much_the_same(tiny_chat, family, precision):
     engine = _engine(tiny_chat(family), precision=precision, max_new_tokens=1)
     questions = ["what is above the boat ?", "the dog", "is one or the boat ?", "under the dog ?"]
     images = [_image(seed) for seed in range(4)]
-    answers = np.array(_ask(engine, images, [questions] * 4))
-    exact = np.array(_ask(_engine(tiny_chat(family), max_new_tokens=1), images, [questions] * 4))
+    exact_engine = _engine(tiny_chat(family), max_new_tokens=1)
+    answers, exact = (
+        np.array([reply.text for row in _ask(one, images, [questions] * 4) for reply in row])
+        for one in (engine, exact_engine)
+    )
     assert (answers == exact).mean() > 0.6
 
 

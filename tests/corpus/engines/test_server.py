@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from qaclims_ray.config.corpus import Server
+from qaclims_ray.corpus.answers import NoAnswer
 from qaclims_ray.corpus.engines import http
-from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine
+from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine, reply_in
 from qaclims_ray.run.faults import StageError
 
 IMAGE = np.full((20, 30, 3), (200, 100, 50), np.uint8)
@@ -220,7 +221,29 @@ def test_thoughts_are_no_answer(server, engine):
     server.reply = {"choices": [{"message": {"content": "<think>A cat,\nno.</think>\n\nDog."}}]}
     assert _ask(engine, [["where?"]]) == [["dog"]]
     server.reply = {"choices": [{"message": {"content": "<think>A cat, or"}}]}
-    assert "still thinking" in str(_ask(engine, [["where?"]])[0])
+    assert _ask(engine, [["where?"]]) == [[NoAnswer("cut", "a cat, or")]]
+
+
+@pytest.mark.parametrize(
+    ("choice", "reply"),
+    [
+        ({"message": {"content": "Okay, a"}, "finish_reason": "length"}, ("cut", "okay, a")),
+        ({"message": {"content": None}, "finish_reason": "length"}, ("cut", "")),
+        ({"message": {"content": ""}, "finish_reason": "stop"}, ("empty", "")),
+        ({"message": {"content": None}, "finish_reason": "stop"}, ("empty", "")),
+        ({"message": {"content": "A c"}, "finish_reason": "content_filter"}, ("refused", "A c")),
+        (
+            {"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"},
+            ("refused", "No."),
+        ),
+        ({"message": {"content": "I'm sorry, I can't."}}, ("refused", "i'm sorry, i can't")),
+        ({"message": {"content": "A dog"}, "finish_reason": "stop"}, "a dog"),
+        ({"message": {"content": "A dog"}, "finish_reason": "error"}, None),
+        ({"message": {"content": None, "tool_calls": []}, "finish_reason": "tool_calls"}, None),
+    ],
+)
+def test_a_reply_is_counted_as_what_it_is(choice, reply):
+    assert reply_in(choice) == reply
 
 
 class Hostile(socketserver.ThreadingTCPServer):

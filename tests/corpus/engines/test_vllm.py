@@ -6,6 +6,7 @@ signatures where vLLM is installed.
 """
 
 import inspect
+import re
 import sys
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -63,7 +64,13 @@ class LLM:
         texts = [
             f" {shade} {text['text']}.\n" for shade, (_, text) in zip(shades, shown, strict=True)
         ]
-        return [SimpleNamespace(outputs=[SimpleNamespace(text=text)]) for text in texts]
+        return [SimpleNamespace(outputs=[_output(text)]) for text in texts]
+
+
+def _output(text):
+    """What is asked for in brackets is why the model stopped."""
+    reason = re.search(r"\[(\w+)\]", text)
+    return SimpleNamespace(text=text, finish_reason=reason[1] if reason else "stop")
 
 
 @pytest.fixture(autouse=True)
@@ -133,10 +140,13 @@ def test_without_a_question_nothing_is_asked():
     assert LLM.chats == []
 
 
-def test_an_answer_that_is_none_is_the_error_of_its_image():
-    good, bad = _ask(VllmEngine(_section(), 1), [7, 8], [["a?"], ["b?", "<think> c?", "d?"]])
+def test_an_answer_that_is_none_is_counted_as_what_it_is():
+    asked = [["a?"], ["b?", "<think> c?", "d? [length]"], ["e? [abort]"]]
+    good, cut, bad = _ask(VllmEngine(_section(), 1), [7, 8, 9], asked)
     assert good == ["7 a? be short"]
-    assert "still thinking" in str(bad)
+    assert cut[0] == "8 b? be short"
+    assert [reply.fault for reply in cut[1:]] == ["cut", "cut"]
+    assert "ended a chat with 'abort'" in str(bad)
 
 
 def test_texts_that_are_no_answers_to_these_chats_are_refused(monkeypatch):
@@ -226,7 +236,7 @@ def test_a_vllm_that_does_not_start_again_stops_the_stage(vllm):
 
 def test_an_image_that_kills_vllm_costs_no_other_its_answers(make_experiment, tmp_path, png):
     """The actor of the stage, without Ray."""
-    engine = {"kind": "vllm", "model": "m", "instruction": "Be short"}
+    engine = {"kind": "vllm", "model": "m", "instruction": "Be short", "min_side": 6}
     experiment = make_experiment(
         tmp_path,
         {
