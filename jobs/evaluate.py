@@ -12,7 +12,7 @@ class index + 1 for each image that has ground truth; the result goes to `label_
 """
 
 from qaclims_ray.cli import parse, run_job, tell
-from qaclims_ray.evaluate import label_maps, stream
+from qaclims_ray.evaluate import label_maps, stage, stream
 from qaclims_ray.preflight.check import check
 from qaclims_ray.run.graph import ARTIFACTS, of_kind, scores_of
 
@@ -29,7 +29,8 @@ def main() -> None:
     name = scores_of("baseline_cams" if arguments.baseline else arguments.of)
     assert name is not None
     tell(check(experiment, name, overwrite=arguments.overwrite))
-    print(stream.run(experiment, name, overwrite=arguments.overwrite))
+    line = stream.run(experiment, name, overwrite=arguments.overwrite)
+    print(line, stage.table(experiment), sep="\n\n")
 
 
 if __name__ == "__main__":

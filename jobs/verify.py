@@ -8,7 +8,7 @@ noted no digests, are named. Needs no Ray.
 """
 
 from qaclims_ray.cli import parse, run_job
-from qaclims_ray.run.artifact import verify
+from qaclims_ray.run.make import verify
 
 
 def main() -> None:

@@ -31,6 +31,8 @@ SWITCHES = {
     "--overwrite": "make the artifact anew",
 }
 """Switches that jobs share, and their meaning."""
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C ended, as shells have it."""
 _DASHED = re.compile(r"--(\w+(?:\.\w+)*=\S*|\w+(?:\.\w+)+)")
 """An override that is written like an option."""
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)): ", re.MULTILINE)
@@ -92,7 +94,8 @@ def run_job(main: Callable[[], Any]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on from here")
+        tell(["interrupted: the same command goes on from here"])
+        sys.exit(INTERRUPTED)
     except Exception as error:
         message = explain(error)
         if message is None:

@@ -17,10 +17,13 @@ from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.ingest.sources import Source, load
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import data_of
+from qaclims_ray.run.images import identity_without_masks
+from qaclims_ray.run.lineage import WITHOUT_MASKS
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import find, read_all, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -116,7 +119,8 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         split = None if own else getattr(data, "split", None)
         for warning in check_known_set(data.kind, split, facts):
             log.warning(warning)
-    return Built(rows, errors, {**facts})
+    unmasked = identity_without_masks(target, listing.class_names)
+    return Built(rows, errors, {**facts, WITHOUT_MASKS: unmasked})
 
 
 def _list_sources(target: Artifact, sources: pa.Table) -> str:

@@ -4,7 +4,7 @@ A run of days should not die on its second day of a pool that never fitted, a pa
 lacks, or a full disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import uuid4
 
 from qaclims_ray.cluster.maps import require_pool
@@ -30,6 +30,7 @@ from qaclims_ray.preflight.models import model_problems, supervision_problems
 from qaclims_ray.preflight.networks import network_problems
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.storage.filesystem import is_local
 
 
@@ -52,23 +53,29 @@ def artifacts_until(last: str, experiment: Experiment) -> list[str]:
     return [name for name in kept if not streams or ARTIFACTS[name].kind != "cams" or name in used]
 
 
-def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[str]:
+def check(
+    experiment: Experiment, *names: str, overwrite: bool = False, anew: Collection[str] = ()
+) -> list[str]:
     """Look for what would keep artifacts from being made; starts Ray if one is to be made.
 
     Args:
         experiment: The run.
         names: Of the artifacts, in the order in which they will be made.
         overwrite: Complete ones will be made anew.
+        anew: Those that will be made anew, where not all will.
 
     Returns:
         Lines for people: the cluster, the work that each artifact takes, notes. None where all
         artifacts are complete.
 
     Raises:
-        ValueError: everything that would end the run, one sentence each, with the key to change.
+        ValueError: everything that would end the run, one sentence each, with the key to change;
+            or first of all, that something is stale.
     """
-    experiment = experiment.anchored()
-    todo = [name for name in names if overwrite or _is_missing(experiment, name)]
+    experiment, anew = experiment.anchored(), names if overwrite else anew
+    if names:
+        check_lineage(experiment, *names, anew=anew)
+    todo = [name for name in names if name in anew or _is_missing(experiment, name)]
     if not todo:
         return []
     _require_inputs(experiment, todo, names)
