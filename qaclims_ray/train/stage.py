@@ -22,7 +22,7 @@ from timm.layers.norm_act import convert_sync_batchnorm
 from torch import nn
 
 from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.training import run_config, scaling
+from qaclims_ray.cluster.training import Trainer, run_config, scaling
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.run.artifact import Artifact, Built, artifact, own_artifact
 from qaclims_ray.run.images import class_names
@@ -93,7 +93,7 @@ def _train_on_ray(
     faults = f"{target.work}/faults"
     remove(faults)
     scored = settings(experiment, target.name).validate_every is not None
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = Trainer(
         partial(_worker, experiment.anchored(), target.name, names, make_scorer, faults),
         scaling_config=scaling(experiment.compute),
         run_config=run_config(experiment.compute.train, target, SCORE if scored else None),
