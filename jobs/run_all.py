@@ -13,6 +13,7 @@ from qaclims_ray.evaluate.stage import has_truth, table
 from qaclims_ray.preflight.check import artifacts_until, check
 from qaclims_ray.report import page as report
 from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.images import NO_TRUTH
 from qaclims_ray.run.lineage import remade_from
 
 
@@ -27,7 +28,7 @@ def main() -> None:
     tell(check(experiment, *names, anew=anew))
     for name in names:
         if ARTIFACTS[name].kind == "scores" and not has_truth(experiment, name):
-            print(f"{name}: none, as no image has ground truth")
+            print(f"{name}: {NO_TRUTH}")
         else:
             stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
             print(stage.run(experiment, name, overwrite=name in anew))

@@ -24,6 +24,7 @@ from qaclims_ray.preflight.checks import (
     sharing_problems,
     storage_problems,
     store_note,
+    truth_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
 from qaclims_ray.preflight.models import model_problems, supervision_problems
@@ -95,7 +96,7 @@ def check(
     problems += impossible + _disk_problems(experiment, work, counts)
     if problems:
         raise ValueError("this run would not end well:\n  " + "\n  ".join(problems))
-    return _lines(experiment, work, counts)
+    return [*_lines(experiment, work, counts), *truth_note(experiment, names)]
 
 
 def _is_missing(experiment: Experiment, name: str) -> bool:

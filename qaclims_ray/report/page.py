@@ -32,7 +32,10 @@ from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
-from qaclims_ray.run.graph import ARTIFACTS, is_needed, of_kind
+from qaclims_ray.run.collapse import collapses
+from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
+from qaclims_ray.run.images import NO_TRUTH
+from qaclims_ray.run.lineage import states
 from qaclims_ray.run.tables import dataset, read_errors
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
@@ -82,8 +85,10 @@ def run(experiment: Experiment) -> str:
         try:
             manifests[name] = artifact(experiment, name).require()
         except ValueError as reason:
-            if is_needed(experiment, name):
-                missing[name] = str(reason)
+            about = manifests.get(images_of(name))
+            scores = ARTIFACTS[name].kind == "scores"
+            nothing = scores and about is not None and not about["facts"].get("num_masks", 1)
+            missing[name] = f"{name}: {NO_TRUTH}" if nothing else str(reason)
     uri = f"{absolute(experiment.run)}/report.html"
     write_bytes(uri, page(Run(experiment, manifests, missing)).encode())
     return f"report: {len(manifests)} of {len(manifests) + len(missing)} artifacts shown · {uri}"
@@ -99,8 +104,19 @@ def page(run: Run) -> str:
         "report.html",
         title=run.experiment.name,
         facts=_facts(run),
+        warnings=_warnings(run.experiment),
         sections=[(title, body, absent) for title, body, absent in sections if body or absent],
     )
+
+
+def _warnings(experiment: Experiment) -> list[str]:
+    """Say what makes the figures of a run worth nothing."""
+    bad = ("stale", "damaged", "of another")
+    found = states(experiment).items()
+    return [
+        *collapses(experiment),
+        *(f"{name}: {state}" for name, state in found if state.startswith(bad)),
+    ]
 
 
 def _section(run: Run, section: Section, names: Sequence[str]) -> tuple[Markup, list[str]]:

@@ -15,6 +15,8 @@ from qaclims_ray.storage.files import list_files, read_bytes
 
 log = logging.getLogger(__name__)
 
+NO_TRUTH = "none, as no image has ground truth"
+"""Why a run has no scores."""
 KNOWN = pads.field("labels").is_valid()
 """True for rows of `images` whose labels are known; an image without any class is one of them."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.model.cam_net import CamNet, build_cam_net, pool_logits
 from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
 from qaclims_ray.types import Cams, Labels
@@ -23,6 +24,8 @@ def rows(experiment: Experiment) -> Rows:
 class ClassifierTask(CamTask):
     """Trains a pretrained backbone and a fresh classifier to name the classes of an image."""
 
+    maxima = frozenset({MAX_LOGIT})
+
     def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
         super().__init__(experiment, experiment.train.classifier, data)
 
@@ -35,8 +38,9 @@ class ClassifierTask(CamTask):
         return net
 
     def loss(self, output: Cams, batch: Batch) -> Mapping[str, Tensor]:
-        """Compute the classification loss."""
-        return {"total": classifier_loss(output, batch.targets)}
+        """Compute the classification loss and the largest logit."""
+        largest = output.detach().float().amax()
+        return {"total": classifier_loss(output, batch.targets), MAX_LOGIT: largest}
 
 
 def classifier_loss(logits: Cams, labels: Labels) -> Float[Tensor, ""]:
