@@ -3,21 +3,20 @@
 import logging
 from collections.abc import Mapping
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
 
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
-from qaclims_ray.config.data import Data, Folder
+from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts
-from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
+from qaclims_ray.ingest.fingerprint import changes, fingerprint
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.ingest.sources import Source, load
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, Built, artifact, job_of
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import data_of
@@ -25,9 +24,9 @@ from qaclims_ray.run.images import identity_without_masks
 from qaclims_ray.run.lineage import WITHOUT_MASKS
 from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import find, read_all, remove
+from qaclims_ray.storage.files import exists, find, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
-from qaclims_ray.storage.paths import absolute, locate
+from qaclims_ray.storage.paths import absolute
 
 log = logging.getLogger(__name__)
 
@@ -76,21 +75,26 @@ def run(
         experiment: The run.
         name: `images`, or `new_images`.
         overwrite: Make it anew.
-        retry_errors: Where it is complete, try again what failed, unless labels changed since.
+        retry_errors: Where it is complete, try again what failed, unless labels, classes or masks
+            changed since.
     """
-    changed = not overwrite and _labels_changed(experiment, name)
+    changed = [] if overwrite else _changes(experiment, name)
     build = partial(_ingest, experiment)
     again = reopen if retry_errors and not changed else None
     line = make(experiment, name, build, overwrite, again)
     if changed and "complete already" in line:
-        log.warning("the labels changed since %s was made: pass --overwrite to make it anew", name)
+        kept = "; what was made from all but the masks stays of use" if changed == ["masks"] else ""
+        log.warning(
+            "the %s changed since %s was made: run %s --overwrite to take them%s",
+            *(" and ".join(changed), name, job_of(name), kept),
+        )
     return line
 
 
 def _ingest(experiment: Experiment, target: Artifact) -> Built:
     start(experiment.compute)
     data = data_of(experiment, target.name)
-    digest = _labels_digest(data)
+    said = fingerprint(data)
     listing = read(data, f"{absolute(experiment.run)}/{_WORLDS[target.name]}")
     for warning in listing.warnings:
         log.warning(warning)
@@ -110,7 +114,8 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
     images = dataset(target)
-    facts = count_facts(images.to_table(columns=COLUMNS), listing, digest)
+    facts = count_facts(images.to_table(columns=COLUMNS), listing)
+    facts["fingerprint"] = said
     facts["masks"] = count_masks(images, listing.class_names)
     for warning in check_masks(facts["masks"]):
         log.warning(warning)
@@ -133,18 +138,13 @@ def _list_sources(target: Artifact, sources: pa.Table) -> str:
     return work.listing
 
 
-def _labels_changed(experiment: Experiment, name: str) -> bool:
-    """Tell whether the files that complete images took their labels from have changed."""
+def _changes(experiment: Experiment, name: str) -> list[str]:
+    """Return which of labels, classes and masks have changed since images were made of them."""
     manifest = artifact(experiment, name).manifest()
-    before = None if manifest is None else manifest["facts"].get("labels_digest")
-    return before is not None and before != _labels_digest(data_of(experiment, name))
-
-
-def _labels_digest(data: Data) -> str | None:
-    """Digest the files that label a folder; None for sets that take as long to read as to list."""
-    if not isinstance(data, Folder):
-        return None
-    names = (*(LABEL_FILES if data.labels_file is None else (data.labels_file,)), CLASSES_FILE)
-    contents = read_all([locate(absolute(data.root), name) for name in names])
-    texts = [one if isinstance(one, bytes) else b"" for one in contents]
-    return sha256(b"\0".join(texts)).hexdigest()[:16]
+    before = None if manifest is None else manifest["facts"].get("fingerprint")
+    data = data_of(experiment, name)
+    root: str | None = getattr(data, "root", None)
+    if before is None or root is None or not exists(root):  # images that are made need no data
+        return []
+    now = fingerprint(data)
+    return [] if now is None else changes(before, now)

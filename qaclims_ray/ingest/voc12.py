@@ -96,6 +96,11 @@ def read_voc(
     return Listing(sources, errors + unlabelled, tuple(class_names), warnings=warnings)
 
 
+def list_file(root: str, split: str) -> str:
+    """Return the list of a split's images."""
+    return split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
+
+
 def usual_masks(split: str) -> str:
     """Return the folder of the label maps of a split, below the data set's root."""
     return "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
@@ -132,7 +137,7 @@ def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
 
 def _read_list(root: str, split: str, masks_folder: str) -> tuple[list[Source], Failures]:
     """Read the list of a split: sources without labels yet, with the usual paths of masks."""
-    path = split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
+    path = list_file(root, split)
     expected = "a list of image names, one per line"
     lines = read_text(path, f"{expected}. {_TRAIN_AUG}" if _is_augmented(split) else expected)
     return separate(

@@ -127,7 +127,7 @@ def test_labels_that_change_after_ingest_are_noticed(
     assert "labels changed" not in caplog.text
     (root / "labels.csv").write_text("name,labels\na.png,dog\n")
     assert "complete already" in stage.run(experiment)
-    assert "the labels changed since images was made: pass --overwrite" in caplog.text
+    assert "the labels changed since images was made: run jobs/ingest.py --overwrite" in caplog.text
     caplog.clear()
     stage.run(experiment, overwrite=True)
     assert "labels changed" not in caplog.text
