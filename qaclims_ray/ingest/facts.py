@@ -35,6 +35,8 @@ class Facts(TypedDict):
     """(image, class) pairs."""
     num_masks: int
     """Images with ground truth."""
+    num_bad_masks: NotRequired[int]
+    """Images without ground truth because their mask is bad; runs of before lack it."""
     num_unlabelled: int
     """Images left out because they are unlabelled."""
     num_kept_unlabelled: int
@@ -91,7 +93,7 @@ def describe(facts: Facts) -> str:
         + (f"; {unlabelled:,} images without labels" if unlabelled else ""),
         f"left out: {', '.join(f'{number:,} that {why}' for why, number in left_out.items())}",
         f"masks: {facts['num_masks']:,}, {facts['num_images'] - facts['num_masks']:,} images "
-        "have none",
+        "have none" + (f" ({bad:,} a bad one)" if (bad := facts.get("num_bad_masks", 0)) else ""),
         *mask_lines(facts.get("masks")),
         f"height: {_range(facts['height'])}",
         f"width:  {_range(facts['width'])}",

@@ -1,11 +1,12 @@
 """Ingest a data set: its images, labels and masks become the artifact `images` or `new_images`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
@@ -15,16 +16,17 @@ from qaclims_ray.ingest.facts import COLUMNS, check_known_set, count_facts
 from qaclims_ray.ingest.fingerprint import changes, fingerprint
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
-from qaclims_ray.ingest.sources import Source, load
-from qaclims_ray.run.artifact import Artifact, Built, artifact, job_of
+from qaclims_ray.ingest.sources import MaskError, Source, load, load_mask
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Built, artifact, job_of
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
-from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.faults import IsolatedMap, StageError
 from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.images import identity_without_masks
 from qaclims_ray.run.lineage import WITHOUT_MASKS
-from qaclims_ray.run.make import make
-from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import exists, find, remove
+from qaclims_ray.run.make import make, tell_errors
+from qaclims_ray.run.tables import dataset, write_errors
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.storage.files import exists, find, read_bytes, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.storage.paths import absolute
 
@@ -50,6 +52,7 @@ class Loader:
         self._data = data
         self._num_classes = num_classes
         self._map = IsolatedMap(target, data.max_errors)
+        self._num_bad_masks = 0
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
@@ -58,8 +61,21 @@ class Loader:
     def _load(self, source: Source) -> Mapping[str, Any]:
         try:
             return load(source, num_classes=self._num_classes, max_pixels=self._data.max_pixels)
+        except MaskError as error:
+            self._num_bad_masks += 1
+            if self._num_bad_masks > self._data.max_errors:
+                raise StageError(too_many(self._data.max_errors, source["name"], error)) from error
+            return self._load(Source({**source, "mask": None, "annotations": None}))
         except Exception as error:  # images are loaded one by one: any error is this one's own
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
+
+
+def too_many(most: int, name: str, error: MaskError) -> str:
+    """Say that more masks are bad than rows may fail."""
+    return (
+        f"more than data.max_errors = {most} masks are bad; the last: {name}: {error}\nMend the "
+        "masks, or raise data.max_errors: a bad one costs its image nothing but its ground truth."
+    )
 
 
 def run(
@@ -114,8 +130,12 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
     images = dataset(target)
+    bad = _bad_masks(data, target, sources, len(listing.class_names))
+    write_errors(target, MASK_ERRORS, bad)
+    tell_errors(target, MASK_ERRORS, "masks are bad, their images have no ground truth")
     facts = count_facts(images.to_table(columns=COLUMNS), listing)
     facts["fingerprint"] = said
+    facts["num_bad_masks"] = len(bad)
     facts["masks"] = count_masks(images, listing.class_names)
     for warning in check_masks(facts["masks"]):
         log.warning(warning)
@@ -126,6 +146,30 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
             log.warning(warning)
     unmasked = identity_without_masks(target, listing.class_names)
     return Built(rows, errors, {**facts, WITHOUT_MASKS: unmasked})
+
+
+def _bad_masks(
+    data: Data, target: Artifact, sources: Sequence[Source], num_classes: int
+) -> dict[str, str]:
+    """Find the reasons why images have no mask that should have one, by their names.
+
+    Raises:
+        ValueError: there are more than rows may fail.
+    """
+    masked = {one["name"]: one for one in sources if one["mask"] or one["annotations"]}
+    found = dataset(target).to_table(
+        columns=["name", "height", "width"], filter=pads.field("mask").is_null()
+    )
+    reasons: dict[str, str] = {}
+    for row in (row for row in found.to_pylist() if row["name"] in masked):
+        source, size = masked[row["name"]], (row["height"], row["width"])
+        limits = {"num_classes": num_classes, "max_pixels": data.max_pixels}
+        fault = attempt(load_mask, source, read_bytes(source["image"]), size, **limits)
+        if isinstance(fault, MaskError):
+            reasons[row["name"]] = str(fault)
+            if len(reasons) > data.max_errors:
+                raise ValueError(too_many(data.max_errors, row["name"], fault))
+    return reasons
 
 
 def _list_sources(target: Artifact, sources: pa.Table) -> str:

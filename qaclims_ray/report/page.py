@@ -31,7 +31,7 @@ from qaclims_ray.report.scores import Step, score_summary, steps_of
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
-from qaclims_ray.run.artifact import Artifact, Manifest, artifact
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Manifest, artifact
 from qaclims_ray.run.collapse import collapses
 from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.images import NO_TRUTH
@@ -184,6 +184,8 @@ def _stages(run: Run) -> Markup:
 def _errors(run: Run) -> Markup:
     tables = [name for name in run.manifests if ARTIFACTS[name].kind != "network"]
     errors = {name: read_errors(run.artifact(name)) for name in tables}
+    for name in (name for name in tables if ARTIFACTS[name].kind == "images"):
+        errors[f"{name}, bad masks"] = read_errors(run.artifact(name), MASK_ERRORS)
     lists = {
         name: list(zip(*(column.to_pylist() for column in found.columns), strict=True))
         for name, found in errors.items()

@@ -2,6 +2,7 @@
 
     <run>/<artifact>/part-00000.parquet …   rows, sorted by name
                      _errors/…              rows that failed, with their reason
+                     _mask_errors/…         of images: bad masks, with their reason
                      _COMPLETE.json         written last: its existence means that all else is there
                      _work/<digest>/…       of a run under way, or interrupted
                      _owner.json            the job that works at it, see `owner`
@@ -33,6 +34,8 @@ from qaclims_ray.storage.paths import absolute
 
 COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"
+MASK_ERRORS = "_mask_errors"
+"""Of images: masks that are bad, and cost their image nothing but its ground truth."""
 WORK = "_work"
 
 log = logging.getLogger(__name__)

@@ -1,11 +1,13 @@
 """Making an artifact: the frame of every stage, and the check of what was made."""
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import (
     COMPLETE,
+    ERRORS,
     ROWS,
     Artifact,
     Built,
@@ -17,7 +19,10 @@ from qaclims_ray.run.contents import check_digests, check_sizes
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage, identities
+from qaclims_ray.run.tables import frequent_reasons, read_errors
 from qaclims_ray.storage.files import remove
+
+log = logging.getLogger(__name__)
 
 
 def make(
@@ -65,6 +70,7 @@ def make(
         start = time.monotonic()
         built = build(target)
         manifest = target.complete(built, time.monotonic() - start, inputs)
+    tell_errors(target)
     return f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'])} · {target.uri}"
 
 
@@ -86,6 +92,17 @@ def verify(experiment: Experiment) -> list[str]:
             said = sound if "files" in manifest else "an earlier version made it without digests"
             lines.append(f"{name}: {said} · {target.uri}")
     return lines or [f"no artifact of {experiment.run} is complete"]
+
+
+def tell_errors(target: Artifact, folder: str = ERRORS, what: str = "rows failed") -> None:
+    """Warn of rows that failed: their number, the most frequent reasons, and where all are."""
+    errors = read_errors(target, folder) if ARTIFACTS[target.name].kind != "network" else ()
+    if len(errors):
+        lines = "\n  ".join(frequent_reasons(errors))
+        log.warning(
+            "%s: %d %s; most often:\n  %s\nAll of them: %s/%s",
+            *(target.name, len(errors), what, lines, target.uri, folder),
+        )
 
 
 def _counts(manifest: Manifest) -> str:
