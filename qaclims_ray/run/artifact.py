@@ -29,6 +29,7 @@ from qaclims_ray.config.renamed import current_keys
 from qaclims_ray.run.contents import WEIGHTS, File, check_digests, check_sizes, list_contents
 from qaclims_ray.run.graph import ARTIFACTS, recipe
 from qaclims_ray.run.lease import OWNER
+from qaclims_ray.run.truth import comparable, without_masks
 from qaclims_ray.storage.files import find, read_json, remove, write_json
 from qaclims_ray.storage.paths import absolute
 
@@ -129,7 +130,7 @@ class Artifact:
         """Return whether a manifest is of this recipe, whatever its keys were called before."""
         if manifest["digest"] == self.digest:
             return True
-        return current_keys(manifest["recipe"]) == self.recipe
+        return self._comparable(manifest["recipe"]) == self.recipe
 
     def require(self) -> Manifest:
         """The manifest of a complete artifact, whose weights are read once to be sure of them.
@@ -198,6 +199,13 @@ class Artifact:
                 otherwise = self.otherwise(made_from["recipe"])
                 raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
 
+    def differences(self, other: Tree) -> list[str]:
+        """Return a line for each key that another recipe has otherwise."""
+        return differences(self._comparable(other), self.recipe)
+
+    def _comparable(self, other: Tree) -> Tree:
+        return comparable(current_keys(other), self.recipe)
+
     def otherwise(self, other: Tree, follows: str = "") -> str:
         """Say how another recipe differs from this one, and what to do about it.
 
@@ -205,7 +213,7 @@ class Artifact:
             other: The recipe.
             follows: What to run after the artifact's own job.
         """
-        lines = "\n  ".join(differences(current_keys(other), self.recipe))
+        lines = "\n  ".join(self.differences(other))
         return (
             f"with another configuration:\n  {lines}\n"
             f"Keep it, and make what differs in another run: run=NEW base=[{self.run}]; or make it "
@@ -257,12 +265,18 @@ def artifact(experiment: Experiment, name: str) -> Artifact:
 
 def own_artifact(experiment: Experiment, name: str) -> Artifact:
     """The artifact `name` of this very run."""
-    return Artifact(name, f"{absolute(experiment.run)}/{name}", recipe(experiment, name))
+    own = without_masks(experiment, name, recipe(experiment, name))
+    return Artifact(name, f"{absolute(experiment.run)}/{name}", own)
 
 
 def job_of(name: str) -> str:
     """Return the command that makes an artifact, or the search of a run."""
-    return f"jobs/{ARTIFACTS[name].job if name in ARTIFACTS else 'tune.py'}"
+    return command(ARTIFACTS[name].job if name in ARTIFACTS else "tune.py")
+
+
+def command(job: str) -> str:
+    """Return how a job is called, for messages."""
+    return f"jobs/{job}"
 
 
 def _identity(files: Sequence[File], built: Built) -> str:

@@ -9,18 +9,16 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.overrides import differences
-from qaclims_ray.config.renamed import current_keys
-from qaclims_ray.run.artifact import WORK, Artifact, Manifest, artifact, job_of
+from qaclims_ray.run.artifact import WORK, Artifact, Manifest, artifact, command, job_of
 from qaclims_ray.run.contents import check_sizes
 from qaclims_ray.run.graph import (
     ARTIFACTS,
-    chosen_by_masks,
     images_of,
     inputs_of,
     is_needed,
     of_kind,
 )
+from qaclims_ray.run.truth import sees_masks
 from qaclims_ray.storage.files import find
 
 WITHOUT_MASKS = "identity_without_masks"
@@ -59,8 +57,8 @@ def identities(experiment: Experiment, name: str) -> dict[str, str]:
 
 def _identities(experiment: Experiment, user: str, used: Manifest) -> list[str]:
     """Return the identities by which an artifact may know another, the one to note last."""
-    sees_masks = ARTIFACTS[user].kind == "scores" or user in chosen_by_masks(experiment, user)
-    without = None if sees_masks else used["facts"].get(WITHOUT_MASKS)
+    sees = sees_masks(experiment, user)
+    without = None if sees else used["facts"].get(WITHOUT_MASKS)
     return [used["identity"], *([without] if without else [])]
 
 
@@ -99,7 +97,7 @@ def check_lineage(experiment: Experiment, *names: str, anew: Collection[str] = (
     complete = _complete(experiment, kept)
     for one in complete:
         target, manifest = complete[one]
-        follows = "" if one == names[-1] else f", then what follows (jobs/run_all.py --from {one})"
+        follows = "" if one == names[-1] else _and_what_follows(one)
         if not target.matches(manifest):
             said = target.otherwise(manifest["recipe"], follows)
             raise ValueError(f"{target.uri} was made {said}")
@@ -109,6 +107,10 @@ def check_lineage(experiment: Experiment, *names: str, anew: Collection[str] = (
                 f"({', '.join(changed)}). Run {job_of(one)} --overwrite{follows}"
             )
         _check_classes(one, complete)
+
+
+def _and_what_follows(name: str) -> str:
+    return f", then what is made from it; or all at once: {command(f'run_all.py --from {name}')}"
 
 
 def _check_classes(name: str, complete: Mapping[str, Found]) -> None:
@@ -122,7 +124,7 @@ def _check_classes(name: str, complete: Mapping[str, Found]) -> None:
         raise ValueError(
             f"{complete[name].artifact.uri} was trained for the classes {', '.join(there)}, and "
             f"{images.artifact.uri} has {', '.join(here)}: its numbers would mean other classes. "
-            f"Run {job_of(name)} --overwrite, then what follows (jobs/run_all.py --from {name})"
+            f"Run {job_of(name)} --overwrite{_and_what_follows(name)}"
         )
 
 
@@ -182,8 +184,7 @@ def _state(
         return f"{'unfinished' if unfinished else 'missing'}: {job_of(name)}"
     target, manifest = complete[name]
     if not target.matches(manifest):
-        other = current_keys(manifest["recipe"])
-        return f"of another configuration: {differences(other, target.recipe)[0].strip()}"
+        return f"of another configuration: {target.differences(manifest['recipe'])[0].strip()}"
     changed = made_anew(experiment, name, complete)
     behind = [one for one in ancestors(experiment, name) if one in stale]
     if changed or behind:

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import Built, artifact
-from qaclims_ray.run.graph import ARTIFACTS, is_needed
+from qaclims_ray.run.artifact import Built, artifact, own_artifact
+from qaclims_ray.run.graph import ARTIFACTS, is_needed, recipe
 from qaclims_ray.run.lineage import (
     WITHOUT_MASKS,
     ancestors,
@@ -67,7 +67,7 @@ def test_a_whole_run_is_complete(whole):
 def test_scores_of_cams_of_other_classes_are_refused(whole, overwrite):
     """classes.txt was put in another order, and ingested anew."""
     _images(whole, class_names=["dog", "cat"])
-    first = r"corpus is stale: .*\(images\)\. Run jobs/build_corpus\.py --overwrite, then what fol"
+    first = r"corpus is stale: .*\(images\)\. Run jobs/build_corpus\.py --overwrite, then what is"
     with pytest.raises(ValueError, match=first):
         _make(whole, "scores", overwrite=overwrite)
     with pytest.raises(ValueError, match=r"run_all\.py --from corpus"):
@@ -102,6 +102,22 @@ def test_other_masks_keep_what_makes_no_use_of_them(whole):
         check_lineage(whole, "scores")
 
 
+def test_a_key_of_masks_is_no_part_of_what_makes_no_use_of_them(whole):
+    voc = {"data": {"kind": "voc12", "root": "/voc", "max_errors": 9}}
+    before = whole.with_overrides(voc)
+    now = before.with_overrides({"data.masks": "Mine"})
+    changed = {name for name in ARTIFACTS if own_artifact(now, name) != own_artifact(before, name)}
+    scores = {name for name in ARTIFACTS if name.endswith("scores")} - {"new_prediction_scores"}
+    assert changed == {"images", *scores}
+    best = {"train.ritc.validate_every": 1, "train.ritc.keep": "best"}
+    assert "data.masks" in own_artifact(now.with_overrides(best), "cams").recipe
+    # A run of before this was so.
+    target = own_artifact(now, "cams")
+    manifest = {**artifact(whole, "cams").require(), "digest": "", "recipe": recipe(before, "cams")}
+    assert target.matches(manifest)
+    assert not own_artifact(now.with_overrides({"data.split": "val"}), "cams").matches(manifest)
+
+
 def test_weights_that_masks_choose_make_use_of_them(whole):
     best = whole.with_overrides({"train.ritc.validate_every": 1, "train.ritc.keep": "best"})
     assert identities(best, "cam_net")["images"] != identities(whole, "cam_net")["images"]
@@ -119,7 +135,7 @@ def test_another_configuration_is_said_of_the_first_that_it_changes(whole):
     with pytest.raises(ValueError, match="cam_net was made with another configuration") as caught:
         check_lineage(changed, "scores")
     assert f"run=NEW base=[{whole.run}]" in str(caught.value)
-    assert "jobs/train_ritc.py --overwrite, then what follows" in str(caught.value)
+    assert "jobs/train_ritc.py --overwrite, then what is made from it" in str(caught.value)
 
 
 def test_from_a_stage_on_is_what_follows_from_it_and_what_is_stale(whole):
