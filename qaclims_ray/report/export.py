@@ -20,6 +20,7 @@ from qaclims_ray.images.coco import coco_regions
 from qaclims_ray.images.label_maps import row_label_map
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.files import staged_open, write_bytes
 from qaclims_ray.storage.filesystem import in_threads
@@ -48,8 +49,9 @@ def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str)
         suffix: What COCO's `file_name` has behind the name of an image, such as `.jpg`.
 
     Raises:
-        ValueError: the artifact is not complete; the storage refuses.
+        ValueError: the artifact is not complete, or stale; the storage refuses.
     """
+    check_lineage(experiment, name)
     source, classes = artifact(experiment, name), class_names(artifact(experiment, "images"))
     manifest, start, to = source.require(), time.monotonic(), absolute(to)
     known = dataset(source).filter(pads.field("label_map").is_valid())

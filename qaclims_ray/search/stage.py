@@ -209,11 +209,13 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
         ValueError: there are no CAMs, or no boundary network though the masks need it; the CRF
             computes wrong numbers; the cluster has no room for such a task.
     """
+    check_lineage(experiment, "cams")
     artifact(experiment, "cams").require()
     check_num_classes(len(class_names(artifact(experiment, "images"))))
     if wanted.seeds and experiment.refine.seeds.kind == "crf":
         check_crf_build()
     if wanted.masks and experiment.refine.masks.kind == "irn":
+        check_lineage(experiment, "irn")
         artifact(experiment, "irn").require()
     start(experiment.compute)
     pool = experiment.compute.refine
