@@ -3,6 +3,7 @@
 Reads `images` and `cams` or `baseline_cams`; writes `scores` or `baseline_scores`.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import statement, text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.collapse import FLAT, flat_scores
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
 from qaclims_ray.run.images import check_there, class_names, names_to_score
@@ -24,6 +26,8 @@ from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import look_up, read_table
 from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
+
+log = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 5
 
@@ -113,6 +117,9 @@ def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: 
         "num_without_truth": num_rows - num_scored,
         "num_unreadable": result["settings"]["unreadable"],
     }
+    if len(result["miou"]) > 1 and len(set(result["miou"])) == 1:
+        log.warning(flat_scores(experiment, target.name))
+        facts[FLAT] = True
     return Built(num_scored, 0, facts)
 
 

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import artifact, job_of
+from qaclims_ray.run.artifact import artifact, command, job_of
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed
 
-NUM_MAPS, NUM_EMPTY, DEAD = "num_maps", "num_empty_maps", "dead_maps"
-"""Facts: maps of CAMs, those of them that are 0 everywhere, and whether a training ended so."""
+NUM_MAPS, NUM_EMPTY, DEAD, FLAT = "num_maps", "num_empty_maps", "dead_maps", "flat_scores"
+"""Facts: maps of CAMs, those of them that are 0 everywhere, whether a training ended so, whether
+scores are the same at each threshold."""
 _MANY = 0.1
 """Share of empty maps that is worth a warning; images of rare classes have a few."""
 _REMEDIES = {
@@ -32,17 +33,27 @@ def empty_maps(experiment: Experiment, cams: str, facts: Mapping[str, Any]) -> s
     num_maps, num_empty = facts.get(NUM_MAPS, 0), facts.get(NUM_EMPTY, 0)
     if num_empty <= _MANY * num_maps:
         return None
-    network = ARTIFACTS[cams].of
-    if network is None or network not in inputs_of(experiment, cams):
-        remedy = (
-            "See whether CLIP can tell the classes from their backgrounds (jobs/check_texts.py)"
-        )
-    else:
-        remedy = f"{_REMEDIES[network]}, and train anew ({job_of(network)} --overwrite)"
     return (
         f"{cams}: {num_empty:,} of {num_maps:,} maps are empty, 0 everywhere: their classes are "
-        f"found nowhere, whatever the threshold. {remedy}"
+        f"found nowhere, whatever the threshold. {_remedy(experiment, cams)}"
     )
+
+
+def flat_scores(experiment: Experiment, scores: str) -> str:
+    """Say that scores of CAMs, maybe of such as are on no disk, are those of empty maps."""
+    cams = ARTIFACTS[scores].of
+    assert cams is not None
+    return (
+        f"{scores}: the same at each threshold, as of {cams} that are 0 everywhere. "
+        f"{_remedy(experiment, cams)}"
+    )
+
+
+def _remedy(experiment: Experiment, cams: str) -> str:
+    network = ARTIFACTS[cams].of
+    if network is None or network not in inputs_of(experiment, cams):
+        return f"See whether CLIP tells classes from backgrounds: {command('check_texts.py')}"
+    return f"{_REMEDIES[network]}, and train anew ({job_of(network)} --overwrite)"
 
 
 def collapses(experiment: Experiment) -> list[str]:
@@ -52,4 +63,5 @@ def collapses(experiment: Experiment) -> list[str]:
         manifest = artifact(experiment, name).manifest()
         facts = {} if manifest is None else manifest["facts"]
         said.append(dead_maps(name) if facts.get(DEAD) else empty_maps(experiment, name, facts))
+        said.append(flat_scores(experiment, name) if facts.get(FLAT) else None)
     return [one for one in said if one is not None]

@@ -32,5 +32,6 @@ def test_what_has_collapsed_in_a_run_is_told_together(experiment):
     assert collapses(experiment) == []
     facts = {"num_maps": 2, "num_empty_maps": 2}
     write_artifact(own_artifact(experiment, "cams"), [], facts=facts)
-    assert [one.split(":")[0] for one in collapses(experiment)] == ["cams"]
+    write_artifact(own_artifact(experiment, "scores"), [], facts={"flat_scores": True})
+    assert [one.split(":")[0] for one in collapses(experiment)] == ["cams", "scores"]
     assert "its maps have died" in dead_maps("cam_net")
