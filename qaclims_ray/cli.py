@@ -33,6 +33,8 @@ SWITCHES = {
     "--overwrite": "make the artifact anew",
 }
 """Switches that jobs share, and their meaning."""
+INTERRUPTED = 130
+"""Exit status of what Ctrl-C ended, as shells have it."""
 _DASHED = re.compile(r"--(\w+(?:\.\w+)*=\S*|\w+(?:\.\w+)+)")
 """An override that is written like an option."""
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)): ", re.MULTILINE)
@@ -109,7 +111,8 @@ def run_job(main: Callable[[], Any]) -> None:
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("interrupted: the same command goes on from here")
+        tell(["interrupted: the same command goes on from here"])
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # who reads the output has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:

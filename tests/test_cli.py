@@ -108,6 +108,16 @@ def test_a_full_disk_ends_a_job_with_one_line():
         run_job(main)
 
 
+def test_an_interrupted_job_says_that_it_goes_on(capsys):
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as caught:
+        run_job(main)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == "interrupted: the same command goes on from here\n"
+
+
 def _as_ray_raises(error):
     """The error as it comes from a task, and as it comes from an actor that does not start."""
     trace = f"Traceback (most recent call last):\n  File 'x'\n{type(error).__name__}: {error}"

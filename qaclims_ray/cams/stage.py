@@ -4,20 +4,28 @@ Reads `images` and a network (`cam_net` or `classifier`), or with `cams.kind: cl
 each image (`pairs`) and their features (`cam_texts`); writes `cams` or `baseline_cams`.
 """
 
+import logging
 from functools import partial
 
+import numpy as np
 import pyarrow as pa
 
 from qaclims_ray.cams.predict import fallback_facts, load_predict, with_fallbacks
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import reopen
+from qaclims_ray.run.collapse import NUM_EMPTY, NUM_MAPS, empty_maps
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import labelled
+from qaclims_ray.run.make import make
+from qaclims_ray.run.tables import dataset
 
+log = logging.getLogger(__name__)
+
+_BATCH = 64
 _COLUMNS = ("name", "image", "height", "width", "labels")
 
 
@@ -50,7 +58,9 @@ def run(
     """
     again = reopen if retry_errors else None
     line = make(experiment, name, partial(build, experiment), overwrite, again)
-    return with_fallbacks(experiment, name, line)
+    num_empty = artifact(experiment, name).require()["facts"].get(NUM_EMPTY, 0)
+    empty = f" · {num_empty:,} maps are empty, 0 everywhere" if num_empty else ""
+    return with_fallbacks(experiment, name, line + empty)
 
 
 def build(experiment: Experiment, target: Artifact) -> Built:
@@ -72,4 +82,18 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         whole_blocks=True,
     )
     rows, errors = publish_all(experiment, target, num_images)
-    return Built(rows, errors, fallback_facts(experiment, target.name))
+    facts = {**fallback_facts(experiment, target.name), **count_empty(target)}
+    if warning := empty_maps(experiment, target.name, facts):
+        log.warning(warning)
+    return Built(rows, errors, facts)
+
+
+def count_empty(cams: Artifact) -> dict[str, int]:
+    """Count the maps of an artifact of CAMs, and those of them that are 0 everywhere."""
+    num_maps = num_empty = 0
+    for batch in dataset(cams).to_batches(columns=["classes", "cam"], batch_size=_BATCH):
+        for row in (row for row in batch.to_pylist() if row["classes"]):
+            maps = np.frombuffer(row["cam"], np.float16).reshape(len(row["classes"]), -1)
+            num_maps += len(maps)
+            num_empty += int((maps.any(axis=1) == 0).sum())
+    return {NUM_MAPS: num_maps, NUM_EMPTY: num_empty}

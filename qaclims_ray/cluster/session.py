@@ -34,6 +34,8 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     # It warns of the snapshots that it takes so that no checkpoint is lost.
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    # Ctrl-C would end a search as if its trials were all there.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,10 @@
 """The compute section as arguments of Ray Train and Ray Tune."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ray
 import ray.train
+import ray.train.torch
 
 from qaclims_ray.cluster.capacity import Keys
 from qaclims_ray.cluster.session import capacity
@@ -13,6 +14,18 @@ from qaclims_ray.storage.filesystem import arrow_filesystem
 
 _TRIAL_CPUS = 0.01
 """CPUs of the process of a trial that waits for its workers."""
+
+
+class Trainer(ray.train.torch.TorchTrainer):
+    """A trainer that Ctrl-C interrupts as it does all else, by KeyboardInterrupt.
+
+    Ray's own handler of the signal ends the process as if it had succeeded, and stays when the
+    training has ended: what follows could not be interrupted at all. The processes of a training go
+    with the one that started it.
+    """
+
+    def _register_sigint_handler(self, controller: Any) -> None:
+        """Leave the signal to Python."""
 
 
 class TrialResources(NamedTuple):

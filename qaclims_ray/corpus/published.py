@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.questions import fill
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import publish
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.storage.pickles import read_dictionary

@@ -20,11 +20,12 @@ from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import PendingBlocks, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import NameIndex, dataset, read_errors, read_table
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow

@@ -3,6 +3,7 @@
 Reads `images` and `cams` or `baseline_cams`; writes `scores` or `baseline_scores`.
 """
 
+import logging
 from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Any
@@ -15,13 +16,18 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import statement, text_table
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.collapse import FLAT, flat_scores
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
 from qaclims_ray.run.images import check_there, class_names, names_to_score
+from qaclims_ray.run.lineage import states
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import NameIndex, read_table
 from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
+
+log = logging.getLogger(__name__)
 
 _NAMES_SHOWN = 5
 
@@ -111,6 +117,9 @@ def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: 
         "num_without_truth": num_rows - num_scored,
         "num_unreadable": result["settings"]["unreadable"],
     }
+    if len(result["miou"]) > 1 and len(set(result["miou"])) == 1:
+        log.warning(flat_scores(experiment, target.name))
+        facts[FLAT] = True
     return Built(num_scored, 0, facts)
 
 
@@ -133,16 +142,16 @@ def summary(experiment: Experiment, name: str, line: str) -> str:
 
 
 def table(experiment: Experiment) -> str:
-    """Return the scores of a run as text, those that are complete."""
-    found = {title_of(experiment, name): _stored(experiment, name) for name in of_kind("scores")}
-    there = {label: scores for label, scores in found.items() if scores is not None}
+    """Return the scores of a run as text, those that are complete and of what is there now."""
+    found = states(experiment)
+    there = {
+        title_of(experiment, name): read_json(f"{artifact(experiment, name).uri}/{SCORES}")
+        for name in of_kind("scores")
+        if found.get(name, "").startswith("complete")
+    }
     if not there:
         return "no scores: the images have no ground truth, or `qaclims evaluate` has not run"
     return text_table(there)
-
-
-def _stored(experiment: Experiment, name: str) -> Scores | None:
-    return read_json(f"{artifact(experiment, name).uri}/{SCORES}")
 
 
 def build(experiment: Experiment, target: Artifact) -> Built:

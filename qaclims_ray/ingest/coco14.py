@@ -78,7 +78,7 @@ def read_coco(
         ValueError: the instances file is missing, broken, or of another kind; `classes` has an
             unknown name. Errors of single images are in `Listing.errors`.
     """
-    file = locate(root, annotations or f"annotations/instances_{split}2014.json")
+    file = locate(root, annotations or usual_annotations(split))
     folder = locate(root, images or f"{split}2014")
     content = read_coco_file(file)
     names, label_of = _classes(content.categories, classes)
@@ -105,6 +105,11 @@ def read_coco(
         0 if unlabelled else len(without),
         _warnings(sources),
     )
+
+
+def usual_annotations(split: str) -> str:
+    """Return the instances file of a split, below the data set's root."""
+    return f"annotations/instances_{split}2014.json"
 
 
 def _classes(

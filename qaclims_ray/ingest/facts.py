@@ -9,6 +9,7 @@ import pyarrow.dataset as pads
 from typing_extensions import NotRequired
 
 from qaclims_ray.ingest import coco14, voc12
+from qaclims_ray.ingest.fingerprint import Fingerprint
 from qaclims_ray.ingest.mask_facts import MaskFacts, mask_lines
 from qaclims_ray.ingest.sources import Listing
 from qaclims_ray.run.artifact import Artifact
@@ -31,13 +32,15 @@ class Facts(TypedDict):
 
     class_names: list[str]
     """Names in the order of their indices."""
-    labels_digest: str | None
-    """Digest of the files that label the images; None where they are read while listing."""
+    fingerprint: NotRequired[Fingerprint | None]
+    """Of labels, classes and masks as they were read; None for a set that has none."""
     num_images: int
     num_pairs: int
     """(image, class) pairs."""
     num_masks: int
     """Images with ground truth."""
+    num_bad_masks: NotRequired[int]
+    """Images without ground truth because their mask is bad; runs of before lack it."""
     num_unlabelled: int
     """Images left out because they are unlabelled."""
     num_kept_unlabelled: int
@@ -54,14 +57,13 @@ class Facts(TypedDict):
     """None where no image has ground truth; runs of before lack it."""
 
 
-def count_facts(images: pa.Table, listing: Listing, labels_digest: str | None = None) -> Facts:
+def count_facts(images: pa.Table, listing: Listing) -> Facts:
     """Count the facts of a table with the columns of `COLUMNS`, whose rows a reader listed."""
     labelled = images["labels"].combine_chunks()
     labels = labelled.flatten().to_numpy()
     counts = np.bincount(labels, minlength=len(listing.class_names)).tolist()
     return Facts(
         class_names=list(listing.class_names),
-        labels_digest=labels_digest,
         num_images=len(images),
         num_pairs=len(labels),
         num_masks=sum(images["has_mask"].to_pylist()),
@@ -98,7 +100,7 @@ def describe(facts: Facts) -> str:
         + (f"; {unlabelled:,} images without labels" if unlabelled else ""),
         f"left out: {', '.join(f'{number:,} that {why}' for why, number in left_out.items())}",
         f"masks: {facts['num_masks']:,}, {facts['num_images'] - facts['num_masks']:,} images "
-        "have none",
+        "have none" + (f" ({bad:,} a bad one)" if (bad := facts.get("num_bad_masks", 0)) else ""),
         *mask_lines(facts.get("masks")),
         f"height: {_range(facts['height'])}",
         f"width:  {_range(facts['width'])}",

@@ -23,6 +23,7 @@ from qaclims_ray.images.transforms import shrink
 from qaclims_ray.ingest.rasterise import rasterise_reference
 from qaclims_ray.storage.errors import Failures
 from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.filesystem import is_transient
 from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import IGNORE, ImageRow, LabelMap
 
@@ -39,6 +40,10 @@ class Source(TypedDict):
     """Path or URL of a label-map PNG."""
     annotations: str | None
     """Reference to the instances that the mask is rasterised from (see `rasterise.refer_to`)."""
+
+
+class MaskError(ValueError):
+    """A mask is of no use; its image is."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def load(
         max_side: longest side of what is kept, in pixels; None keeps all as it is.
 
     Raises:
+        MaskError: the mask is bad, all else is well.
         ValueError: the reason why this image cannot be used, for its line in `_errors`.
     """
     labels = None if source["labels"] is None else sorted(set(source["labels"]))
@@ -83,11 +89,7 @@ def load(
     except ValueError as error:
         raise ValueError(f"{shown(source['image'])}: {error}") from error
     height, width, _ = pixels.shape
-    mask = _load_mask(source, max_pixels)
-    if mask is not None:
-        if mask.shape == (width, height) != (height, width):
-            mask = orient(mask, orientation(image))
-        _check_mask(mask, (height, width), num_classes, shown(source["mask"] or "instances"))
+    mask = load_mask(source, image, (height, width), num_classes=num_classes, max_pixels=max_pixels)
     return ImageRow(
         name=source["name"],
         image=image if (kept := shrink(pixels, max_side)) is pixels else encode_jpeg(kept),
@@ -98,7 +100,37 @@ def load(
     )
 
 
-def _load_mask(source: Source, max_pixels: int) -> LabelMap | None:
+def load_mask(
+    source: Source, image: bytes, size: tuple[int, int], *, num_classes: int, max_pixels: int
+) -> LabelMap | None:
+    """Load the mask of an image, None where it has none; arguments as for `load`.
+
+    Args:
+        source: what a reader listed.
+        image: the image's file.
+        size: its height and width, as a viewer shows it.
+        num_classes: see `load`.
+        max_pixels: see `load`.
+
+    Raises:
+        MaskError: the mask is missing or broken, of another size, or has illegal values.
+    """
+    where = shown(source["mask"] or "instances")
+    try:
+        mask = _decoded_mask(source, max_pixels)
+        if mask is None:
+            return None
+        if mask.shape == size[::-1] != size:
+            mask = orient(mask, orientation(image))
+        _check_mask(mask, size, num_classes, where)
+    except ValueError as error:
+        if isinstance(error.__cause__, Exception) and is_transient(error.__cause__):
+            raise
+        raise MaskError(str(error)) from error
+    return mask
+
+
+def _decoded_mask(source: Source, max_pixels: int) -> LabelMap | None:
     if source["annotations"] is not None:
         return rasterise_reference(source["annotations"])
     if source["mask"] is None:

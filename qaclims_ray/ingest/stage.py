@@ -1,16 +1,16 @@
 """Ingest a data set: its images, labels and masks become the artifact `images` or `new_images`."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
-from qaclims_ray.config.data import Data, Folder
+from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.ingest.facts import (
     COLUMNS,
@@ -19,19 +19,23 @@ from qaclims_ray.ingest.facts import (
     count_facts,
     published_counts,
 )
-from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
+from qaclims_ray.ingest.fingerprint import changes, fingerprint
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
-from qaclims_ray.ingest.sources import Source, load
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.ingest.sources import MaskError, Source, load, load_mask
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Built, artifact, job_of
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
-from qaclims_ray.run.faults import IsolatedMap
+from qaclims_ray.run.faults import IsolatedMap, StageError
 from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.graph import data_of
-from qaclims_ray.run.tables import dataset
-from qaclims_ray.storage.files import find, read_all, remove
+from qaclims_ray.run.images import identity_without_masks
+from qaclims_ray.run.lineage import WITHOUT_MASKS
+from qaclims_ray.run.make import make, tell_errors
+from qaclims_ray.run.tables import dataset, write_errors
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.storage.files import exists, find, read_bytes, remove
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
-from qaclims_ray.storage.paths import absolute, locate
+from qaclims_ray.storage.paths import absolute
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +59,7 @@ class Loader:
         self._data = data
         self._num_classes = num_classes
         self._map = IsolatedMap(target, data.max_errors)
+        self._num_bad_masks = 0
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
@@ -69,8 +74,21 @@ class Loader:
                 max_pixels=data.max_pixels,
                 max_side=data.max_side,
             )
+        except MaskError as error:
+            self._num_bad_masks += 1
+            if self._num_bad_masks > self._data.max_errors:
+                raise StageError(too_many(self._data.max_errors, source["name"], error)) from error
+            return self._load(Source({**source, "mask": None, "annotations": None}))
         except Exception as error:  # images are loaded one by one: any error is this one's own
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
+
+
+def too_many(most: int, name: str, error: MaskError) -> str:
+    """Say that more masks are bad than rows may fail."""
+    return (
+        f"more than data.max_errors = {most} masks are bad; the last: {name}: {error}\nMend the "
+        "masks, or raise data.max_errors: a bad one costs its image nothing but its ground truth."
+    )
 
 
 def run(
@@ -86,21 +104,26 @@ def run(
         experiment: The run.
         name: `images`, or `new_images`.
         overwrite: Make it anew.
-        retry_errors: Where it is complete, try again what failed, unless labels changed since.
+        retry_errors: Where it is complete, try again what failed, unless labels, classes or masks
+            changed since.
     """
-    changed = not overwrite and _labels_changed(experiment, name)
+    changed = [] if overwrite else _changes(experiment, name)
     build = partial(_ingest, experiment)
     again = reopen if retry_errors and not changed else None
     line = make(experiment, name, build, overwrite, again)
     if changed and "complete already" in line:
-        log.warning("the labels changed since %s was made: pass --overwrite to make it anew", name)
+        kept = "; what was made from all but the masks stays of use" if changed == ["masks"] else ""
+        log.warning(
+            "the %s changed since %s was made: run %s --overwrite to take them%s",
+            *(" and ".join(changed), name, job_of(name), kept),
+        )
     return line
 
 
 def _ingest(experiment: Experiment, target: Artifact) -> Built:
     start(experiment.compute)
     data = data_of(experiment, target.name)
-    digest = _labels_digest(data)
+    said = fingerprint(data)
     listing = read(data, f"{absolute(experiment.run)}/{_WORLDS[target.name]}")
     for warning in listing.warnings:
         log.warning(warning)
@@ -121,7 +144,12 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     rows, errors = publish_all(experiment, target, len(sources) + len(failed))
     write_file_names(target, {source["name"]: source["image"] for source in sources})
     images = dataset(target)
-    facts = count_facts(images.to_table(columns=COLUMNS), listing, digest)
+    bad = _bad_masks(data, target, sources, len(listing.class_names))
+    write_errors(target, MASK_ERRORS, bad)
+    tell_errors(target, MASK_ERRORS, "masks are bad, their images have no ground truth")
+    facts = count_facts(images.to_table(columns=COLUMNS), listing)
+    facts["fingerprint"] = said
+    facts["num_bad_masks"] = len(bad)
     facts["masks"] = count_masks(images, listing.class_names)
     for warning in check_masks(facts["masks"]):
         log.warning(warning)
@@ -131,7 +159,32 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     if data.limit is None:
         for warning in check_known_set(data.kind, split, facts, errors):
             log.warning(warning)
-    return Built(rows, errors, {**facts})
+    unmasked = identity_without_masks(target, listing.class_names)
+    return Built(rows, errors, {**facts, WITHOUT_MASKS: unmasked})
+
+
+def _bad_masks(
+    data: Data, target: Artifact, sources: Sequence[Source], num_classes: int
+) -> dict[str, str]:
+    """Find the reasons why images have no mask that should have one, by their names.
+
+    Raises:
+        ValueError: there are more than rows may fail.
+    """
+    masked = {one["name"]: one for one in sources if one["mask"] or one["annotations"]}
+    found = dataset(target).to_table(
+        columns=["name", "height", "width"], filter=pads.field("mask").is_null()
+    )
+    reasons: dict[str, str] = {}
+    for row in (row for row in found.to_pylist() if row["name"] in masked):
+        source, size = masked[row["name"]], (row["height"], row["width"])
+        limits = {"num_classes": num_classes, "max_pixels": data.max_pixels}
+        fault = attempt(load_mask, source, read_bytes(source["image"]), size, **limits)
+        if isinstance(fault, MaskError):
+            reasons[row["name"]] = str(fault)
+            if len(reasons) > data.max_errors:
+                raise ValueError(too_many(data.max_errors, row["name"], fault))
+    return reasons
 
 
 def _list_sources(target: Artifact, sources: pa.Table) -> str:
@@ -144,18 +197,13 @@ def _list_sources(target: Artifact, sources: pa.Table) -> str:
     return work.listing
 
 
-def _labels_changed(experiment: Experiment, name: str) -> bool:
-    """Tell whether the files that complete images took their labels from have changed."""
+def _changes(experiment: Experiment, name: str) -> list[str]:
+    """Return which of labels, classes and masks have changed since images were made of them."""
     manifest = artifact(experiment, name).manifest()
-    before = None if manifest is None else manifest["facts"].get("labels_digest")
-    return before is not None and before != _labels_digest(data_of(experiment, name))
-
-
-def _labels_digest(data: Data) -> str | None:
-    """Digest the files that label a folder; None for sets that take as long to read as to list."""
-    if not isinstance(data, Folder):
-        return None
-    names = (*(LABEL_FILES if data.labels_file is None else (data.labels_file,)), CLASSES_FILE)
-    contents = read_all([locate(absolute(data.root), name) for name in names])
-    texts = [one if isinstance(one, bytes) else b"" for one in contents]
-    return sha256(b"\0".join(texts)).hexdigest()[:16]
+    before = None if manifest is None else manifest["facts"].get("fingerprint")
+    data = data_of(experiment, name)
+    root: str | None = getattr(data, "root", None)
+    if before is None or root is None or not exists(root):  # images that are made need no data
+        return []
+    now = fingerprint(data)
+    return [] if now is None else changes(before, now)

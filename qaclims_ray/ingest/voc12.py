@@ -49,6 +49,11 @@ _TRAIN_AUG = (
     "SegmentationClassAug. Put the list there, or give its path or URL: data.split=…/train_aug.txt"
 )
 
+_MASKS_AUG = (
+    "The label maps of the images of SBD are published with codes for weakly supervised "
+    "segmentation, as SegmentationClassAug"
+)
+
 
 def read_voc(
     root: str,
@@ -76,8 +81,8 @@ def read_voc(
         ValueError: a file that the whole split needs is missing or broken. Errors of
             single images are in `Listing.errors`.
     """
-    usual = "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
-    listed, errors = _read_list(root, split, masks_folder or usual)
+    folder = masks_folder or usual_masks(split)
+    listed, errors = _read_list(root, split, folder)
     listed, repeated = first_of_each_name(listed)
     errors += repeated
     if PurePosixPath(split).stem == "test":
@@ -86,9 +91,28 @@ def read_voc(
     sources, unlabelled = _with_labels(root, listed, class_names, labels_file)
     sources = _with_masks(root, sources)
     warnings: tuple[str, ...] = ()
-    if masks_folder is not None and not any(source["mask"] for source in sources):
-        warnings = (f"{join(root, masks_folder)} (data.masks) has no mask of any image",)
+    if not any(source["mask"] for source in sources):
+        warnings = (no_masks(join(root, folder), split),)
     return Listing(sources, errors + unlabelled, tuple(class_names), warnings=warnings)
+
+
+def list_file(root: str, split: str) -> str:
+    """Return the list of a split's images."""
+    return split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
+
+
+def usual_masks(split: str) -> str:
+    """Return the folder of the label maps of a split, below the data set's root."""
+    return "SegmentationClassAug" if _is_augmented(split) else "SegmentationClass"
+
+
+def no_masks(folder: str, split: str) -> str:
+    """Say that no image of a split has a mask in a folder, and what that means."""
+    augmented = " " + _MASKS_AUG if _is_augmented(split) else ""
+    return (
+        f"{folder} has no mask of any image, so that nothing will be scored; data.masks names "
+        f"another folder below data.root.{augmented}"
+    )
 
 
 def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
@@ -113,7 +137,7 @@ def parse_annotation(xml: bytes, class_names: Sequence[str]) -> list[int]:
 
 def _read_list(root: str, split: str, masks_folder: str) -> tuple[list[Source], Failures]:
     """Read the list of a split: sources without labels yet, with the usual paths of masks."""
-    path = split if split.endswith(".txt") else join(root, "ImageSets/Segmentation", f"{split}.txt")
+    path = list_file(root, split)
     expected = "a list of image names, one per line"
     lines = read_text(path, f"{expected}. {_TRAIN_AUG}" if _is_augmented(split) else expected)
     return separate(

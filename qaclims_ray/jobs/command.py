@@ -38,6 +38,7 @@ COMMANDS = (
     Command("show-config", "show_config", "every key of a configuration, its value and meaning"),
     Command("check-texts", "check_texts", "whether CLIP knows the classes, on a few images"),
     Command("corpus-stats", "corpus_stats", "frequencies of the answers"),
+    Command("status", "status", "what of a run is complete, stale, unfinished or missing"),
     Command("verify", "verify", "compare the files of a run with their digests"),
     Command("export-masks", "export_masks", "seeds, masks or predictions for label tools"),
     Command("export-segmenter", "export_segmenter", "the segmenter for its library, and as ONNX"),

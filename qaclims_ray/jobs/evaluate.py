@@ -21,7 +21,7 @@ def main() -> None:
     of = {"choices": scored, "default": "cams", "help": "what is scored"}
     masks = {"metavar": "FOLDER", "help": "label maps of any method"}
     experiment, arguments = parse(__doc__, None, "--baseline", of=of, masks=masks)
-    from qaclims_ray.evaluate import label_maps, stream
+    from qaclims_ray.evaluate import label_maps, stage, stream
     from qaclims_ray.preflight.check import check
 
     if arguments.masks is not None:
@@ -30,4 +30,5 @@ def main() -> None:
     name = scores_of("baseline_cams" if arguments.baseline else arguments.of)
     assert name is not None
     tell(check(experiment, name, overwrite=arguments.overwrite))
-    print(stream.run(experiment, name, overwrite=arguments.overwrite))
+    line = stream.run(experiment, name, overwrite=arguments.overwrite)
+    print(line, stage.table(experiment), sep="\n\n")

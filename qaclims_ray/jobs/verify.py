@@ -13,8 +13,8 @@ from qaclims_ray.cli import parse
 def main() -> None:
     """Run the job."""
     experiment, _ = parse(__doc__, overwrites=False)
-    from qaclims_ray.run.artifact import verify
     from qaclims_ray.run.existing import require_run
+    from qaclims_ray.run.make import verify
 
     require_run(experiment)
     print("\n".join(verify(experiment)))

@@ -4,7 +4,7 @@ A run of days should not die on its second day of a pool that never fitted, a pa
 lacks, or a full disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from uuid import uuid4
 
 from qaclims_ray.cluster.capacity import NoRoom
@@ -25,6 +25,7 @@ from qaclims_ray.preflight.checks import (
     sharing_problems,
     storage_problems,
     store_note,
+    truth_note,
 )
 from qaclims_ray.preflight.estimate import Counts, Work, count, estimate
 from qaclims_ray.preflight.memory import WORTH_A_LOOK, memory_needs, memory_problems, node_memory
@@ -36,6 +37,7 @@ from qaclims_ray.preflight.models import (
 from qaclims_ray.preflight.networks import network_problems
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.storage.filesystem import is_local
 
 
@@ -58,23 +60,29 @@ def artifacts_until(last: str, experiment: Experiment) -> list[str]:
     return [name for name in kept if not streams or ARTIFACTS[name].kind != "cams" or name in used]
 
 
-def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[str]:
+def check(
+    experiment: Experiment, *names: str, overwrite: bool = False, anew: Collection[str] = ()
+) -> list[str]:
     """Look for what would keep artifacts from being made; starts Ray if one is to be made.
 
     Args:
         experiment: The run.
         names: Of the artifacts, in the order in which they will be made.
         overwrite: Complete ones will be made anew.
+        anew: Those that will be made anew, where not all will.
 
     Returns:
         Lines for people: the cluster, the work that each artifact takes, notes. None where all
         artifacts are complete.
 
     Raises:
-        ValueError: everything that would end the run, one sentence each, with the key to change.
+        ValueError: everything that would end the run, one sentence each, with the key to change;
+            or first of all, that something is stale.
     """
-    experiment = experiment.anchored()
-    todo = [name for name in names if overwrite or _is_missing(experiment, name)]
+    experiment, anew = experiment.anchored(), names if overwrite else anew
+    if names:
+        check_lineage(experiment, *names, anew=anew)
+    todo = [name for name in names if name in anew or _is_missing(experiment, name)]
     if not todo:
         return []
     _require_inputs(experiment, todo, names)
@@ -101,7 +109,7 @@ def check(experiment: Experiment, *names: str, overwrite: bool = False) -> list[
         fits = [one for error in crowded.values() for one in error.overrides]
         together = f"\nAll of it fits with {' '.join(fits)}" if len(crowded) > 1 and can_fit else ""
         raise ValueError("\n  ".join(["this run would not end well:", *problems]) + together)
-    return _lines(experiment, work, counts)
+    return [*_lines(experiment, work, counts), *truth_note(experiment, names)]
 
 
 def check_sizes(experiment: Experiment, names: Sequence[str]) -> None:

@@ -5,15 +5,18 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from qaclims_ray.config.data import Folder, Voc12
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.label_maps import check_num_classes
+from qaclims_ray.ingest.voc12 import no_masks, usual_masks
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.preflight.estimate import Counts
 from qaclims_ray.preflight.models import model_paths
-from qaclims_ray.run.graph import ARTIFACTS, of_kind
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind
 from qaclims_ray.storage.files import exists, read_bytes, remove, write_bytes
 from qaclims_ray.storage.filesystem import is_local
-from qaclims_ray.storage.paths import absolute, shown
+from qaclims_ray.storage.paths import WEB, absolute, join, shown
 
 _PACKAGED = "runtime_resources"
 """Part of the path of the copy of a working directory that Ray gives a submitted job."""
@@ -149,6 +152,24 @@ def crf_problems(keys: Sequence[str], faults: Mapping[str, str | None]) -> list[
         f"{fault}"
         for fault, where in nodes.items()
     ]
+
+
+def truth_note(experiment: Experiment, names: Iterable[str]) -> list[str]:
+    """Note that there will be no scores, where nobody has ground truth for any image."""
+    wanted = [name for name in names if ARTIFACTS[name].kind == "scores"]
+    wanted = [name for name in wanted if images_of(name) == "images"]
+    images, data = artifact(experiment, "images").manifest(), experiment.data
+    reason = ""
+    if images is not None:
+        reason = "" if images["facts"]["num_masks"] else "no image has ground truth"
+    elif isinstance(data, Voc12) and not data.root.startswith(WEB):
+        folder = join(absolute(data.root), data.masks or usual_masks(data.split))
+        reason = "" if exists(folder) else no_masks(folder, data.split)
+    elif isinstance(data, Folder) and not data.root.startswith(WEB):
+        folder = join(absolute(data.root), "masks")
+        there = exists(folder)
+        reason = "" if there else f"{folder} is not there, unless the labels file names masks"
+    return [f"no scores ({', '.join(wanted)}): {reason}"] if wanted and reason else []
 
 
 def store_note(experiment: Experiment, counts: Counts, store_bytes: int) -> list[str]:

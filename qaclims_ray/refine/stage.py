@@ -18,11 +18,12 @@ from qaclims_ray.images.label_maps import check_num_classes, label_map_row, unla
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.model.irn import Irn, build_irn
 from qaclims_ray.refine.labelling import mask_labeller, picture, seed_labeller
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import class_names, labelled
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import SCHEMAS, CamRow, ImageRow, LabelMapRow

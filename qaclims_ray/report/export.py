@@ -24,6 +24,7 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.file_names import read_file_names
 from qaclims_ray.run.graph import images_of
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open, write_bytes
@@ -54,8 +55,9 @@ def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str)
             earlier versions, which do not know the files' own names.
 
     Raises:
-        ValueError: the artifact is not complete; the storage refuses.
+        ValueError: the artifact is not complete, or stale; the storage refuses.
     """
+    check_lineage(experiment, name)
     source, classes = artifact(experiment, name), class_names(artifact(experiment, "images"))
     manifest, start, to = source.require(), time.monotonic(), absolute(to)
     known = dataset(source).filter(pads.field("label_map").is_valid())

@@ -31,9 +31,12 @@ from qaclims_ray.report.scores import Step, score_summary, steps_of
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
-from qaclims_ray.run.artifact import Artifact, Manifest, artifact
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Manifest, artifact
+from qaclims_ray.run.collapse import collapses
 from qaclims_ray.run.existing import require_run
 from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
+from qaclims_ray.run.images import NO_TRUTH
+from qaclims_ray.run.lineage import states
 from qaclims_ray.run.tables import dataset, read_errors
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
@@ -87,8 +90,10 @@ def run(experiment: Experiment) -> str:
         try:
             manifests[name] = artifact(experiment, name).require()
         except ValueError as reason:
-            if is_needed(experiment, name):
-                missing[name] = str(reason)
+            about = manifests.get(images_of(name))
+            scores = ARTIFACTS[name].kind == "scores"
+            nothing = scores and about is not None and not about["facts"].get("num_masks", 1)
+            missing[name] = f"{name}: {NO_TRUTH}" if nothing else str(reason)
     uri = f"{absolute(experiment.run)}/report.html"
     write_bytes(uri, page(Run(experiment, manifests, missing)).encode())
     return f"report: {len(manifests)} of {len(manifests) + len(missing)} artifacts shown · {uri}"
@@ -104,8 +109,19 @@ def page(run: Run) -> str:
         "report.html",
         title=run.experiment.name,
         facts=_facts(run),
+        warnings=_warnings(run.experiment),
         sections=[(title, body, absent) for title, body, absent in sections if body or absent],
     )
+
+
+def _warnings(experiment: Experiment) -> list[str]:
+    """Say what makes the figures of a run worth nothing."""
+    bad = ("stale", "damaged", "of another")
+    found = states(experiment).items()
+    return [
+        *collapses(experiment),
+        *(f"{name}: {state}" for name, state in found if state.startswith(bad)),
+    ]
 
 
 def _section(run: Run, section: Section, names: Sequence[str]) -> tuple[Markup, list[str]]:
@@ -179,6 +195,8 @@ def _stages(run: Run) -> Markup:
 def _errors(run: Run) -> Markup:
     tables = [name for name in run.manifests if ARTIFACTS[name].kind != "network"]
     errors = {name: read_errors(run.artifact(name)) for name in tables}
+    for name in (name for name in tables if ARTIFACTS[name].kind == "images"):
+        errors[f"{name}, bad masks"] = read_errors(run.artifact(name), MASK_ERRORS)
     lists = {
         name: list(zip(*(column.to_pylist() for column in found.columns), strict=True))
         for name, found in errors.items()

@@ -33,6 +33,7 @@ from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import data_of, images_of
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet
@@ -64,7 +65,7 @@ def run(
 
     Raises:
         ValueError: no such image or shard, no image wanted, an artifact that cannot be drawn or is
-            not complete.
+            not complete, or stale.
     """
     if illegal := [name for name in drawn if name not in drawn_artifacts()]:
         legal = ", ".join(drawn_artifacts())
@@ -79,6 +80,7 @@ def run(
     classes = class_names(artifact(experiment, "images"))
     chosen = _choose(images, names, num_images, shard)
     for name in drawn:
+        check_lineage(experiment, name)
         artifact(experiment, name).require()
     columns = columns_of(experiment, drawn, chosen)
     folder = f"{absolute(experiment.run)}/show"

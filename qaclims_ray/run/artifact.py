@@ -2,6 +2,7 @@
 
     <run>/<artifact>/part-00000.parquet …   rows, sorted by name
                      _errors/…              rows that failed, with their reason
+                     _mask_errors/…         of images: bad masks, with their reason
                      _COMPLETE.json         written last: its existence means that all else is there
                      _work/<digest>/…       of a run under way, or interrupted
                      _owner.json            the job that works at it, see `owner`
@@ -14,13 +15,11 @@ import hashlib
 import json
 import logging
 import subprocess
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, TypedDict, cast
-from uuid import uuid4
 
 from typing_extensions import NotRequired
 
@@ -28,13 +27,16 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
 from qaclims_ray.config.renamed import current_keys
 from qaclims_ray.run.contents import WEIGHTS, File, check_digests, check_sizes, list_contents
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of, recipe
-from qaclims_ray.run.lease import OWNER, lease
+from qaclims_ray.run.graph import ARTIFACTS, recipe
+from qaclims_ray.run.lease import OWNER
+from qaclims_ray.run.truth import comparable, without_masks
 from qaclims_ray.storage.files import find, read_json, remove, write_json
 from qaclims_ray.storage.paths import absolute
 
 COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"
+MASK_ERRORS = "_mask_errors"
+"""Of images: masks that are bad, and cost their image nothing but its ground truth."""
 WORK = "_work"
 
 log = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Manifest(TypedDict):
 
     artifact: str
     identity: str
-    """Of this very content: made anew, an artifact has another."""
+    """Digest of the content: equal content has an equal identity, whenever it was made."""
     inputs: dict[str, str]
     """Identities of the artifacts that it was made from."""
     digest: str
@@ -82,6 +84,11 @@ class Artifact:
         """Of the recipe: equal digests mean equal content."""
         canonical = json.dumps(self.recipe, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def run(self) -> str:
+        """URI of the run that it is a part of."""
+        return self.uri.rpartition("/")[0]
 
     @property
     def work(self) -> str:
@@ -115,8 +122,7 @@ class Artifact:
         if manifest is None:
             return False
         if not self.matches(manifest):
-            made = self._otherwise(current_keys(manifest["recipe"]))
-            raise ValueError(f"{self.uri} was made {made}")
+            raise ValueError(f"{self.uri} was made {self.otherwise(manifest['recipe'])}")
         check_sizes(self.uri, manifest.get("files", []))
         return True
 
@@ -124,7 +130,7 @@ class Artifact:
         """Return whether a manifest is of this recipe, whatever its keys were called before."""
         if manifest["digest"] == self.digest:
             return True
-        return current_keys(manifest["recipe"]) == self.recipe
+        return self._comparable(manifest["recipe"]) == self.recipe
 
     def require(self) -> Manifest:
         """The manifest of a complete artifact, whose weights are read once to be sure of them.
@@ -134,9 +140,7 @@ class Artifact:
         """
         manifest = self.manifest() if self.is_complete() else None
         if manifest is None:
-            raise ValueError(
-                f"{self.uri} is not complete: run qaclims {ARTIFACTS[self.name].job} first"
-            )
+            raise ValueError(f"{self.uri} is not complete: run {job_of(self.name)} first")
         files = manifest.get("files", [])
         check_digests(self.uri, [file for file in files if file["name"].endswith(WEIGHTS)])
         return manifest
@@ -192,21 +196,36 @@ class Artifact:
         for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
             made_from = read_json(f"{root}/{digest}/{_MADE_FROM}")
             if digest != self.digest and made_from is not None:
-                otherwise = self._otherwise(made_from["recipe"])
+                otherwise = self.otherwise(made_from["recipe"])
                 raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
 
-    def _otherwise(self, other: Tree) -> str:
-        lines = "\n  ".join(differences(other, self.recipe))
+    def differences(self, other: Tree) -> list[str]:
+        """Return a line for each key that another recipe has otherwise."""
+        return differences(self._comparable(other), self.recipe)
+
+    def _comparable(self, other: Tree) -> Tree:
+        return comparable(current_keys(other), self.recipe)
+
+    def otherwise(self, other: Tree, follows: str = "") -> str:
+        """Say how another recipe differs from this one, and what to do about it.
+
+        Args:
+            other: The recipe.
+            follows: What to run after the artifact's own job.
+        """
+        lines = "\n  ".join(self.differences(other))
         return (
             f"with another configuration:\n  {lines}\n"
-            "Choose another run=…, restore these values, or pass --overwrite to make it anew."
+            f"Keep it, and make what differs in another run: run=NEW base=[{self.run}]; or make it "
+            f"anew here: {job_of(self.name)} --overwrite{follows}; or restore these values."
         )
 
     def complete(self, built: "Built", seconds: float, inputs: dict[str, str]) -> Manifest:
         """Write the completion marker, then remove the unfinished work."""
+        files = list_contents(self.uri)
         manifest = Manifest(
             artifact=self.name,
-            identity=uuid4().hex,
+            identity=_identity(files, built),
             inputs=inputs,
             digest=self.digest,
             recipe=self.recipe,
@@ -214,7 +233,7 @@ class Artifact:
             errors=built.errors,
             seconds=round(seconds, 1),
             facts=built.facts,
-            files=list_contents(self.uri),
+            files=files,
             versions={name: version(name) for name in _VERSIONS},
             revision=_revision(),
         )
@@ -246,102 +265,25 @@ def artifact(experiment: Experiment, name: str) -> Artifact:
 
 def own_artifact(experiment: Experiment, name: str) -> Artifact:
     """The artifact `name` of this very run."""
-    return Artifact(name, f"{absolute(experiment.run)}/{name}", recipe(experiment, name))
+    own = without_masks(experiment, name, recipe(experiment, name))
+    return Artifact(name, f"{absolute(experiment.run)}/{name}", own)
 
 
-def make(
-    experiment: Experiment,
-    name: str,
-    build: Callable[[Artifact], Built],
-    overwrite: bool,
-    reopen: Callable[[Artifact], None] | None = None,
-    costly: Sequence[str] = ROWS,
-) -> str:
-    """Make an artifact unless it is complete; the frame of every stage.
-
-    Args:
-        experiment: The run.
-        name: Of the artifact.
-        build: Makes all but the completion marker; goes on from what it finds in `Artifact.work`.
-        overwrite: Remove what is there first.
-        reopen: Makes a complete artifact of this run unfinished work again, all but the rows that
-            failed, so that these are tried again; None leaves them.
-        costly: See `Artifact.start`.
-
-    Returns:
-        One line for the user: rows, seconds, rows per second, errors, where the result lies.
-
-    Raises:
-        ValueError: the artifact is there, or unfinished work of it, made with another
-            configuration; another job is at it.
-    """
-    target = own_artifact(experiment, name) if overwrite else artifact(experiment, name)
-    inputs = _identities(experiment, name)
-    if not overwrite and target.is_complete():
-        manifest = target.require()
-        _check_inputs(target, manifest["inputs"], inputs)
-        own = target == own_artifact(experiment, name)
-        if reopen is None or not manifest["errors"] or not own:
-            return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
-    with lease(target.uri):
-        if overwrite:
-            target.clear()
-        elif reopen is not None and target.is_complete():
-            reopen(target)
-            target.begin(inputs)
-            remove(f"{target.uri}/{COMPLETE}")
-        target.start(inputs, costly)
-        start = time.monotonic()
-        built = build(target)
-        manifest = target.complete(built, time.monotonic() - start, inputs)
-    return f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'])} · {target.uri}"
+def job_of(name: str) -> str:
+    """Return the command that makes an artifact, or the search of a run."""
+    return command(ARTIFACTS[name].job if name in ARTIFACTS else "tune")
 
 
-def verify(experiment: Experiment) -> list[str]:
-    """Compare every file of a run's complete artifacts with what was written; one line for each.
-
-    Raises:
-        ValueError: a file is missing, or has other bytes.
-    """
-    lines: list[str] = []
-    for name in ARTIFACTS:
-        target = artifact(experiment, name)
-        manifest = target.manifest()
-        if manifest is not None:
-            files = manifest.get("files", [])
-            check_sizes(target.uri, files)
-            check_digests(target.uri, files)
-            sound = f"{len(files)} files, {sum(file['bytes'] for file in files):,} bytes"
-            said = sound if "files" in manifest else "an earlier version made it without digests"
-            lines.append(f"{name}: {said} · {target.uri}")
-    return lines or [f"no artifact of {experiment.run} is complete"]
+def command(job: str) -> str:
+    """Return how a job is called, for messages."""
+    return f"qaclims {job}"
 
 
-def _identities(experiment: Experiment, name: str) -> dict[str, str]:
-    manifests = {
-        needed: artifact(experiment, needed).manifest() for needed in inputs_of(experiment, name)
-    }
-    return {needed: found["identity"] for needed, found in manifests.items() if found is not None}
-
-
-def _check_inputs(target: Artifact, before: dict[str, str], now: dict[str, str]) -> None:
-    anew = [name for name, identity in now.items() if before.get(name, identity) != identity]
-    if anew:
-        raise ValueError(
-            f"{target.uri} was made from {' and '.join(anew)} that have been made anew since: "
-            "pass --overwrite to make it anew too"
-        )
-
-
-def _counts(manifest: Manifest) -> str:
-    return f"{manifest['rows']:,} rows, {manifest['errors']:,} errors"
-
-
-def _speed(built: Built, seconds: float) -> str:
-    made = [(built.rows, "rows"), *([built.parts] if built.parts else [])]
-    more = f"{built.parts[0]:,} {built.parts[1]}, " if built.parts else ""
-    rates = ", ".join(f"{number / max(seconds, 0.1):.1f} {unit}/s" for number, unit in made)
-    return f"{more}{seconds:.1f} s, {rates}"
+def _identity(files: Sequence[File], built: Built) -> str:
+    """Digest what others can see of an artifact; reasons of failed rows are told to people only."""
+    seen = [(file["name"], file["digest"]) for file in files if not file["name"].startswith("_")]
+    content = [seen, built.errors, built.facts.get("class_names")]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 
 
 def _revision() -> str:

@@ -14,7 +14,7 @@ from qaclims_ray.storage.files import open_stream, sizes
 from qaclims_ray.storage.filesystem import in_threads
 from qaclims_ray.storage.parquet import key_range, read_footers
 
-_FOLDERS = ("", "_errors/")
+_FOLDERS = ("", "_errors/", "_mask_errors/")
 _PARQUET, WEIGHTS = ".parquet", ".safetensors"
 """Ends of the names of files that are listed."""
 _THREADS = 4

@@ -1,7 +1,9 @@
 """The images whose labels are known: what can be learnt from and what CAMs are made of."""
 
+import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from hashlib import sha256
 from typing import Any
 
 import pyarrow.dataset as pads
@@ -13,6 +15,8 @@ from qaclims_ray.storage.files import list_files, read_bytes
 
 log = logging.getLogger(__name__)
 
+NO_TRUTH = "none, as no image has ground truth"
+"""Why a run has no scores."""
 KNOWN = pads.field("labels").is_valid()
 """True for rows of `images` whose labels are known; an image without any class is one of them."""
 
@@ -56,7 +60,19 @@ def class_names(images: Artifact) -> tuple[str, ...]:
     return tuple(images.require()["facts"]["class_names"])
 
 
+def identity_without_masks(images: Artifact, names: Sequence[str]) -> str:
+    """Digest names, pixels and labels of all images and the class names: all but ground truth."""
+    digest = sha256(json.dumps(list(names)).encode())
+    columns = ["name", "image", "labels"]
+    for batch in dataset(images).to_batches(columns=columns, batch_size=_BATCH):
+        for row in batch.to_pylist():
+            image = sha256(row["image"]).hexdigest()
+            digest.update(json.dumps([row["name"], image, row["labels"]]).encode())
+    return digest.hexdigest()[:32]
+
+
 _SHOWN = 5
+_BATCH = 256
 
 
 def names_to_score(

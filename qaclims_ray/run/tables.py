@@ -3,6 +3,7 @@
 What is published depends on the rows alone, not on the blocks that they were finished in.
 """
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
@@ -126,10 +127,9 @@ def _sizes(values: Any) -> Int[np.ndarray, "rows"]:
 
 
 def _why(artifact: Artifact, failed: pa.Table, max_errors: int) -> str:
-    first = failed.slice(0, _ERRORS_SHOWN).to_pylist()
-    lines = "\n  ".join(f"{row['key']}: {row['error']}" for row in first)
+    lines = "\n  ".join(frequent_reasons(failed.select(["key", "error"])))
     return (
-        f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. First:\n"
+        f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. Most often:\n"
         f"  {lines}\nMend the input, or raise data.max_errors, and run the same command: what went "
         "well is kept, what failed is tried again."
     )
@@ -177,11 +177,41 @@ def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.T
     return patiently(lambda: dataset(artifact).to_table(columns=wanted), artifact.uri)
 
 
-def read_errors(artifact: Artifact) -> pa.Table:
-    """Key and reason of the rows of an artifact that failed."""
+def read_errors(artifact: Artifact, folder: str = ERRORS) -> pa.Table:
+    """Key and reason of the rows of an artifact that failed, or, of images, of bad masks.
+
+    Args:
+        artifact: A complete one.
+        folder: `ERRORS` or `MASK_ERRORS`.
+    """
     key = schema_of(artifact.name).names[0]
     schema = pa.schema([(key, pa.string()), ("reason", pa.string())])
-    return open_parquet(find(f"{artifact.uri}/{ERRORS}/*.parquet"), schema).to_table()
+    return open_parquet(find(f"{artifact.uri}/{folder}/*.parquet"), schema).to_table()
+
+
+def write_errors(artifact: Artifact, folder: str, errors: Mapping[str, str]) -> None:
+    """Write reasons by the key of their row, in place of those that are there."""
+    remove(f"{artifact.uri}/{folder}")
+    if errors:
+        key = schema_of(artifact.name).names[0]
+        table = pa.table({key: list(errors), "reason": list(errors.values())})
+        write_parquet(table, f"{artifact.uri}/{folder}/part-00000.parquet", ROW_GROUP)
+
+
+def frequent_reasons(errors: pa.Table) -> list[str]:
+    """Write the five most frequent reasons with their counts and the first row of each.
+
+    Args:
+        errors: Keys and reasons. Reasons are alike if they differ in what names their row only.
+    """
+    alike: dict[str, list[str]] = {}
+    for key, reason in zip(*(column.to_pylist() for column in errors.columns), strict=True):
+        # The name as a word of its own; where it has subfolders, the path has slashes.
+        name = re.escape(key).replace("__", "(?:__|/)")
+        shared = re.sub(rf"\S*(?<!\w){name}(?!\w)\S*", "", reason)
+        alike.setdefault(shared, []).append(f"{key}: {reason}")
+    most = sorted(alike.values(), key=len, reverse=True)[:_ERRORS_SHOWN]
+    return [f"{len(one):,} rows, as {one[0]}" if len(one) > 1 else one[0] for one in most]
 
 
 class NameIndex:

@@ -25,9 +25,10 @@ from qaclims_ray.images.label_maps import check_num_classes
 from qaclims_ray.ingest import stage as data_stage
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.preflight import check as preflight_stage
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, Built, artifact, job_of
 from qaclims_ray.run.images import check_there, class_names
 from qaclims_ray.run.lease import lease
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare
@@ -102,6 +103,7 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
     if overwrite:
         target.clear()
     if not target.is_complete():
+        check_lineage(experiment, *space.SHARED)
         start(experiment.compute)
         resources = trial_resources(experiment.compute)
         _prepare(experiment)
@@ -112,6 +114,7 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
             built = _build(experiment, target, resources)
             target.complete(built, time.monotonic() - began, inputs)
     manifest = target.require()
+    _check_shared(experiment, target, manifest["inputs"])
     facts = manifest["facts"]
     found, own = (f"{100 * facts[name]:.1f}" for name in ("held_out", "default"))
     return (
@@ -119,6 +122,18 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
         f"{manifest['seconds']:.0f} s; {facts['winner']} wins: mIoU {found} on held-out images, "
         f"the configuration's own values {own} · {target.uri}"
     )
+
+
+def _check_shared(experiment: Experiment, target: Artifact, before: Mapping[str, str]) -> None:
+    """Check that a complete search is of what trials share now, ground truth included."""
+    there = {name: artifact(experiment, name).manifest() for name in space.SHARED}
+    now = {name: manifest["identity"] for name, manifest in there.items() if manifest is not None}
+    changed = [one for one, identity in now.items() if before.get(one, identity) != identity]
+    if changed:
+        raise ValueError(
+            f"{target.uri} is stale: inputs of it were made anew since, with other content "
+            f"({', '.join(changed)}). Run {job_of(target.name)} --overwrite"
+        )
 
 
 def _prepare(experiment: Experiment) -> None:
@@ -195,11 +210,13 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
         ValueError: there are no CAMs, or no boundary network though the masks need it; the CRF
             computes wrong numbers; the cluster has no room for such a task.
     """
+    check_lineage(experiment, "cams")
     artifact(experiment, "cams").require()
     check_num_classes(len(class_names(artifact(experiment, "images"))))
     if wanted.seeds and experiment.refine.seeds.kind == "crf":
         check_crf_build()
     if wanted.masks and experiment.refine.masks.kind == "irn":
+        check_lineage(experiment, "irn")
         artifact(experiment, "irn").require()
     start(experiment.compute)
     pool = experiment.compute.refine

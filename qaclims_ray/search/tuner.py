@@ -25,9 +25,10 @@ from ray.tune.search.optuna import OptunaSearch
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
+from qaclims_ray.run.artifact import Artifact, Built, artifact, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import on_behalf_of
+from qaclims_ray.run.make import make
 from qaclims_ray.run.progress import background, watch
 from qaclims_ray.search.rows import TrialRow, trial_row
 from qaclims_ray.search.space import most_epochs, sample
@@ -61,6 +62,9 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
 
     Returns:
         A row for each trial that was begun, in the order of their names.
+
+    Raises:
+        ValueError: Tune ended before all of them had begun, and their time was not up.
     """
     runs = f"{target.uri}/{NAME}"
     total = experiment.tune.num_trials * experiment.train.ritc.epochs
@@ -69,6 +73,11 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
     errors = {Path(result.path).name: result.error for result in results}
     # Not all that were begun earlier have results, if the time was up before.
     names = errors.keys() | _begun(runs).keys()
+    if len(names) < experiment.tune.num_trials and experiment.compute.tune.max_seconds is None:
+        raise ValueError(
+            f"the search ended after {len(names)} of {experiment.tune.num_trials} trials: the same "
+            "command goes on"
+        )
     rows = [(f"{runs}/{name}", errors.get(name)) for name in sorted(names)]
     return [
         trial_row(experiment, run, None if error is None else str(error)) for run, error in rows

@@ -7,6 +7,7 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model.segmenter_files import save_segmenter
 from qaclims_ray.model.segmenter_onnx import export_onnx
 from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.segment.predict import load_trained
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
@@ -27,9 +28,10 @@ def run(experiment: Experiment, to: str, *, onnx: bool) -> str:
         onnx: Write `model.onnx` too, which is compared with the network on images of three sizes.
 
     Raises:
-        ValueError: the artifact is not complete; ONNX cannot express the network, or onnx or
-            onnxruntime is not installed.
+        ValueError: the artifact is not complete, or stale; ONNX cannot express the network, or onnx
+            or onnxruntime is not installed.
     """
+    check_lineage(experiment, "segmenter")
     segmenter, to = artifact(experiment, "segmenter"), absolute(to)
     net = load_trained(experiment, segmenter)
     names: list[str] = segmenter.require()["facts"]["class_names"]

@@ -18,6 +18,7 @@ from qaclims_ray.model.shapes import Cams, Labels
 from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.train.batches import Batch, label_matrix
+from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
 
@@ -31,6 +32,8 @@ def rows(experiment: Experiment) -> Rows:
 
 class ClassifierTask(CamTask):
     """Trains a pretrained backbone and a fresh classifier to name the classes of an image."""
+
+    maxima = frozenset({MAX_LOGIT})
 
     def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
         super().__init__(experiment, experiment.train.classifier, data)
@@ -47,11 +50,12 @@ class ClassifierTask(CamTask):
         return net
 
     def loss(self, output: Cams, batch: Batch) -> Mapping[str, Tensor]:
-        """Compute the classification loss."""
+        """Compute the classification loss and the largest logit."""
         weights = None
         if self._balance == "weights":
             weights = self._rarity.clamp(max=_MAX_WEIGHT).to(batch.targets.device)
-        return {"total": classifier_loss(output, batch.targets, weights)}
+        total = classifier_loss(output, batch.targets, weights)
+        return {"total": total, MAX_LOGIT: output.detach().float().amax()}
 
     def shares(self) -> Float32[np.ndarray, "N"] | None:
         """Return the rarity of each image's rarest class, where sampling is balanced."""

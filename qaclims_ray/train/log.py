@@ -1,6 +1,7 @@
 """The log of a training: scalars of every step as JSON lines and for TensorBoard, and progress."""
 
 import json
+import logging
 import tempfile
 import time
 from collections.abc import Mapping
@@ -9,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.storage.files import read_bytes, write_bytes, write_json
+from qaclims_ray.run.collapse import dead_maps
+from qaclims_ray.storage.files import find, read_bytes, read_json, write_bytes, write_json
+
+log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
 _SECONDS_BETWEEN_PROGRESS = 1.0
+MAX_LOGIT = "max_logit"
+"""Scalar of the trainings of CAM networks: the largest logit of all maps of a step."""
+DEAD_STEPS = 20
+"""Steps in a row of which no map has a logit above 0, from which on the maps count as dead."""
 
 
 class Log:
@@ -30,6 +38,7 @@ class Log:
         self._done = done
         self._last = time.monotonic()
         self._shown = 0.0
+        self._num_dead = 0
 
     def start(self, epoch: int) -> None:
         """Begin an epoch, or go on with one."""
@@ -52,12 +61,14 @@ class Log:
             "images_per_second": num_images / seconds,
             "data_wait": min(waited / seconds, 1.0),
         }
+        self._num_dead = self._num_dead + 1 if scalars.get(MAX_LOGIT, 1.0) <= 0 else 0
         self._rows.append({"epoch": self._epoch, "step": step, **row})
         if self._board is not None:
             self._board.add(step, row)
         if now - self._shown > _SECONDS_BETWEEN_PROGRESS:
             self._shown = now
-            write_json(f"{self._target.work}/{PROGRESS}", {"step": step + 1})
+            progress = {"step": step + 1, "dead": self._num_dead}
+            write_json(f"{self._target.work}/{PROGRESS}", progress)
 
     def scored(self, step: int, scores: Mapping[str, float]) -> None:
         """Note the scores after a step."""
@@ -75,6 +86,35 @@ class Log:
 
     def _uri(self) -> str:
         return f"{self._target.uri}/metrics/epoch-{self._epoch:03d}.jsonl"
+
+
+class Progress:
+    """Looks how far a training is, and warns once if its maps die on the way."""
+
+    def __init__(self, target: Artifact) -> None:
+        """Look at the training of an artifact under way."""
+        self._target = target
+        self._warned = False
+
+    def __call__(self) -> int:
+        """Return the number of steps done."""
+        said = read_json(f"{self._target.work}/{PROGRESS}") or {"step": 0}
+        if said.get("dead", 0) >= DEAD_STEPS:
+            self.warn()
+        return said["step"]
+
+    def warn(self) -> None:
+        """Say that the maps are dead, and what to change."""
+        if not self._warned:
+            log.warning(dead_maps(self._target.name))
+        self._warned = True
+
+
+def ends_dead(target: Artifact) -> bool:
+    """Tell whether no step of a training's last epoch had a logit above 0: its CAMs are empty."""
+    epochs = find(f"{target.uri}/metrics/epoch-*.jsonl")
+    rows = _read(epochs[-1]) if epochs else []
+    return bool(rows) and all(row.get(MAX_LOGIT, 1.0) <= 0 for row in rows)
 
 
 def _read(uri: str) -> list[dict[str, Any]]:

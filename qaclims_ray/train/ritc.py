@@ -20,6 +20,7 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.pairs import PairTable
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
@@ -46,7 +47,7 @@ def rows(experiment: Experiment) -> Rows:
 class RitcTask(CamTask):
     """Trains the classifier's network on, by the contrast of its regions with texts."""
 
-    maxima = frozenset({"max_logit"})
+    maxima = frozenset({MAX_LOGIT})
 
     def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
         settings, section = experiment.train.ritc, experiment.model.clip

@@ -21,16 +21,18 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from torch import nn
 
 from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.training import run_config, scaling
+from qaclims_ray.cluster.training import Trainer, run_config, scaling
 from qaclims_ray.config.experiment import Experiment, dump
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make, own_artifact
+from qaclims_ray.run.artifact import Artifact, Built, artifact, own_artifact
+from qaclims_ray.run.collapse import DEAD
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.make import make
 from qaclims_ray.run.progress import watch
-from qaclims_ray.storage.files import read_json, remove, write_bytes
+from qaclims_ray.storage.files import remove, write_bytes
 from qaclims_ray.storage.filesystem import is_transient
 from qaclims_ray.train.checkpoint import State, load_state, save_state
 from qaclims_ray.train.faults import failure, note_fault, noted_faults
-from qaclims_ray.train.log import PROGRESS, check_board
+from qaclims_ray.train.log import Progress, check_board, ends_dead
 from qaclims_ray.train.loop import Worker, train, train_here
 from qaclims_ray.train.rows import TrainingSet, open_rows, save_rows
 from qaclims_ray.train.trainings import (
@@ -70,13 +72,17 @@ def _train(experiment: Experiment, make_scorer: MakeScorer | None, target: Artif
     _check(experiment, target.name, rows.images)
     steps = num_steps(experiment, target.name, rows.images.count_rows())
     names = class_names(artifact(experiment, "images"))
-    with watch(target.name, partial(_steps_done, target), steps, unit="step"):
+    progress = Progress(target)
+    with watch(target.name, progress, steps, unit="step"):
         if experiment.compute.train.num_workers == 0:
             train_here(experiment, target.name, rows, make_scorer=make_scorer)
         else:
             _train_on_ray(experiment, target, names, make_scorer)
     write_bytes(f"{target.uri}/config.yaml", dump(experiment).encode())
     own = TRAININGS[target.name].facts(experiment)
+    if ends_dead(target):
+        progress.warn()
+        own = {**own, DEAD: True}
     facts = {"class_names": list(names), "steps": steps, **own}
     return Built(steps * images_per_step(experiment, target.name), 0, facts, (steps, "steps"))
 
@@ -91,7 +97,7 @@ def _train_on_ray(
     faults = f"{target.work}/faults"
     remove(faults)
     scored = settings(experiment, target.name).validate_every is not None
-    trainer = ray.train.torch.TorchTrainer(
+    trainer = Trainer(
         partial(_worker, experiment.anchored(), target.name, names, make_scorer, faults),
         scaling_config=scaling(experiment.compute),
         run_config=run_config(experiment.compute.train, target, SCORE if scored else None),
@@ -219,7 +225,3 @@ def _check(experiment: Experiment, network: str, images: pads.Dataset) -> None:
         )
     if experiment.compute.train.tensorboard:
         check_board()
-
-
-def _steps_done(target: Artifact) -> int:
-    return (read_json(f"{target.work}/{PROGRESS}") or {"step": 0})["step"]

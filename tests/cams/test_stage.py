@@ -55,6 +55,19 @@ def _close(one, other):
     return np.allclose(np.frombuffer(one, np.float16), np.frombuffer(other, np.float16), atol=2e-3)
 
 
+def test_empty_maps_are_counted(make_experiment, tmp_path):
+    cams = own_artifact(make_experiment(tmp_path), "cams")
+    maps = np.zeros((3, 2, 2), np.float16)
+    maps[1, 0, 1] = 1e-6
+    row = {"name": "a", "height": 8, "width": 8, "cam_height": 2, "cam_width": 2}
+    rows = [
+        {**row, "classes": [0, 1, 2], "cam": maps.tobytes()},
+        {**row, "name": "b", "classes": [], "cam": b""},
+    ]
+    write_artifact(cams, rows)
+    assert stage.count_empty(cams) == {"num_maps": 3, "num_empty_maps": 2}
+
+
 def test_baseline_and_qa_clims_differ(demo_run):
     one, other = (read_table(artifact(demo_run, name)) for name in ("cams", "baseline_cams"))
     assert one["name"] == other["name"]
@@ -146,7 +159,7 @@ def test_clip_cams_are_those_of_the_library(clip_run, clip_line):
 
 
 def test_images_without_answers_are_counted_and_said(clip_run, clip_line):
-    assert artifact(clip_run, "cams").require()["facts"] == {"num_fallbacks": 1}
+    assert artifact(clip_run, "cams").require()["facts"]["num_fallbacks"] == 1
     note = " · 1 images without background answers, with the fixed words instead"
     assert clip_line.endswith(note)
     assert stage.run(clip_run).endswith(note)

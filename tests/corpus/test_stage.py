@@ -13,7 +13,8 @@ from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.images.decoded import decode_row, decode_table
 from qaclims_ray.model.clip import load_clip
-from qaclims_ray.run.artifact import Artifact, Built, artifact, make
+from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet

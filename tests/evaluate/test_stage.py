@@ -89,6 +89,13 @@ def test_images_without_ground_truth_are_left_out(copied):
     np.testing.assert_allclose(_scores(copied)["miou"], _expected(copied), atol=1e-6)
 
 
+def test_scores_of_empty_cams_say_so(copied, caplog):
+    _change(copied, "cams", lambda row: {**row, "cam": bytes(len(row["cam"]))})
+    stage.run(copied)
+    assert "scores: the same at each threshold, as of cams that are 0 everywhere" in caplog.text
+    assert artifact(copied, "scores").require()["facts"]["flat_scores"]
+
+
 def test_no_ground_truth_at_all_is_an_error(copied):
     _change(copied, "images", lambda row: {**row, "mask": None})
     with pytest.raises(ValueError, match="holds no ground truth"):

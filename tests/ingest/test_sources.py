@@ -7,7 +7,7 @@ from PIL import Image as pil
 
 from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.ingest.rasterise import refer_to
-from qaclims_ray.ingest.sources import Source, first_of_each_name, load
+from qaclims_ray.ingest.sources import MaskError, Source, first_of_each_name, load
 from qaclims_ray.ingest.voc12 import read_voc
 from tests.build import encode, exif, jpeg, photo, put
 
@@ -94,7 +94,7 @@ def test_an_empty_file_and_the_limit_name_the_file(tmp_path, image):
 
 def test_a_mask_of_another_size_names_file_and_sizes(tmp_path, image):
     mask = put_mask(tmp_path, np.zeros((21, 30)))
-    with pytest.raises(ValueError, match=r"a\.png: the mask is 30 x 21 .* its image 30 x 20"):
+    with pytest.raises(MaskError, match=r"a\.png: the mask is 30 x 21 .* its image 30 x 20"):
         load(source(image, mask), num_classes=1)
 
 
@@ -103,7 +103,7 @@ def test_a_mask_value_out_of_range_names_file_and_value(tmp_path, image):
     values[0, :3] = 3, 255, 77
     mask = put_mask(tmp_path, values)
     load(source(image, mask), num_classes=77)
-    with pytest.raises(ValueError, match=r"a\.png: mask value 77 is illegal; .* 1 to 76"):
+    with pytest.raises(MaskError, match=r"a\.png: mask value 77 is illegal; .* 1 to 76"):
         load(source(image, mask), num_classes=76)
 
 
@@ -144,7 +144,7 @@ def test_instances_become_the_mask(tmp_path, image):
     mask = decode_mask(row["mask"])
     assert set(np.unique(mask[:10])) == {2}
     assert set(np.unique(mask[10:])) == {0}
-    with pytest.raises(ValueError, match="instances: the mask is 30 x 10"):
+    with pytest.raises(MaskError, match="instances: the mask is 30 x 10"):
         load(source(image, annotations=refer_to(str(file), 10, 30, [place])), num_classes=2)
     file.write_text("[2, 3]" + " " * 99)
     with pytest.raises(ValueError, match=r"instances\.json has changed since it was listed"):

@@ -5,15 +5,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from qaclims_ray.cluster import maps
 from qaclims_ray.config.data import Demo
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.ingest import readers, stage
-from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import read_table
+from qaclims_ray.run.tables import read_errors, read_table
 
 
 @pytest.fixture
@@ -98,6 +99,40 @@ def test_a_broken_image_has_no_other_loaded_twice(tmp_path, monkeypatch):
     assert errors == {"a": None, "b": "PermissionError: b.jpg", "c": None, "d": None}
 
 
+@pytest.fixture
+def bad_masks(monkeypatch):
+    """Of the masks that the demo draws, one is of another size and one no picture."""
+
+    def write_bad(root, **arguments):
+        write_voc(root, **arguments)
+        folder = next(root.glob("SegmentationClass*"))
+        Image.new("L", (5, 5)).save(folder / "train_000002.png")
+        (folder / "train_000005.png").write_bytes(b"no picture")
+
+    monkeypatch.setattr(readers, "write_voc", write_bad)
+
+
+def test_a_bad_mask_costs_the_mask_and_not_its_image(
+    local_ray, make_experiment, tmp_path, bad_masks, caplog
+):
+    experiment = make_experiment(tmp_path)
+    assert stage.run(experiment).startswith("images: 8 rows, 0 errors, ")
+    images = artifact(experiment, "images")
+    rows = read_table(images, ["name", "labels", "mask"]).to_pylist()
+    without = [row["name"] for row in rows if row["mask"] is None]
+    assert without == ["train_000002", "train_000005"]
+    assert all(row["labels"] for row in rows)
+    reasons = {row["name"]: row["reason"] for row in read_errors(images, MASK_ERRORS).to_pylist()}
+    assert list(reasons) == without
+    assert "the mask is 5 x 5 pixels" in reasons["train_000002"]
+    assert images.require()["facts"]["num_bad_masks"] == 2
+    assert "images: 2 masks are bad, their images have no ground truth" in caplog.text
+    assert f"{images.uri}/_mask_errors" in caplog.text
+    strict = make_experiment(tmp_path / "strict", {"data.max_errors": 1})
+    with pytest.raises(ValueError, match=r"more than data\.max_errors = 1 masks are bad"):
+        stage.run(strict)
+
+
 def test_failed_images_of_a_complete_artifact_are_tried_again_alone(
     local_ray, make_experiment, tmp_path, damaged, monkeypatch
 ):
@@ -127,7 +162,7 @@ def test_labels_that_change_after_ingest_are_noticed(
     assert "labels changed" not in caplog.text
     (root / "labels.csv").write_text("name,labels\na.png,dog\n")
     assert "complete already" in stage.run(experiment)
-    assert "the labels changed since images was made: pass --overwrite" in caplog.text
+    assert "the labels changed since images was made: run qaclims ingest --overwrite" in caplog.text
     caplog.clear()
     stage.run(experiment, overwrite=True)
     assert "labels changed" not in caplog.text

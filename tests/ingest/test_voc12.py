@@ -1,3 +1,4 @@
+import shutil
 from contextlib import suppress
 
 import fsspec
@@ -175,4 +176,7 @@ def test_the_published_train_aug_list_may_lie_anywhere(voc, tmp_path_factory):
 def test_a_folder_of_masks_that_fits_no_image_is_said(voc):
     assert read_voc(str(voc), "train", masks_folder="SegmentationClass").warnings == ()
     (warning,) = read_voc(str(voc), "train", masks_folder="Masks").warnings
-    assert warning.endswith("/Masks (data.masks) has no mask of any image")
+    assert "/Masks has no mask of any image, so that nothing will be scored" in warning
+    shutil.rmtree(voc / "SegmentationClass")
+    (warning,) = read_voc(str(voc), "train").warnings
+    assert "/SegmentationClass has no mask of any image" in warning

@@ -61,7 +61,8 @@ def test_inputs_that_are_not_made_are_named_with_their_job(make_experiment, tmp_
 
 
 def test_scores_are_not_wanted_without_ground_truth(local_ray, make_experiment, tmp_path):
-    from qaclims_ray.run.artifact import Built, make
+    from qaclims_ray.run.artifact import Built
+    from qaclims_ray.run.make import make
 
     experiment = make_experiment(tmp_path / "run")
     facts = {"num_masks": 0, "num_images": 0}

@@ -3,8 +3,11 @@ import sys
 import pytest
 
 from qaclims_ray.preflight import checks
+from qaclims_ray.preflight.checks import truth_note
 from qaclims_ray.preflight.estimate import Counts
 from qaclims_ray.preflight.models import model_problems
+from qaclims_ray.run.artifact import own_artifact
+from tests.build import write_artifact
 
 
 def test_storage_that_takes_and_gives_a_file_is_fine(tmp_path):
@@ -108,3 +111,34 @@ def test_a_crf_that_is_missing_or_wrong_is_said_with_its_nodes(monkeypatch):
         f"refine.seeds.kind and segment.refine: crf on b, c (2 of 3 nodes): {fault}"
     ]
     assert checks.crf_problems(keys, {"a": None}) == []
+
+
+class TestTruth:
+    SCORES = ("scores", "new_prediction_scores")
+
+    @pytest.mark.parametrize(
+        ("data", "folder"),
+        [
+            ({"kind": "voc12", "split": "train_aug"}, "SegmentationClassAug"),
+            ({"kind": "voc12", "split": "val"}, "SegmentationClass"),
+            ({"kind": "voc12", "split": "val", "masks": "Mine"}, "Mine"),
+            ({"kind": "folder"}, "masks"),
+        ],
+    )
+    def test_that_there_will_be_no_scores_is_said_before_the_start(
+        self, make_experiment, tmp_path, data, folder
+    ):
+        own = {"data": {"max_errors": 9, "root": str(tmp_path), **data}}
+        experiment = make_experiment(tmp_path / "run", own)
+        (note,) = truth_note(experiment, ("cams", *self.SCORES))
+        assert note.startswith(f"no scores (scores): {tmp_path}/{folder} ")
+        assert truth_note(experiment, ["cams"]) == []
+        (tmp_path / folder).mkdir()
+        assert truth_note(experiment, self.SCORES) == []
+
+    def test_complete_images_are_asked(self, make_experiment, tmp_path):
+        experiment = make_experiment(tmp_path)
+        assert truth_note(experiment, self.SCORES) == []
+        write_artifact(own_artifact(experiment, "images"), [], facts={"num_masks": 0})
+        (note,) = truth_note(experiment, self.SCORES)
+        assert note == "no scores (scores): no image has ground truth"

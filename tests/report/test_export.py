@@ -8,7 +8,7 @@ from pycocotools.coco import COCO
 from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.images.label_maps import label_map_row, row_label_map, unlabelled_row
 from qaclims_ray.report import export
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import Built, artifact
 from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.images import class_names, names_in
 from qaclims_ray.run.tables import read_table
@@ -32,6 +32,16 @@ def experiment(make_experiment, tmp_path):
     rows.insert(2, unlabelled_row("c", 4, 4))
     write_artifact(artifact(experiment, "seeds"), rows[:1], rows[1:], errors={"x": "broken"})
     return experiment
+
+
+def test_label_maps_of_other_classes_are_not_exported(experiment, tmp_path):
+    images, seeds = (artifact(experiment, name) for name in ("images", "seeds"))
+    built = Built(len(MAPS) + 1, 0, {})
+    seeds.complete(built, 1.0, {"images": images.require()["identity"]})
+    export.run(experiment, "seeds", str(tmp_path / "out"), fmt="png", suffix="")
+    images.complete(Built(0, 0, {"class_names": ["class 2", "class 1"]}), 1.0, {})
+    with pytest.raises(ValueError, match=r"seeds is stale.*\(images\)"):
+        export.run(experiment, "seeds", str(tmp_path / "out"), fmt="png", suffix="")
 
 
 @pytest.mark.parametrize("remote", [False, True])

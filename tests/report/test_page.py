@@ -54,6 +54,9 @@ def write(target: Artifact, rows: list, errors: int = 0, facts: dict | None = No
     target.complete(Built(len(rows), errors, facts or {}), 2.0, {})
 
 
+SIZE = {"num_images": 0, "num_pairs": 0}
+
+
 def truth(index: int) -> np.ndarray:
     label_map = np.zeros((SIDE, SIDE), np.uint8)
     label_map[3:9, 3:9] = index % len(CLASSES) + 1
@@ -304,6 +307,29 @@ def test_a_run_that_does_not_exist_has_no_report(experiment, tmp_path):
     with pytest.raises(ValueError, match=r"run: there is nothing in .*/rnu; beside it are run\."):
         report.run(mistyped)
     assert not (tmp_path / "rnu").exists()
+
+
+def test_what_makes_the_figures_worth_nothing_stands_on_top(experiment):
+    images = make_images(experiment)
+    make_cams(experiment, images, "", outside=0.2)
+    assert '<p class="warning">' not in page_of(experiment)
+    target = artifact(experiment, "cams")
+    collapsed = {"num_maps": NUM_IMAGES, "num_empty_maps": NUM_IMAGES}
+    target.complete(Built(NUM_IMAGES, 0, collapsed), 1.0, {"images": "of before"})
+    top, _, _ = page_of(experiment).partition("<section>")
+    assert f"cams: {NUM_IMAGES} of {NUM_IMAGES} maps are empty" in top
+    assert "cams: stale: images was made anew since: qaclims cams --overwrite" in top
+    assert "scores: stale: cams is stale" in top
+
+
+def test_without_ground_truth_no_job_is_asked_for_scores(experiment):
+    write(
+        artifact(experiment, "images"), [], facts={"class_names": CLASSES, "num_masks": 0, **SIZE}
+    )
+    html = page_of(experiment)
+    assert "scores: none, as no image has ground truth" in html
+    assert "run qaclims evaluate first" not in html
+    assert "run qaclims cams first" in html
 
 
 def test_a_run_with_one_score_only_shows_no_gain(experiment):

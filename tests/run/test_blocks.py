@@ -8,9 +8,10 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from qaclims_ray.run.artifact import Artifact, Built, make, own_artifact
+from qaclims_ray.run.artifact import Artifact, Built, own_artifact
 from qaclims_ray.run.blocks import Count, PendingBlocks, map_here, reopen, work_schema
 from qaclims_ray.run.faults import CrashLog
+from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import publish, read_errors, read_table
 from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet

@@ -1,7 +1,7 @@
 import pytest
 
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.images import names_to_score
+from qaclims_ray.run.images import identity_without_masks, names_to_score
 from tests.build import write_artifact
 
 
@@ -24,3 +24,16 @@ def test_runs_of_before_are_scored(make_experiment, tmp_path, facts):
     rows = [{"name": "a", "labels": [0], "mask": b"m"}]
     write_artifact(artifact(experiment, "images"), rows, facts=facts)
     assert names_to_score(experiment) == ["a"]
+
+
+def test_an_identity_without_masks_knows_all_else(make_experiment, tmp_path):
+    def identity(names=("cat", "dog"), **changed):
+        images = artifact(make_experiment(tmp_path / str(changed)), "images")
+        row = {"name": "a", "image": b"i", "labels": [0], "mask": None}
+        write_artifact(images, [{**row, **changed}])
+        return identity_without_masks(images, names)
+
+    assert identity() == identity(mask=b"m")
+    others = {"name": "b"}, {"image": b"j"}, {"labels": [1]}, {"labels": None}, {"labels": []}
+    different = [identity(), identity(names=("dog", "cat")), *(identity(**one) for one in others)]
+    assert len(set(different)) == len(different)

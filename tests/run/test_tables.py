@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import COMPLETE, Artifact, Manifest
 from qaclims_ray.run.contents import list_contents
-from qaclims_ray.run.tables import NameIndex, look_up, publish, read_table, work_schema
+from qaclims_ray.run.tables import (
+    NameIndex,
+    frequent_reasons,
+    look_up,
+    publish,
+    read_table,
+    work_schema,
+)
 from qaclims_ray.storage.files import write_bytes, write_json
 
 
@@ -107,6 +114,14 @@ class TestPublish:
         assert lines[1:6] == [f"x{number}: reason {number}" for number in range(5)]
         assert "data.max_errors" in lines[6]
         assert target.shards() == []
+
+    def test_reasons_that_differ_in_their_row_only_are_counted_together(self):
+        cut = "OSError: /x/{}.jpg: cut off"
+        rows = [("a", cut.format("a")), ("b", "no mask"), ("c", cut.format("c"))]
+        rows.append(("c__c", cut.format("c/c")))
+        errors = pa.table({"key": [key for key, _ in rows], "error": [why for _, why in rows]})
+        most = ["3 rows, as a: OSError: /x/a.jpg: cut off", "b: no mask"]
+        assert frequent_reasons(errors) == most
 
     def test_an_artifact_without_a_good_row_is_none(self, tmp_path):
         target = _write(_target(tmp_path), [[_failed("a"), _failed("b", "no engine")]])

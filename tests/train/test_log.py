@@ -5,7 +5,7 @@ import pytest
 
 from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.train import log as module
-from qaclims_ray.train.log import Board, Log
+from qaclims_ray.train.log import DEAD_STEPS, MAX_LOGIT, Board, Log, Progress, ends_dead
 
 
 @pytest.fixture
@@ -28,6 +28,35 @@ def test_a_row_has_speed_and_the_share_of_waiting_and_progress_is_told(target, m
     assert means["total"] == 1
     lines = Path(target.uri, "metrics", "epoch-000.jsonl").read_text().splitlines()
     assert [json.loads(line)["data_wait"] for line in lines] == [0.25, 1.0, 0.0]
+
+
+def _log_steps(target, logits):
+    log = Log(target, 0)
+    log.start(0)
+    for step, logit in enumerate(logits):
+        log.add(step, 1, 0.0, {MAX_LOGIT: logit})
+    log.write()
+
+
+def test_maps_that_die_are_said_once_while_they_train(target, monkeypatch, caplog):
+    monkeypatch.setattr(module, "_SECONDS_BETWEEN_PROGRESS", -1.0)
+    progress = Progress(target)
+    assert progress() == 0
+    _log_steps(target, [1.0] + (DEAD_STEPS - 1) * [-1.0])
+    assert progress() == DEAD_STEPS
+    assert caplog.text == ""
+    _log_steps(target, [1.0] + DEAD_STEPS * [-1.0])
+    assert progress() == progress() == DEAD_STEPS + 1
+    assert caplog.text.count("classifier: its maps have died") == 1
+
+
+@pytest.mark.parametrize(
+    ("logits", "dead"), [([-1.0, 0.0], True), ([-1.0, 0.1], False), ([], False)]
+)
+def test_a_training_ends_dead_if_its_last_epoch_has_no_logit_above_0(target, logits, dead):
+    if logits:
+        _log_steps(target, logits)
+    assert ends_dead(target) == dead
 
 
 def test_an_epoch_goes_on_after_the_rows_that_its_checkpoint_knows(target):

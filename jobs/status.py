@@ -1,0 +1,7 @@
+"""`qaclims status` as a script, for `ray job submit --working-dir . -- python jobs/status.py …`."""
+
+from qaclims_ray.cli import run_job
+from qaclims_ray.jobs.status import main
+
+if __name__ == "__main__":
+    run_job(main)
