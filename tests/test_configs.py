@@ -8,6 +8,7 @@ import yaml
 
 from qaclims_ray.config.experiment import Experiment, dump, load
 from qaclims_ray.config.study import Study, load_study
+from qaclims_ray.jobs.command import COMMANDS
 from qaclims_ray.preflight.check import artifacts_until
 from qaclims_ray.preflight.estimate import count, estimate
 from qaclims_ray.run.graph import ARTIFACTS, recipe
@@ -54,10 +55,10 @@ def test_a_file_opens_with_its_setting_hardware_and_command(path):
     opening = _opening(path)
     for word in ("Setting", "Hardware", "Command"):
         assert re.search(rf"^# {word}\s+\S", opening, re.MULTILINE), f"no line {word!r}"
-    command = re.search(r"^# Command\s+python (jobs/\w+\.py) --config (\S+)", opening, re.MULTILINE)
+    command = re.search(r"^# Command\s+qaclims ([\w-]+) --config (\S+)", opening, re.MULTILINE)
     assert command is not None
-    assert (ROOT / command[1]).is_file()
-    assert command[2] == path
+    assert command[1] in {one.name for one in COMMANDS}
+    assert command[2] == Path(path).stem
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS)

@@ -89,7 +89,7 @@ def test_what_is_missing_is_said():
     assert "16,459 pairs, published are 16,458: 1 too many" in warning
     assert "_errors" not in warning
     (warning,) = check_known_set("voc12", "train_aug", whole(10_580, 16_458), num_errors=2)
-    assert warning.endswith("2 missing. Its _errors say why")
+    assert warning.endswith("2 missing. 2 images could not be used: see its _errors")
 
 
 @pytest.mark.parametrize(

@@ -35,7 +35,7 @@ def test_ingests_that_succeed_and_fail_tell_no_signature(
     caplog.set_level("DEBUG", "qaclims_ray")
     lines = [(f"{url}/{name}.jpg", "cat") for name in ("good", "broken", "missing")]
     data = folder(tmp_path, lines)
-    experiment = make_experiment(tmp_path / "run", {"data": data})
+    experiment = make_experiment(tmp_path / "run", {"data": {**data, "max_missing": 1}})
     stage.run(experiment)
     errors = {
         row["name"]: row["reason"]

@@ -25,7 +25,7 @@ def test_many_empty_maps_are_said_with_what_to_change(experiment):
     assert baseline is not None
     assert "train.classifier" in baseline
     clip = experiment.with_overrides({"cams.kind": "clip"})
-    assert "check_texts" in (empty_maps(clip, "cams", {"num_maps": 2, "num_empty_maps": 2}) or "")
+    assert "check-texts" in (empty_maps(clip, "cams", {"num_maps": 2, "num_empty_maps": 2}) or "")
 
 
 def test_what_has_collapsed_in_a_run_is_told_together(experiment):

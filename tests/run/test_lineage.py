@@ -67,7 +67,7 @@ def test_a_whole_run_is_complete(whole):
 def test_scores_of_cams_of_other_classes_are_refused(whole, overwrite):
     """classes.txt was put in another order, and ingested anew."""
     _images(whole, class_names=["dog", "cat"])
-    first = r"corpus is stale: .*\(images\)\. Run jobs/build_corpus\.py --overwrite, then what is"
+    first = r"corpus is stale: .*\(images\)\. Run qaclims corpus --overwrite, then what is"
     with pytest.raises(ValueError, match=first):
         _make(whole, "scores", overwrite=overwrite)
     with pytest.raises(ValueError, match=r"run_all\.py --from corpus"):
@@ -76,7 +76,7 @@ def test_scores_of_cams_of_other_classes_are_refused(whole, overwrite):
 
 def test_a_stale_artifact_of_its_own_names_its_own_job_alone(whole):
     _make(whole, "cam_net", b"2")
-    with pytest.raises(ValueError, match=r"cams is stale: .*Run jobs/make_cams\.py --overwrite$"):
+    with pytest.raises(ValueError, match=r"cams is stale: .*Run qaclims cams --overwrite$"):
         check_lineage(whole, "cams")
     check_lineage(whole, "cams", anew=["cams"])
     check_lineage(whole, "baseline_scores")
