@@ -32,9 +32,10 @@ from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import Artifact, Manifest, artifact
+from qaclims_ray.run.contents import RANKING
 from qaclims_ray.run.graph import ARTIFACTS, is_needed, of_kind
 from qaclims_ray.run.tables import dataset, read_errors
-from qaclims_ray.storage.files import write_bytes
+from qaclims_ray.storage.files import read_json, write_bytes
 from qaclims_ray.storage.paths import absolute
 
 _NUM_PANELS = 12
@@ -126,8 +127,8 @@ def _facts(run: Run) -> list[str]:
 
 
 def _scores(run: Run) -> Markup:
-    classifier = run.manifests.get("classifier")
-    ranking = None if classifier is None else classifier["facts"].get("average_precision")
+    uri = run.artifact("classifier").uri
+    ranking = read_json(f"{uri}/{RANKING}") if "classifier" in run.manifests else None
     return score_summary(run.steps, ranking)
 
 

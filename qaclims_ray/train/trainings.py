@@ -27,9 +27,7 @@ class Training(NamedTuple):
 
 
 TRAININGS: dict[str, Training] = {
-    "classifier": Training(
-        "classifier", classifier.rows, classifier.ClassifierTask, classifier.facts
-    ),
+    "classifier": Training("classifier", classifier.rows, classifier.ClassifierTask),
     "cam_net": Training("ritc", ritc.rows, ritc.RitcTask),
     "irn": Training("irn", irn.rows, irn.IrnTask),
     "segmenter": Training("segmenter", segmenter.rows, segmenter.SegmenterTask, segmenter.facts),
