@@ -33,12 +33,13 @@ from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
 from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Manifest, artifact
 from qaclims_ray.run.collapse import collapses
+from qaclims_ray.run.contents import RANKING
 from qaclims_ray.run.existing import require_run
 from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.images import NO_TRUTH
 from qaclims_ray.run.lineage import states
 from qaclims_ray.run.tables import dataset, read_errors
-from qaclims_ray.storage.files import write_bytes
+from qaclims_ray.storage.files import read_json, write_bytes
 from qaclims_ray.storage.paths import absolute
 
 _NUM_PANELS = 12
@@ -147,8 +148,8 @@ def _facts(run: Run) -> list[str]:
 
 
 def _scores(run: Run) -> Markup:
-    classifier = run.manifests.get("classifier")
-    ranking = None if classifier is None else classifier["facts"].get("average_precision")
+    uri = run.artifact("classifier").uri
+    ranking = read_json(f"{uri}/{RANKING}") if "classifier" in run.manifests else None
     return score_summary(run.steps, ranking)
 
 

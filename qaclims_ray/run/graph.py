@@ -13,6 +13,7 @@ import pyarrow as pa
 from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
+from qaclims_ray.types import SCHEMAS
 
 Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_maps", "scores"]
 """What an artifact holds: a network's files, or a table with the schema of that name."""
@@ -381,8 +382,6 @@ def data_of(experiment: Experiment, name: str) -> Data:
 
 def schema_of(name: str) -> pa.Schema:
     """Return the columns of a table artifact; the first one is its key."""
-    from qaclims_ray.types import SCHEMAS  # not for --help, as torch comes with it
-
     return SCHEMAS[ARTIFACTS[name].kind]
 
 

@@ -9,14 +9,14 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment, resolve
-from qaclims_ray.config.overrides import Tree
 from qaclims_ray.images.decode import decode
 from qaclims_ray.images.transforms import normalise
 from qaclims_ray.metrics.ranking import average_precision
 from qaclims_ray.model.cam_net import CamNet, build_cam_net, pool_logits
 from qaclims_ray.model.shapes import Cams, Labels
 from qaclims_ray.run.artifact import own_artifact
-from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.run.contents import RANKING
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.train.batches import Batch, label_matrix
 from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
@@ -77,16 +77,8 @@ class ClassifierTask(CamTask):
         found = average_precision(np.stack(scores), self._labels[rows].numpy() > 0)
         named = zip(self._data.class_names, found.tolist(), strict=True)
         told = {name: None if np.isnan(own) else own for name, own in named}
-        write_json(_ranking(self._experiment), {"num_images": len(rows), "of_class": told})
-
-
-def facts(experiment: Experiment) -> Tree:
-    """State the average precision of each class, of images of the training."""
-    return {"average_precision": read_json(_ranking(experiment))}
-
-
-def _ranking(experiment: Experiment) -> str:
-    return f"{own_artifact(experiment, 'classifier').uri}/metrics/average_precision.json"
+        uri = own_artifact(self._experiment, "classifier").uri
+        write_json(f"{uri}/{RANKING}", {"num_images": len(rows), "of_class": told})
 
 
 def rarity(labels: Labels) -> Float[Tensor, "C"]:

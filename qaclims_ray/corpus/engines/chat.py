@@ -145,7 +145,7 @@ class ChatEngine:
         new = tokens[:, inputs["input_ids"].shape[1] :]
         texts = self._processor.batch_decode(new, skip_special_tokens=True)
         # What comes to no end of its own, the limit ended.
-        ends = torch.tensor(self._ends, device=new.device)
+        ends = torch.tensor(self._ends, dtype=torch.long, device=new.device)
         is_cut: list[bool] = (~torch.isin(new, ends).any(1)).tolist()
         return [read_answer(text, is_cut=cut) for text, cut in zip(texts, is_cut, strict=True)]
 
