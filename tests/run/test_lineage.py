@@ -70,7 +70,7 @@ def test_scores_of_cams_of_other_classes_are_refused(whole, overwrite):
     first = r"corpus is stale: .*\(images\)\. Run qaclims corpus --overwrite, then what is"
     with pytest.raises(ValueError, match=first):
         _make(whole, "scores", overwrite=overwrite)
-    with pytest.raises(ValueError, match=r"run_all\.py --from corpus"):
+    with pytest.raises(ValueError, match=r"qaclims run --from corpus"):
         check_lineage(whole, "scores")
 
 
