@@ -17,7 +17,7 @@ from qaclims_ray.storage.parquet import key_range, read_footers
 _FOLDERS = ("", "_errors/", "_mask_errors/")
 _PARQUET, WEIGHTS = ".parquet", ".safetensors"
 """Ends of the names of files that are listed."""
-RANKING = "metrics/average_precision.json"
+RANKING = "average_precision.json"
 """File of a classifier with the average precision of each class, on images of its training."""
 _THREADS = 4
 _CHUNK = 2**22

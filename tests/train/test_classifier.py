@@ -71,7 +71,7 @@ def test_the_network_is_ranked_by_class_on_images_of_its_training(task):
     with torch.no_grad():
         made.finish(net)
     folder = own_artifact(experiment, "classifier").uri
-    found = read_json(f"{folder}/metrics/average_precision.json")
+    found = read_json(f"{folder}/average_precision.json")
     assert found["num_images"] == len(LABELS)
     assert found["of_class"]["owl"] is None
     assert all(0 < found["of_class"][name] <= 1 for name in ("cat", "dog", "fox"))
