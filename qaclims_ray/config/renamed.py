@@ -31,6 +31,7 @@ RENAMED = {
 
 ADDED: dict[str, Any] = {
     **{f"train.{training}.augment.scale": None for training in ("classifier", "ritc")},
+    "train.ritc.loss.clip_cams": 0.0,
     "evaluate.absent_classes": "zero",
 }
 """Dotted keys that came later, and the value that means what was done before."""
