@@ -26,6 +26,7 @@ A job does nothing where its artifact is complete, and goes on where it was inte
 """
 SWITCHES = {
     "--baseline": "take the CAMs of the classifier, without RITC",
+    "--clip": "make the CAMs of a frozen CLIP that RITC learns",
     "--cams": "draw the CAMs of QA-CLIMS",
     "--new": "take the images of new_images",
     "--onnx": "write an ONNX file too",

@@ -2,6 +2,7 @@
 
 Reads `images` and a network (`cam_net` or `classifier`), or with `cams.kind: clip` the texts of
 each image (`pairs`) and their features (`cam_texts`); writes `cams` or `baseline_cams`.
+CLIP CAMs that RITC learns beside its texts are `clip_cams`.
 """
 
 import logging
@@ -52,7 +53,7 @@ def run(
 
     Args:
         experiment: The run.
-        name: `cams` of QA-CLIMS or of a CLIP, or `baseline_cams` of the classifier.
+        name: `cams` of QA-CLIMS or of a CLIP, `baseline_cams` of the classifier, or `clip_cams`.
         overwrite: Make them anew.
         retry_errors: Where they are complete, try again the images that failed.
     """

@@ -27,11 +27,14 @@ class Model(Section):
 
     backbone: str = "resnet50"
     """resnet50 (output stride 16, as published), small_resnet (stride 8, the demo's), or `timm:`
-    and the name of a CNN of timm that can be had with features at stride 16, such as
-    `timm:convnext_tiny`."""
+    and a name of timm's: a CNN that can be had with features at stride 16 (`timm:convnext_tiny`),
+    or a plain vision transformer whose patches are the cells, 8, 14 or 16 pixels each
+    (`timm:vit_small_patch14_dinov2.lvd142m`). Its position embeddings are interpolated to each
+    image's grid; it wants `optimiser: {kind: adamw, learning_rate: 1e-4}`."""
     backbone_weights: str | None = "imagenet"
     """imagenet (torchvision's, or timm's own), a torchvision id such as
-    `ResNet50_Weights.IMAGENET1K_V2`, a weights file, or null for random; `package:` as above."""
+    `ResNet50_Weights.IMAGENET1K_V2`, a weights file of torchvision, timm or DINOv2, or null for
+    random; `package:` as above."""
     clip: Clip = Clip()
     trust_remote_code: bool = False
     """Run the Python files that come with a model, of the Hub or in its folder, where it needs

@@ -36,6 +36,7 @@ ADDED: dict[str, Any] = {
         for training in ("classifier", "ritc", "irn", "segmenter")
     },
     "train.classifier.balance": "none",
+    "train.ritc.loss.clip_cams": 0.0,
     "evaluate.absent_classes": "zero",
     "cams.resize": "normalised",
     "corpus.wordnet": None,

@@ -100,7 +100,7 @@ class Classifier(Fit):
 
 
 class Loss(Section):
-    """Weights of the three loss terms; the defaults are the paper's for VOC 2012."""
+    """Weights of the loss terms; the defaults are the paper's for VOC 2012."""
 
     foreground: NonNegativeFloat = 10.0
     """Weight of the foreground region-text contrast (FRC)."""
@@ -108,6 +108,9 @@ class Loss(Section):
     """Weight of the background region-text contrast (BRC)."""
     area: NonNegativeFloat = 0.2
     """Weight of the mean CAM value (REG), which keeps the maps small."""
+    clip_cams: NonNegativeFloat = 0.0
+    """Weight of the cross entropy between the CAMs and those of the frozen CLIP of `cams.clip`,
+    which are made before as `clip_cams`. 0 (published): none are made."""
     per_pair: bool = False
     """Divide FRC and BRC by the number of pairs, counted over all workers: their mean. Published:
     sums over the pairs of a worker's batch, averaged over workers."""

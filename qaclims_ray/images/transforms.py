@@ -19,6 +19,7 @@ Raster = UInt8[np.ndarray, "H W *_"]
 """An image (height, width, 3) or a label map (height, width)."""
 
 BICUBIC, NEAREST = pil.Resampling.BICUBIC, pil.Resampling.NEAREST
+BILINEAR = pil.Resampling.BILINEAR
 
 # (x / 255 - mean) / std of all 256 values in float64, then rounded: the published arithmetic.
 _NORMALISED = (
@@ -65,14 +66,17 @@ def augment_label_map(
     crop: int | None,
     flip: bool = True,
     scale: tuple[float, float] | None = None,
+    resample: pil.Resampling = NEAREST,
+    fill: int = IGNORE,
 ) -> UInt8[np.ndarray, "_ _"]:
     """Draw the view of a label map that `augment` draws of its image, by the same arguments.
 
-    Pixels keep the label of the nearest pixel; those outside the image are `IGNORE`.
+    Pixels keep the label of the nearest pixel; those outside the image are `IGNORE`. A map of
+    levels, such as a CAM, wants `BILINEAR` and 0.
     """
     rng = view_rng(seed, epoch, name)
-    view = _resize_and_flip(label_map, rng, resize_long, scale, flip, NEAREST)
-    return view if crop is None else random_crop(view, crop, rng, IGNORE)
+    view = _resize_and_flip(label_map, rng, resize_long, scale, flip, resample)
+    return view if crop is None else random_crop(view, crop, rng, fill)
 
 
 def _resize_and_flip(

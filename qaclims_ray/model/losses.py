@@ -1,11 +1,11 @@
-"""The three terms of region image-text contrast (RITC)."""
+"""The terms of region image-text contrast (RITC), and of target CAMs beside it."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from qaclims_ray.model.shapes import Cams, Features, Present
+from qaclims_ray.model.shapes import Cams, Features, Labels, Present
 
 MIN_NORM = 1e-8
 """Features shorter than this have no direction: cosine 0 with everything, and no gradient."""
@@ -88,3 +88,23 @@ def _scores(
 def _unit(features: Features) -> Features:
     norm = features.norm(dim=1, keepdim=True)
     return torch.where(norm > MIN_NORM, features / norm.clamp(min=MIN_NORM), 0.0)
+
+
+def cam_cross_entropy(
+    logits: Cams, targets: Float[Tensor, "B C _ _"], labels: Labels
+) -> Float[Tensor, ""]:
+    """Compute the binary cross entropy between CAMs and target CAMs, averaged over pairs and cells.
+
+    Args:
+        logits: before the sigmoid.
+        targets: values in [0, 1], at any resolution; averaged or repeated over the cells.
+        labels: image-level labels; maps of other classes do not count.
+
+    Returns:
+        The loss, 0 where no image has a label; it depends on the logits even then.
+    """
+    height, width = logits.shape[2:]
+    cells = F.adaptive_avg_pool2d(targets, (height, width))
+    losses = F.binary_cross_entropy_with_logits(logits.float(), cells, reduction="none")
+    counted = losses.mean(dim=(2, 3)) * labels
+    return counted.sum() / labels.sum().clamp(min=1)

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
 import torchvision.models.resnet as tv
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -131,3 +132,13 @@ def freeze_batch_norm(net: nn.Module) -> None:
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
             module.eval()
+
+
+def freeze_unused(backbone: CamBackbone) -> None:
+    """Freeze what the features do not depend on: workers wait for each other's gradients."""
+    side = 4 * backbone.stride
+    backbone.eval()(torch.zeros(1, 3, side, side)).sum().backward()
+    for parameter in backbone.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+    backbone.zero_grad()
+    backbone.train()

@@ -1,4 +1,4 @@
-"""Backbones of timm: any of its convolutional networks that has features at stride 16."""
+"""Backbones of timm: its convolutional networks at stride 16, and plain vision transformers."""
 
 import difflib
 import re
@@ -12,8 +12,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import State, load_exactly, read_state
-from qaclims_ray.model.resnet import CamBackbone
+from qaclims_ray.model.resnet import CamBackbone, freeze_unused
 from qaclims_ray.model.shapes import Images
+from qaclims_ray.model.vit_backbone import is_vit, vit_backbone
 
 STRIDE = 16
 _create: Callable[..., Any] = timm.create_model
@@ -52,11 +53,13 @@ class TimmBackbone(CamBackbone):
         load_exactly(self.net, kept, str(weights))
 
 
-def timm_backbone(name: str, *, pretrained: bool = False) -> TimmBackbone:
-    """A timm network at output stride 16: dilated where it can be, else without its last stages.
+def timm_backbone(name: str, *, pretrained: bool = False) -> CamBackbone:
+    """A plain vision transformer of timm at the stride of its patches, or a CNN at stride 16.
+
+    CNNs are dilated where they can be, else they lose their last stages.
 
     Args:
-        name: of timm, such as `resnet50`, `convnext_tiny.fb_in1k`, `efficientnet_b3`.
+        name: of timm, such as `resnet50`, `convnext_tiny.fb_in1k`, `vit_small_patch14_dinov2`.
         pretrained: with timm's weights, which are downloaded; else random.
 
     Raises:
@@ -66,12 +69,17 @@ def timm_backbone(name: str, *, pretrained: bool = False) -> TimmBackbone:
         close = difflib.get_close_matches(name, timm.list_models(), n=3)
         raise ValueError(f"timm has no model {name!r}; near: {close}")
     try:
-        options = _options(name)
-        net = _create(name, pretrained=pretrained, features_only=True, **options)
+        build = vit_backbone if is_vit(name) else _convolutional
+        net = build(name, pretrained=pretrained)
     except (OSError, RuntimeError) as error:
         raise ValueError(f"timm:{name}: {type(error).__name__}: {error}") from error
-    _freeze_unused(net)
-    return TimmBackbone(net)
+    freeze_unused(net)
+    return net
+
+
+def _convolutional(name: str, *, pretrained: bool) -> TimmBackbone:
+    options = _options(name)
+    return TimmBackbone(_create(name, pretrained=pretrained, features_only=True, **options))
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -88,27 +96,19 @@ def _options(name: str) -> dict[str, Any]:
             return {**options, "out_indices": [net.feature_info.out_indices[fitting[-1]]]}
     raise ValueError(
         f"timm:{name} has no feature maps at stride {STRIDE} of images of any size: choose a "
-        "convolutional network, such as timm:resnet101 or timm:convnext_tiny"
+        "convolutional network, such as timm:resnet101 or timm:convnext_tiny, or a plain vision "
+        "transformer, such as timm:vit_small_patch14_dinov2.lvd142m"
     )
 
 
 def _takes_any_size(net: nn.Module, index: int) -> bool:
-    """Whether it is convolutional: transformers want one size, or give channels last."""
+    """Whether it is convolutional: windowed transformers want one size, or channels last."""
     height, width = 4, 6
     try:
         found = net.eval()(torch.empty(1, 3, STRIDE * height, STRIDE * width, device="meta"))[index]
     except _UNSUPPORTED:
         return False
     return found.shape[2:] == (height, width)
-
-
-def _freeze_unused(net: nn.Module) -> None:
-    """Freeze what the last map does not depend on: workers wait for each other's gradients."""
-    net.eval()(torch.zeros(1, 3, 4 * STRIDE, 4 * STRIDE))[-1].sum().backward()
-    for parameter in net.parameters():
-        parameter.requires_grad_(parameter.grad is not None)
-    net.zero_grad()
-    net.train()
 
 
 def _find(name: str, state: State) -> Tensor | None:

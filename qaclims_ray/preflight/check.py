@@ -137,9 +137,13 @@ def _is_missing(experiment: Experiment, name: str) -> bool:
 
 
 def _require_inputs(experiment: Experiment, todo: Sequence[str], names: Sequence[str]) -> None:
-    needed = {one for name in todo for one in inputs_of(experiment, name)}
-    if experiment.evaluate.stream:  # its CAMs are scored as they are made
-        needed.difference_update(of_kind("cams"))
+    streamed = of_kind("cams") if experiment.evaluate.stream else []  # scored as they are made
+    needed = {
+        one
+        for name in todo
+        for one in inputs_of(experiment, name)
+        if ARTIFACTS[name].kind != "scores" or one not in streamed
+    }
     problems: list[str] = []
     for one in sorted(needed.difference(names), key=list(ARTIFACTS).index):
         try:

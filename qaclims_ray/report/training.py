@@ -17,6 +17,7 @@ _TITLES = {
     "foreground": "Foreground contrast (FRC)",
     "background": "Background contrast (BRC)",
     "area": "Mean CAM value (REG)",
+    "clip_cams": "Cross entropy with CLIP CAMs",
     "max_logit": "Largest logit",
     "grad_norm": "Norm of the gradient",
 }

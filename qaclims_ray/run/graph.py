@@ -72,6 +72,10 @@ def _by_clip(experiment: Experiment) -> bool:
     return experiment.cams.kind == "clip"
 
 
+def _learns_clip_cams(experiment: Experiment) -> bool:
+    return experiment.train.ritc.loss.clip_cams > 0 and not _by_clip(experiment)
+
+
 def _without_pairs(experiment: Experiment) -> bool:
     """Return whether CLIP sees class names and fixed background words alone, as in CLIP-ES."""
     backgrounds, texts = experiment.cams.backgrounds, experiment.corpus.texts
@@ -135,8 +139,19 @@ _ROWS = (
         ),
         "Text features of the CLIP that makes CAMs",
         pool="texts",
-        needless=lambda experiment: not _by_clip(experiment),
+        needless=lambda experiment: not (_by_clip(experiment) or _learns_clip_cams(experiment)),
         unused=_unused_by_texts,
+    ),
+    Spec(
+        "clip_cams",
+        "cams",
+        "cams.stage",
+        "cams --clip",
+        ("images", "pairs", "cam_texts"),
+        ("cams.resolution", "cams.backgrounds", "cams.clip"),
+        "CLIP CAM",
+        pool="cams",
+        needless=lambda experiment: not _learns_clip_cams(experiment),
     ),
     Spec(
         "classifier",
@@ -154,11 +169,12 @@ _ROWS = (
         "network",
         "train.stage",
         "train-ritc",
-        ("images", "pairs", "texts", "classifier"),
+        ("images", "pairs", "texts", "clip_cams", "classifier"),
         ("model.backbone", "model.backbone_weights", "model.clip", "train.seed", "train.ritc"),
         "QA-CLIMS",
         fit="train.ritc",
         needless=_by_clip,
+        unused=lambda experiment: () if _learns_clip_cams(experiment) else ("clip_cams",),
     ),
     Spec(
         "baseline_cams",

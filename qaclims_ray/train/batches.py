@@ -15,16 +15,27 @@ from typing import NamedTuple, TypedDict
 import numpy as np
 import pyarrow as pa
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float32, Int, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.config.train import Augment
+from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import decode, decode_mask
-from qaclims_ray.images.transforms import NEAREST, augment, augment_label_map, shrink
+from qaclims_ray.images.transforms import (
+    BILINEAR,
+    NEAREST,
+    augment,
+    augment_label_map,
+    shrink,
+)
 from qaclims_ray.model.shapes import Images
 from qaclims_ray.train.deal import epoch_rows, shard, steps_per_epoch
-from qaclims_ray.train.rows import LABEL_MAP
+from qaclims_ray.train.rows import CAM_COLUMNS, LABEL_MAP
+
+_CELL = 8
+"""Pixels per cell of target CAMs: as fine as the backbones of CAMs are, or finer."""
 
 
 class Batch(NamedTuple):
@@ -33,7 +44,7 @@ class Batch(NamedTuple):
     names: list[str]
     images: Images
     targets: Shaped[Tensor, "B ..."]
-    """Target of each image: the row of its labels, or its label map."""
+    """Target of each image: the row of its labels, its label map, or its CAMs."""
     rows: Int[Tensor, "B"]
     """Position of each image in the table."""
     step_rows: Int[Tensor, "G"]
@@ -90,6 +101,43 @@ class LabelMapTargets:
         """Return the label map in the view; `IGNORE` outside the image."""
         label_map = shrink(decode_mask(self._maps[row].as_py()), self._max_side, NEAREST)
         return torch.from_numpy(augment_label_map(label_map, **view))
+
+
+class CamTargets:
+    """Gives each image its CAMs, resized, mirrored and cropped as the image is."""
+
+    def __init__(self, table: pa.Table, num_classes: int, max_side: int | None = None) -> None:
+        """Read CAMs from the columns of a table that `CamRow` names.
+
+        Args:
+            table: CAMs of its images, which are reduced to `max_side` pixels.
+            num_classes: Classes, background excluded.
+            max_side: See `data.max_side`.
+        """
+        self._table = table.select(CAM_COLUMNS)
+        self._num_classes = num_classes
+        self._max_side = max_side
+
+    def __call__(self, row: int, view: ViewOptions) -> Float32[Tensor, "C h w"]:
+        """Return the CAMs in the view, 0 outside the image, averaged over cells of 8 pixels.
+
+        Maps of classes that the labels do not name are -1, see `named_by`.
+        """
+        cams = self._table.slice(row, 1).to_pylist()[0]
+        blank = np.zeros((1, cams["height"], cams["width"]), np.float32)  # there may be no class
+        levels = (255 * np.concatenate([full_size(cams), blank])).round().astype(np.uint8)
+        small = [shrink(one, self._max_side, BILINEAR) for one in levels]
+        maps = [augment_label_map(one, **view, resample=BILINEAR, fill=0) for one in small]
+        views = torch.from_numpy(np.stack(maps)) / 255
+        height, width = (-(-side // _CELL) for side in views.shape[1:])
+        targets = torch.full((self._num_classes, height, width), -1.0)
+        targets[cams["classes"]] = F.adaptive_avg_pool2d(views, (height, width))[:-1]
+        return targets
+
+
+def named_by(targets: Float32[Tensor, "B C h w"]) -> Float32[Tensor, "B C"]:
+    """Return the labels of images: 1 for each class that their `CamTargets` have a map of."""
+    return (targets[:, :, 0, 0] >= 0).float()
 
 
 class View(NamedTuple):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
+import pyarrow.dataset as pads
 import torch
 from jaxtyping import Float
 from safetensors.torch import load
@@ -12,14 +13,19 @@ from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.train import Ritc
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.clip import MaskPromptedClip, load_clip
-from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
+from qaclims_ray.model.losses import (
+    area,
+    background_contrast,
+    cam_cross_entropy,
+    foreground_contrast,
+)
 from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.shapes import Cams, Images, Labels
 from qaclims_ray.model.texts import PairFeatures, pair_features
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
-from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.batches import Batch, CamTargets, Target, named_by
 from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.pairs import PairTable
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
@@ -36,12 +42,18 @@ VOC = Ritc()
 def rows(experiment: Experiment) -> Rows:
     """Find the images whose labels are known and that have answers.
 
-    Others, such as those that the VQA model failed on, are left out.
+    Others, such as those that the VQA model failed on, are left out; so are images without CLIP
+    CAMs where these are targets.
     """
     images = training_images(experiment, having="pairs")
     for name in ("texts", "classifier"):
         artifact(experiment, name).require()
-    return Rows(images)
+    if not experiment.train.ritc.loss.clip_cams:
+        return Rows(images)
+    cams = artifact(experiment, "clip_cams")
+    cams.require()
+    there = read_table(cams, ["name"])["name"].combine_chunks()
+    return Rows(images.filter(pads.field("name").isin(there)), cams=cams)
 
 
 class RitcTask(CamTask):
@@ -82,8 +94,22 @@ class RitcTask(CamTask):
         return net
 
     def loss(self, output: Cams, batch: Batch) -> Mapping[str, Tensor]:
-        """Compute the terms of the loss."""
-        return self._loss(output, batch)
+        """Compute the terms of the loss, that of the target CAMs among them if it has a weight."""
+        weight = self._experiment.train.ritc.loss.clip_cams
+        if not weight:
+            return self._loss(output, batch)
+        labels = named_by(batch.targets)
+        terms = self._loss(output, batch._replace(targets=labels))
+        term = cam_cross_entropy(output, batch.targets, labels)
+        return {**terms, "total": terms["total"] + weight * term, "clip_cams": term.detach()}
+
+    def target(self) -> Target:
+        """Make what gives each image its target: its CLIP CAMs if they have a weight, or labels."""
+        if not self._experiment.train.ritc.loss.clip_cams:
+            return super().target()
+        return CamTargets(
+            self._data.table, len(self._data.class_names), self._experiment.data.max_side
+        )
 
 
 class RitcLoss:

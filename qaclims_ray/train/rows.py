@@ -19,6 +19,8 @@ from qaclims_ray.types import SCHEMAS
 
 LABEL_MAP = "label_map"
 """Column of encoded label maps."""
+CAM_COLUMNS = ["height", "width", "classes", "cam", "cam_height", "cam_width"]
+"""Columns of an image's CAMs, of which `images.cams.unpack_cams` makes arrays."""
 _COLUMNS = ["name", "image", "labels"]
 
 
@@ -29,13 +31,15 @@ class Rows(NamedTuple):
     """Rows of `images` in the order of their names."""
     label_maps: Artifact | None = None
     """Artifact with a label map of each of these images, in the same order."""
+    cams: Artifact | None = None
+    """Artifact with the CAMs of each of these images, in the same order."""
 
 
 class TrainingSet(NamedTuple):
     """The images of a training as its workers have them."""
 
     table: pa.Table
-    """Name, encoded image and labels, and the encoded label map where the training has them."""
+    """Name, encoded image and labels, and label map or CAMs where the training has them."""
     class_names: tuple[str, ...]
     """Names of the classes in the order of their indices."""
 
@@ -60,17 +64,21 @@ def training_images(experiment: Experiment, having: str | None = None) -> pads.D
 def save_rows(rows: Rows, path: Path) -> None:
     """Write the rows into an Arrow file, a few of them in memory at a time."""
     fields = [SCHEMAS["images"].field(name) for name in _COLUMNS]
-    label_maps = None if rows.label_maps is None else dataset(rows.label_maps)
-    if label_maps is not None:
-        fields.append(pa.field(LABEL_MAP, pa.binary()))
+    others = [
+        (dataset(artifact), columns)
+        for artifact, columns in ((rows.label_maps, [LABEL_MAP]), (rows.cams, CAM_COLUMNS))
+        if artifact is not None
+    ]
+    fields += [other.schema.field(name) for other, columns in others for name in columns]
     schema = pa.schema(fields)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in rows.images.to_batches(columns=_COLUMNS):
-            if label_maps is not None:
+            for other, columns in others:
                 wanted = pads.field("name").isin(batch["name"])
-                found = label_maps.to_table(columns=["name", LABEL_MAP], filter=wanted)
+                found = other.to_table(columns=["name", *columns], filter=wanted)
                 assert found["name"].combine_chunks().equals(batch["name"])
-                batch = batch.append_column(LABEL_MAP, found[LABEL_MAP].combine_chunks())
+                for name in columns:
+                    batch = batch.append_column(name, found[name].combine_chunks())
             writer.write_batch(batch)
 
 

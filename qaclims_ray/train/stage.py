@@ -1,6 +1,7 @@
 """Training under Ray Train: the classifier (baseline CAM) and RITC (QA-CLIMS).
 
-`classifier` reads `images`; `cam_net` reads `images`, `pairs`, `texts` and `classifier`.
+`classifier` reads `images`; `cam_net` reads `images`, `pairs`, `texts` and `classifier`, and
+`clip_cams` where `train.ritc.loss.clip_cams` gives them a weight.
 Each writes `model.safetensors`, `config.yaml` and `metrics/`, one JSON-lines file per epoch; with
 `validate_every` also `best.safetensors` and `metrics/validation.jsonl`, and `tensorboard/` if
 asked.

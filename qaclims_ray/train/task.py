@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.train.batches import Batch, LabelTargets, TrainingImages
+from qaclims_ray.train.batches import Batch, LabelTargets, Target, TrainingImages
 from qaclims_ray.train.optim import ParameterGroup
 from qaclims_ray.train.rows import TrainingSet
 from qaclims_ray.train.validation import Scorer, make_scorer
@@ -102,14 +102,18 @@ class CamTask(Task[CamNet]):
         return [ParameterGroup(backbone), ParameterGroup(head, multiplier)]
 
     def dataset(self) -> TrainingImages:
-        """Return the images with the rows of their labels."""
+        """Return the images with their targets."""
         return TrainingImages(
             self._data.table,
-            LabelTargets(self._data.table, len(self._data.class_names)),
+            self.target(),
             self._fit.augment,
             seed=self._experiment.train.seed,
             max_pixels=self._experiment.data.max_pixels,
         )
+
+    def target(self) -> Target:
+        """Make what gives each image its target: the row of its labels."""
+        return LabelTargets(self._data.table, len(self._data.class_names))
 
     def scorer(self) -> Scorer[CamNet]:
         """Score the CAMs of images that have ground truth."""

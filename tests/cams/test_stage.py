@@ -165,6 +165,14 @@ def test_images_without_answers_are_counted_and_said(clip_run, clip_line):
     assert stage.run(clip_run).endswith(note)
 
 
+def test_clip_cams_that_ritc_learns_are_the_same(clip_run, clip_line):
+    learns = {"cams.kind": "network", "train.ritc.loss.clip_cams": 1.0}
+    experiment = clip_run.with_overrides(learns)
+    assert stage.run(experiment, "clip_cams").startswith("clip_cams: 8 rows, 0 errors")
+    expected = read_table(artifact(clip_run, "cams"))
+    assert read_table(artifact(experiment, "clip_cams")).equals(expected)
+
+
 def test_streamed_scores_of_clip_cams_are_those_of_the_two_stages(clip_run, clip_line, tmp_path):
     streamed = clip_run.with_overrides({"run": str(tmp_path), "evaluate.stream": True})
     for name in ("pairs", "cam_texts"):

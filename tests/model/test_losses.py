@@ -5,7 +5,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.model.losses import area, background_contrast, foreground_contrast
+from qaclims_ray.model.losses import (
+    area,
+    background_contrast,
+    cam_cross_entropy,
+    foreground_contrast,
+)
 
 LOSSES = {"foreground": foreground_contrast, "background": background_contrast}
 
@@ -128,3 +133,34 @@ def test_gradients_are_those_of_finite_differences(kind):
 
 def test_area_is_the_mean_over_all_maps():
     assert area(torch.tensor([[[[1.0, 0.0]], [[0.5, 0.5]]]])) == 0.5
+
+
+def test_the_cross_entropy_of_cams_by_hand():
+    """The first image names the first class; a target of 4 x 4 is averaged over 2 x 2 cells."""
+    logits = torch.tensor([[[[0.0, 1], [-2, 3]], [[9, 9], [9, 9]]]]).expand(2, 2, 2, 2)
+    targets = torch.zeros(2, 2, 4, 4)
+    targets[:, 0, :2, :2] = 1
+    targets[:, 0, 0, 2] = 1  # a quarter of its cell
+    labels = torch.tensor([[1.0, 0], [0, 0]])
+    cells = zip([0.0, 1, -2, 3], [1.0, 0.25, 0, 0], strict=True)
+    expected = [math.log(1 + math.exp(logit)) - target * logit for logit, target in cells]
+    found = cam_cross_entropy(logits, targets, labels)
+    torch.testing.assert_close(found, torch.tensor(expected).mean())
+
+
+def test_the_cross_entropy_of_cams_averages_over_pairs_and_has_gradients_without_any():
+    logits = torch.randn(3, 4, 5, 6, requires_grad=True)
+    targets = torch.rand(3, 4, 5, 6)
+    labels = torch.tensor([[1.0, 0, 1, 0], [0, 0, 0, 0], [0, 1, 0, 0]])
+    each = [
+        cam_cross_entropy(
+            logits[i : i + 1, c : c + 1], targets[i : i + 1, c : c + 1], torch.ones(1, 1)
+        )
+        for i, c in labels.nonzero()
+    ]
+    found = cam_cross_entropy(logits, targets, labels)
+    torch.testing.assert_close(found, torch.stack(each).mean())
+    none = cam_cross_entropy(logits, targets, 0 * labels)
+    none.backward()
+    assert none == 0
+    assert (logits.grad == 0).all()

@@ -51,9 +51,9 @@ def test_an_unknown_name_lists_near_ones():
         build_cam_net("timm:convnext_tiny2", 3)
 
 
-def test_a_transformer_is_no_backbone():
+def test_a_windowed_transformer_is_no_backbone():
     with pytest.raises(ValueError, match="no feature maps at stride 16 of images of any size"):
-        timm_backbone("vit_tiny_patch16_224")
+        timm_backbone("swin_tiny_patch4_window7_224")
 
 
 def test_weights_of_another_network_are_an_error(tmp_path):

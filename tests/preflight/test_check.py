@@ -3,6 +3,8 @@ from pathlib import Path
 import pytest
 
 from qaclims_ray.preflight.check import artifacts_until, check
+from qaclims_ray.run.artifact import own_artifact
+from tests.build import write_artifact
 
 
 def test_what_is_complete_needs_no_check(demo_run, monkeypatch):
@@ -58,6 +60,18 @@ def test_inputs_that_are_not_made_are_named_with_their_job(make_experiment, tmp_
         check(experiment, "corpus")
     with pytest.raises(ValueError, match=r"qaclims ingest first\n.*qaclims train-classifier first"):
         check(experiment, "baseline_cams")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_clip_cams_that_a_network_learns_must_be_there(make_experiment, tmp_path, stream):
+    own = {"train.ritc.loss.clip_cams": 1.0, "evaluate.stream": stream}
+    experiment = make_experiment(tmp_path / "run", own)
+    for name in ("images", "pairs", "texts"):
+        write_artifact(own_artifact(experiment, name), facts={"num_images": 0, "num_masks": 0})
+    with pytest.raises(
+        ValueError, match=r"clip_cams is not .* run jobs/make_cams\.py --clip first"
+    ):
+        check(experiment, "cam_net")
 
 
 def test_scores_are_not_wanted_without_ground_truth(local_ray, make_experiment, tmp_path):

@@ -9,6 +9,13 @@ def test_the_demos_networks_can_be_built(make_experiment, tmp_path):
     assert network_problems(make_experiment(tmp_path), NETWORKS, 8) == []
 
 
+def test_a_vision_transformer_can_be_built_and_measured(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path, {"model.backbone": "timm:test_vit"})
+    assert network_problems(experiment, ["classifier", "cam_net"], 8) == []
+    num_parameters = 371_240 - 64 * 1000 - 1000 + 8 * 64  # timm's classifier for the CAMs'
+    assert sizes(experiment, "cam_net", 8).model == 4 * num_parameters
+
+
 def test_a_backbone_that_there_is_not_is_said_once_with_its_key(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path, {"model.backbone": "resnet51"})
     (problem,) = network_problems(experiment, ["images", "classifier", "cam_net"], 8)

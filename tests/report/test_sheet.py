@@ -131,7 +131,9 @@ def test_pngs_of_a_long_name_are_written(tmp_path):
 
 
 def test_what_cannot_be_drawn_is_refused(demo_run):
-    with pytest.raises(ValueError, match=r"corpus cannot be drawn .* legal are baseline_cams"):
+    with pytest.raises(
+        ValueError, match=r"corpus cannot be drawn .* legal are clip_cams, baseline_cams"
+    ):
         sheet.run(demo_run, drawn=["corpus"])
 
 

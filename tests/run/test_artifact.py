@@ -214,6 +214,7 @@ AFTER_CAMS = {
 PREDICTION_SCORES = {"prediction_scores", "new_prediction_scores"}
 PREDICTED = {"predictions", "new_predictions", *PREDICTION_SCORES}
 AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
+AFTER_CORPUS = {"pairs", "texts", "cam_texts", "clip_cams", *AFTER_RITC}
 
 
 @pytest.mark.parametrize(
@@ -224,10 +225,10 @@ AFTER_RITC = {"cam_net", "cams", "scores", *AFTER_CAMS}
         (
             "corpus.engine.num_beams",
             1,
-            {"corpus", "pairs", "texts", "cam_texts", *AFTER_RITC},
+            {"corpus", *AFTER_CORPUS},
         ),
-        ("corpus.expected_names.cat", ["kitten"], {"pairs", "texts", "cam_texts", *AFTER_RITC}),
-        ("corpus.texts.backgrounds", ["sky"], {"pairs", "texts", "cam_texts", *AFTER_RITC}),
+        ("corpus.expected_names.cat", ["kitten"], AFTER_CORPUS),
+        ("corpus.texts.backgrounds", ["sky"], AFTER_CORPUS),
         ("corpus.texts.template", "{}", {"texts", *AFTER_RITC}),
         ("model.clip.mask_prompt_depth", 0, AFTER_RITC),
         ("train.ritc.loss.area", 9, AFTER_RITC),

@@ -2,6 +2,7 @@ from importlib import import_module
 
 import pytest
 
+from qaclims_ray.config.renamed import current_keys
 from qaclims_ray.jobs.command import COMMANDS
 from qaclims_ray.preflight.check import artifacts_until
 from qaclims_ray.run.graph import (
@@ -79,7 +80,7 @@ def test_masks_without_the_walk_need_no_boundary_network(make_experiment, tmp_pa
     assert not any(key.startswith("train.irn") for key in recipe(other, "masks"))
 
 
-TRAINED = {"texts", "classifier", "cam_net", "baseline_cams", "baseline_scores"}
+TRAINED = {"texts", "classifier", "cam_net", "clip_cams", "baseline_cams", "baseline_scores"}
 """What CAMs of a CLIP do without."""
 ANSWERED = {"corpus", "pairs"}
 """What class names and fixed background words do without."""
@@ -119,8 +120,28 @@ def test_options_of_the_clip_change_no_cams_of_a_network(make_experiment, tmp_pa
     one = make_experiment(tmp_path)
     other = one.with_overrides({"cams.clip.flip": True, "cams.backgrounds": "both"})
     changed = {name for name in ARTIFACTS if recipe(one, name) != recipe(other, name)}
-    assert not changed
+    assert changed == {"clip_cams"}
+    assert not is_needed(one, "clip_cams")
     assert "cams.kind" not in recipe(one, "cams")
+
+
+def test_clip_cams_are_made_where_ritc_learns_them(make_experiment, tmp_path):
+    one = make_experiment(tmp_path)
+    other = one.with_overrides({"train.ritc.loss.clip_cams": 1.0})
+    more = set(artifacts_until("", other)).difference(artifacts_until("", one))
+    assert more == {"cam_texts", "clip_cams"}
+    assert set(inputs_of(other, "cam_net")) == {*inputs_of(one, "cam_net"), "clip_cams"}
+    assert recipe(other, "clip_cams").items() <= recipe(other, "cam_net").items()
+    changed = other.with_overrides({"cams.clip.flip": not other.cams.clip.flip})
+    assert recipe(changed, "cam_net") != recipe(other, "cam_net")
+    by_clip = other.with_overrides({"cams.kind": "clip"})
+    assert not is_needed(by_clip, "clip_cams")
+
+
+def test_networks_of_before_are_those_without_clip_cams(make_experiment, tmp_path):
+    now = recipe(make_experiment(tmp_path), "cam_net")
+    before = {key: value for key, value in now.items() if key != "train.ritc.loss.clip_cams"}
+    assert current_keys(before) == now
 
 
 def test_the_baseline_stays_beside_cams_of_a_clip(make_experiment, tmp_path):

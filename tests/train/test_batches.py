@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from qaclims_ray.config.train import Augment
 from qaclims_ray.train.batches import (
     BatchLoader,
+    CamTargets,
     LabelMapTargets,
     LabelTargets,
     TrainingImages,
     ViewOptions,
     epoch_rows,
     label_matrix,
+    named_by,
     shard,
     steps_per_epoch,
 )
@@ -219,3 +221,57 @@ def test_label_maps_are_reduced_as_their_images_were(png):
         seed=0, epoch=0, name="a", resize_long=None, scale=None, crop=None, flip=False
     )
     assert np.array_equal(targets(0, view), label_map[1::3, 1::3])
+
+
+def test_cams_are_seen_as_their_image_is(png):
+    """White squares on black have a CAM of 1: a cell has the share of it that is white."""
+    rows = []
+    for number in range(4):
+        cam = np.zeros((1, 32, 40), np.float16)
+        cam[:, 8:24, 4 + 4 * number : 20 + 4 * number] = 1
+        image = np.repeat((255 * cam[0]).astype(np.uint8)[..., None], 3, axis=2)
+        own = {"classes": [2], "cam": cam.tobytes(), "cam_height": 32, "cam_width": 40}
+        rows.append({"name": f"{number}", "image": png(image), "height": 32, "width": 40, **own})
+    table = pa.Table.from_pylist(rows)
+    augment = Augment(resize_long=None, crop=36)
+    images = TrainingImages(table, CamTargets(table, 3), augment, seed=0, max_pixels=10_000)
+    seen = set()
+    for images.epoch in range(3):
+        for view in map(images.__getitem__, range(4)):
+            white = torch.from_numpy(view.pixels > 1).all(dim=0)[None].float()
+            expected = torch.nn.functional.adaptive_avg_pool2d(white, 5)[0]
+            torch.testing.assert_close(view.target[2], expected)
+            assert (view.target[:2] == -1).all()
+            seen.add(view.target.numpy().tobytes())
+    assert len(seen) > 8
+
+
+def test_cams_grow_and_shrink_with_their_image(png):
+    """The left half of the image is class 0, whatever its size; beside the image is nothing."""
+    cam = np.zeros((1, 16, 16), np.float16)
+    cam[..., :8] = 1
+    own = {"classes": [0], "cam": cam.tobytes(), "cam_height": 16, "cam_width": 16}
+    row = {"name": "a", "image": png(np.zeros((64, 64, 3), np.uint8)), "height": 64, "width": 64}
+    table = pa.Table.from_pylist([{**row, **own}])
+    augment = Augment(resize_long=(32, 32), crop=48, flip=False)
+    (target,) = TrainingImages(table, CamTargets(table, 1), augment, seed=0, max_pixels=10_000)[
+        0
+    ].target
+    assert target.sum().item() * 64 == pytest.approx(16 * 32, rel=0.02)
+
+
+def test_an_image_without_classes_has_no_map(png):
+    own = {"classes": [], "cam": b"", "cam_height": 4, "cam_width": 4}
+    row = {"name": "a", "image": png(np.zeros((16, 16, 3), np.uint8)), "height": 16, "width": 16}
+    table = pa.Table.from_pylist([{**row, **own}])
+    table = table.set_column(4, "classes", pa.array([[]], pa.list_(pa.int32())))
+    images = TrainingImages(table, CamTargets(table, 2), AUGMENT, seed=0, max_pixels=10_000)
+    assert images[0].target.shape == (2, 3, 3)
+    assert (images[0].target == -1).all()
+
+
+def test_the_classes_of_target_cams_are_the_labels():
+    targets = torch.full((2, 3, 2, 2), -1.0)
+    targets[0, 1] = 0
+    targets[1, 2] = 0.5
+    assert named_by(targets).tolist() == [[0, 1, 0], [0, 0, 1]]

@@ -238,9 +238,10 @@ def test_keeping_the_best_needs_scores(make_experiment, tmp_path):
         make_experiment(tmp_path, {"train.ritc.keep": "best"})
 
 
-def test_a_backbone_of_timm_trains_and_predicts(run, tmp_path):
-    model = run("one", **{"model.backbone": "timm:resnet10t"})
-    net = load_cam_net(str(tmp_path / "one/classifier/model.safetensors"), "timm:resnet10t", 3)
+@pytest.mark.parametrize("name", ["timm:resnet10t", "timm:test_vit"])
+def test_a_backbone_of_timm_trains_and_predicts(run, tmp_path, name):
+    model = run("one", **{"model.backbone": name})
+    net = load_cam_net(str(tmp_path / "one/classifier/model.safetensors"), name, 3)
     assert net.state_dict().keys() == model.keys()
     assert net(torch.zeros(1, 3, 32, 48)).shape == (1, 3, 2, 3)
 

@@ -3,6 +3,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,6 +15,8 @@ from qaclims_ray.cluster.training import run_config, scaling
 from qaclims_ray.config.compute import Compute, Workers
 from qaclims_ray.config.experiment import load
 from qaclims_ray.demo.words import CLASSES
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.resnet import freeze_batch_norm
 from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
@@ -23,7 +26,7 @@ from qaclims_ray.train import stage
 from qaclims_ray.train.faults import failure
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.trainings import TRAININGS, settings
-from tests.build import relist
+from tests.build import relist, write_artifact
 
 
 def _model(experiment, network):
@@ -55,6 +58,34 @@ def test_ritc_logs_its_terms(demo_run):
     row = json.loads(path.read_text().splitlines()[0])
     assert {"total", "foreground", "background", "area", "num_pairs", "max_logit"} <= set(row)
     assert row["num_pairs"] > 0
+
+
+def test_ritc_learns_clip_cams(demo_run, tmp_path):
+    """Targets of the left half of each image pull the CAMs there; one image has none."""
+    rows = read_table(artifact(demo_run, "cams")).to_pylist()[1:]
+    for row in rows:
+        half = np.zeros((len(row["classes"]), row["cam_height"], row["cam_width"]), np.float16)
+        half[..., : row["cam_width"] // 2] = 1
+        row["cam"] = half.tobytes()
+    shares = {}
+    for weight in (0.0, 100.0):
+        run = tmp_path / str(weight)
+        own = {"train.ritc.epochs": 3, "train.ritc.loss.clip_cams": weight}
+        experiment = _own(demo_run, run, **own, **{"compute.train.num_loader_workers": 0})
+        write_artifact(own_artifact(experiment, "clip_cams"), rows)
+        task = TRAININGS["cam_net"].rows(experiment)
+        assert task.images.count_rows() == (7 if weight else 8)
+        train_here(experiment, "cam_net", task)
+        net = build_cam_net(demo_run.model.backbone, len(CLASSES)).eval()
+        net.load_state_dict(load_file(run / "cam_net" / "model.safetensors"))
+        images = [
+            decode(row["image"], max_pixels=10**6) for row in task.images.to_table().to_pylist()
+        ]
+        cams = net(torch.from_numpy(np.stack([normalise(image) for image in images]))).sigmoid()
+        shares[weight] = cams[..., : cams.shape[3] // 2].sum() / cams.sum()
+        lines = (run / "cam_net" / "metrics" / "epoch-000.jsonl").read_text().splitlines()
+        assert ("clip_cams" in json.loads(lines[0])) == (weight > 0)
+    assert shares[100.0] > shares[0.0]
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):
