@@ -48,15 +48,14 @@ SMALL = {
 """What makes the demo take seconds."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Let xdist's workers share neither a module's fixtures nor the demo run nor a local Ray.
 
     For `pytest -n 2 --dist loadgroup`; without xdist it changes nothing.
     """
-    for item in items:
-        names = getattr(item, "fixturenames", ())
-        shared = next((name for name in ("demo_run", "local_ray") if name in names), None)
-        item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
+    names = getattr(item, "fixturenames", ())
+    shared = next((name for name in ("demo_run", "local_ray") if name in names), None)
+    item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
 
 
 MakeExperiment = Callable[..., Experiment]

@@ -93,6 +93,7 @@ def test_the_readme_says_which_script_is_which_command():
     assert set(scripts) - set(named) <= {
         "run",
         "show-config",
+        "status",
         "verify",
         "ablation",
         "pretrain-demo",

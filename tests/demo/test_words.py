@@ -1,9 +1,9 @@
-from qaclims_ray.corpus import questions
+from qaclims_ray.corpus.lemmas import lemma
 from qaclims_ray.demo import words
 
 
 def test_lemmatising_an_answer_changes_nothing():
-    assert [questions.lemma(word) for word in words.ANSWER_WORDS] == list(words.ANSWER_WORDS)
+    assert [lemma(word) for word in words.ANSWER_WORDS] == list(words.ANSWER_WORDS)
 
 
 def test_each_class_lives_in_a_scene_of_its_own():

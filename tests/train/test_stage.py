@@ -186,7 +186,7 @@ def test_checkpoints_are_kept_by_count_and_by_score_where_there_is_one(tmp_path)
 
 def test_elastic_workers_need_room_for_the_fewest_alone(local_ray):
     assert scaling(Compute(train=Workers(num_workers=9, min_workers=2))).num_workers == (2, 9)
-    with pytest.raises(ValueError, match=r"lower compute\.train\.num_workers"):
+    with pytest.raises(ValueError, match=r"lower compute\.train\.min_workers"):
         scaling(Compute(train=Workers(num_workers=9, min_workers=8)))
     with pytest.raises(ValueError, match="min_workers: 3 is more than num_workers: 2"):
         Workers(num_workers=2, min_workers=3)
