@@ -3,6 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -48,14 +49,25 @@ SMALL = {
 """What makes the demo take seconds."""
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let xdist's workers share neither a module's fixtures nor the demo run nor a local Ray.
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Let one of xdist's processes make the demo run and have all tests that use it.
 
-    For `pytest -n 2 --dist loadgroup`; without xdist it changes nothing.
+    The others are dealt out file by file. (The groups of `--dist loadgroup` are lost with pytest
+    9.2 and xdist 3.8.) Without `-n` nobody asks.
     """
-    names = getattr(item, "fixturenames", ())
-    shared = next((name for name in ("demo_run", "local_ray") if name in names), None)
-    item.add_marker(pytest.mark.xdist_group(shared or item.nodeid.partition("::")[0]))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFixtures(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _scope(nodeid.partition("::")[0])
+
+    return ByFixtures(config, log)
+
+
+@cache
+def _scope(file: str) -> str:
+    return "demo_run" if "demo_run" in (ROOT / file).read_text() else file
 
 
 MakeExperiment = Callable[..., Experiment]

@@ -68,9 +68,7 @@ def test_clip_cams_that_a_network_learns_must_be_there(make_experiment, tmp_path
     experiment = make_experiment(tmp_path / "run", own)
     for name in ("images", "pairs", "texts"):
         write_artifact(own_artifact(experiment, name), facts={"num_images": 0, "num_masks": 0})
-    with pytest.raises(
-        ValueError, match=r"clip_cams is not .* run jobs/make_cams\.py --clip first"
-    ):
+    with pytest.raises(ValueError, match=r"clip_cams is not .* run qaclims cams --clip first"):
         check(experiment, "cam_net")
 
 
