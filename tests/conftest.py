@@ -3,13 +3,13 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from qaclims_ray.config.experiment import Experiment, load
 from tests import build
@@ -47,27 +47,6 @@ SMALL = {
     "compute.cams.num_actors": 1,
 }
 """What makes the demo take seconds."""
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Let one of xdist's processes make the demo run and have all tests that use it.
-
-    The others are dealt out file by file. (The groups of `--dist loadgroup` are lost with pytest
-    9.2 and xdist 3.8.) Without `-n` nobody asks.
-    """
-    from xdist.scheduler import LoadScopeScheduling
-
-    class ByFixtures(LoadScopeScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            return _scope(nodeid.partition("::")[0])
-
-    return ByFixtures(config, log)
-
-
-@cache
-def _scope(file: str) -> str:
-    return "demo_run" if "demo_run" in (ROOT / file).read_text() else file
 
 
 MakeExperiment = Callable[..., Experiment]
@@ -133,10 +112,14 @@ def demo_run(
     """A demo run with all artifacts complete; read only."""
     from qaclims_ray.run.graph import ARTIFACTS, is_needed
 
-    experiment = make_experiment(tmp_path_factory.mktemp("demo"))
-    for name in ARTIFACTS:
-        if is_needed(experiment, name):
-            run_stage(experiment, name)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the first process makes it, the other ones wait
+        folder = folder.parent
+    experiment = make_experiment(folder / "demo")
+    with FileLock(folder / "demo.lock"):
+        for name in ARTIFACTS:
+            if is_needed(experiment, name):
+                run_stage(experiment, name)
     return experiment
 
 
