@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 for _key, _value in {
     "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",  # two processes of tests and Ray's own share the cores
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "AWS_EC2_METADATA_DISABLED": "true",
