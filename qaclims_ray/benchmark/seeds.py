@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from itertools import cycle
-from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image as PILImage
 from torch import Tensor
 
-from qaclims_ray.benchmark.measure import Kind, Way, Ways
-from qaclims_ray.benchmark.sizes import Sizes, num_pairs, random_seeds
-from qaclims_ray.benchmark.training import new_step
+from qaclims_ray.benchmark.measure import Way, Ways
+from qaclims_ray.benchmark.sizes import Sizes, num_pairs
+from qaclims_ray.benchmark.training import label_map_ways
 from qaclims_ray.config.refine import Seeds
 from qaclims_ray.model.irn import Relations, build_irn, predict_boundaries, reduce_labels
 from qaclims_ray.model.irn_losses import irn_losses
@@ -77,21 +76,10 @@ def _flops_of_par(pictured: Sequence[Pictured]) -> float:
 
 
 def training_ways(device: torch.device, sizes: Sizes) -> Ways:
-    """The boundary network, which is trained alike in both; on GPUs also in bfloat16."""
-    net = build_irn(sizes.backbone).to(device)
-    count, side = sizes.classifier_images, sizes.crop
-    rows = torch.arange(count)
-    images = torch.randn(count, 3, side, side, device=device)
-    masks = random_seeds(count, (side, side), sizes.num_classes).to(device)
-    batch = Batch([str(row) for row in rows.tolist()], images, masks, rows, rows)
-
-    def way(kind: Kind, precision: Literal["float32", "bfloat16"]) -> Ways:
-        step = new_step(net, partial(_loss, sizes.radius), precision=precision)
-        shape = f"{count} images of {side} x {side}"
-        return {Way(kind, "the same in both", precision, shape, count): partial(step, batch)}
-
-    ways = way("both", "float32")
-    return ways if device.type == "cpu" else {**ways, **way("option", "bfloat16")}
+    """The boundary network, which is trained alike in both."""
+    net = build_irn(sizes.backbone)
+    loss = partial(_loss, sizes.radius)
+    return label_map_ways(net, loss, sizes.classifier_images, sizes, device)
 
 
 def _loss(radius: int, output: Relations, batch: Batch) -> Mapping[str, Tensor]:

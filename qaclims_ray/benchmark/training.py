@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from qaclims_ray.benchmark.measure import Kind, Way, Ways
-from qaclims_ray.benchmark.sizes import Sizes, clip_config, labels
+from qaclims_ray.benchmark.sizes import Sizes, clip_config, labels, random_seeds
 from qaclims_ray.config.train import Fit, Optimiser
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.clip import MaskPromptedClip
@@ -119,16 +119,31 @@ def ritc_ways(device: torch.device, sizes: Sizes) -> Ways:
 
 
 def classifier_ways(device: torch.device, sizes: Sizes) -> Ways:
-    """The classifier, which is trained alike in both; on GPUs also in bfloat16."""
+    """The classifier, which is trained alike in both."""
     net = build_cam_net(sizes.backbone, sizes.num_classes).to(device)
     batch = random_batch(sizes.classifier_images, sizes.num_classes, sizes.crop, device)
+    return same_in_both(net, _classify, batch, freeze_batch_norm=True)
+
+
+def label_map_ways(
+    net: nn.Module, loss: Loss, num_images: int, sizes: Sizes, device: torch.device
+) -> Ways:
+    """A training from label maps, which is alike in both."""
+    maps = random_seeds(num_images, (sizes.crop, sizes.crop), sizes.num_classes)
+    batch = random_batch(num_images, sizes.num_classes, sizes.crop, device)
+    return same_in_both(net.to(device), loss, batch._replace(targets=maps.to(device)))
+
+
+def same_in_both(
+    net: nn.Module, loss: Loss, batch: Batch, *, freeze_batch_norm: bool = False
+) -> Ways:
+    """A training that is alike in both; on GPUs also in bfloat16."""
+    count, side = len(batch.names), batch.images.shape[2]
 
     def way(kind: Kind, precision: Literal["float32", "bfloat16"]) -> Ways:
-        step = new_step(net, _classify, precision=precision, freeze_batch_norm=True)
-        count = sizes.classifier_images
-        run = partial(step, batch)
-        return {Way(kind, "the same in both", precision, f"{count} images", count): run}
+        step = new_step(net, loss, precision=precision, freeze_batch_norm=freeze_batch_norm)
+        shape = f"{count} images of {side} x {side}"
+        return {Way(kind, "the same in both", precision, shape, count): partial(step, batch)}
 
-    if device.type == "cpu":
-        return way("both", "float32")
-    return {**way("both", "float32"), **way("option", "bfloat16")}
+    ways = way("both", "float32")
+    return {**ways, **way("option", "bfloat16")} if batch.images.is_cuda else ways

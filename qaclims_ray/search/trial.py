@@ -17,7 +17,7 @@ from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import look_up
+from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.search.holdout import SELECTION, read_names
 from qaclims_ray.storage.files import atomic_open, find, read_bytes, write_json
 from qaclims_ray.train.checkpoint import State
@@ -140,9 +140,9 @@ def confusions(
         names: Names of images with ground truth; a few are in memory at a time.
     """
     images = artifact(experiment, "images")
-    num_classes = len(class_names(images))
+    num_classes, index = len(class_names(images)), NameIndex(images)
     found = (
-        look_up(images, names[start : start + _BATCH], SCORED_COLUMNS).to_pylist()
+        index.look_up(names[start : start + _BATCH], SCORED_COLUMNS).to_pylist()
         for start in range(0, len(names), _BATCH)
     )
     return np.sum([count_confusions(experiment, net, rows, num_classes) for rows in found], axis=0)

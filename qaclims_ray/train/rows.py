@@ -13,8 +13,9 @@ import pyarrow.dataset as pads
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.images import labelled
-from qaclims_ray.run.tables import dataset, read_table
+from qaclims_ray.run.tables import NameIndex, read_table
 from qaclims_ray.types import SCHEMAS
 
 LABEL_MAP = "label_map"
@@ -65,17 +66,18 @@ def save_rows(rows: Rows, path: Path) -> None:
     """Write the rows into an Arrow file, a few of them in memory at a time."""
     fields = [SCHEMAS["images"].field(name) for name in _COLUMNS]
     others = [
-        (dataset(artifact), columns)
+        (artifact, NameIndex(artifact), columns)
         for artifact, columns in ((rows.label_maps, [LABEL_MAP]), (rows.cams, CAM_COLUMNS))
         if artifact is not None
     ]
-    fields += [other.schema.field(name) for other, columns in others for name in columns]
+    fields += [
+        schema_of(artifact.name).field(name) for artifact, _, columns in others for name in columns
+    ]
     schema = pa.schema(fields)
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for batch in rows.images.to_batches(columns=_COLUMNS):
-            for other, columns in others:
-                wanted = pads.field("name").isin(batch["name"])
-                found = other.to_table(columns=["name", *columns], filter=wanted)
+            for _, index, columns in others:
+                found = index.look_up(batch["name"].to_pylist(), ["name", *columns])
                 assert found["name"].combine_chunks().equals(batch["name"])
                 for name in columns:
                     batch = batch.append_column(name, found[name].combine_chunks())
