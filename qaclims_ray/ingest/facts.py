@@ -128,13 +128,16 @@ def check_missing(facts: Facts, errors: int, published: int | None, most: float)
         ValueError: more than that is missing.
     """
     found = facts["num_images"]
-    for wanted, which in ((found + errors, "listed"), (published or 0, "published")):
+    reasons = " Each has its reason in _errors."
+    for wanted, which, missing, where in (
+        (found + errors, "listed", "missing or cannot be used", reasons),
+        (published or 0, "published", "missing", ""),
+    ):
         if wanted - found > most * wanted:
-            reasons = " Each has its reason in _errors." if which == "listed" else ""
             raise ValueError(
-                f"{wanted - found:,} of {wanted:,} {which} images are missing, a larger share than "
-                f"data.max_missing={most:g} allows.{reasons} Give a list of the images that there "
-                "are, or find the others; where so few are meant, set data.max_missing=1"
+                f"{wanted - found:,} of {wanted:,} {which} images are {missing}, a larger share "
+                f"than data.max_missing={most:g} allows.{where} Give a list of the images that "
+                "there are, or find the others; where so few are meant, set data.max_missing=1"
             )
 
 

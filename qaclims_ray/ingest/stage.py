@@ -155,7 +155,11 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         log.warning(warning)
     own = getattr(data, "annotations", None) is not None
     split = None if own or data.limit is not None else getattr(data, "split", None)
-    check_missing(facts, errors, published_counts(data.kind, split)[0], data.max_missing)
+    try:
+        check_missing(facts, errors, published_counts(data.kind, split)[0], data.max_missing)
+    except ValueError:
+        tell_errors(target)
+        raise
     if data.limit is None:
         for warning in check_known_set(data.kind, split, facts, errors):
             log.warning(warning)

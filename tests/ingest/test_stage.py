@@ -170,13 +170,17 @@ def test_labels_that_change_after_ingest_are_noticed(
 
 
 def test_more_broken_images_than_allowed_stop_it_and_lose_nothing(
-    local_ray, make_experiment, tmp_path, damaged
+    local_ray, make_experiment, tmp_path, damaged, caplog
 ):
     strict = make_experiment(tmp_path, {"data.max_errors": 0, "data.num_images": 6})
     with pytest.raises(ValueError, match=r"more than data\.max_errors = 0 rows of images failed"):
         stage.run(strict)
     assert not artifact(strict, "images").is_complete()
     lenient = strict.with_overrides({"data.max_errors": 2})
+    with pytest.raises(ValueError, match=r"2 of 6 listed images are missing or cannot be used"):
+        stage.run(lenient.with_overrides({"data.max_missing": 0.2}))
+    assert not artifact(strict, "images").is_complete()
+    assert "images: 2 rows failed; most often:\n  train_000002: ValueError" in caplog.text
     assert stage.run(lenient).startswith("images: 4 rows, 2 errors, ")
 
 
