@@ -21,6 +21,9 @@ class Variant(Section):
     title: str
     network: Network = "cam_net"
     """Network whose CAMs are scored."""
+    seeds: Literal["networks", "images"] = "networks"
+    """networks: all seeds train on the same images. images: each seed draws images of its own
+    (`data.seed`), as CAMs of a frozen CLIP differ in nothing else."""
     overrides: Tree = {}
     """Dotted keys in which it differs from the base experiment."""
 

@@ -78,7 +78,7 @@ class ClipCams(NamedTuple):
     cams: PatchMaps
     """Before the affinity."""
     refined: PatchMaps
-    """After it."""
+    """After it; without affinity, the same maps."""
 
 
 def image_texts(
@@ -126,7 +126,7 @@ def clip_cams(
         texts: of each image (`image_texts`).
         scales: factors on height and width. Published: 1 alone.
         flip: add the mirror image of each scale. Published: no.
-        num_maps: number of last blocks whose attention is averaged.
+        num_maps: number of last blocks whose attention is averaged; 0: no affinity.
         box_threshold: as for `box_masks`.
         published_faults: repeat CLIP-ES's faults (module docstring).
 
@@ -177,7 +177,7 @@ def view_cams(
         images: normalised as this CLIP wants it, sides multiples of the patch size.
         texts: of each image.
         logit_scale: factor on the cosine similarities, CLIP's `logit_scale.exp()`.
-        num_maps: number of last blocks whose attention is averaged.
+        num_maps: number of last blocks whose attention is averaged; 0: no affinity.
         box_threshold: as for `box_masks`.
         published_faults: repeat CLIP-ES's faults (module docstring).
 
@@ -189,6 +189,8 @@ def view_cams(
     grid = patch_grid(images.shape[2:], visual.conv1.kernel_size)
     # Twice, as CLIP-ES: where a map is hardly above the offset, once does not reach 1.
     cams = normalise_cams(normalise_cams(grad_cams(gradients).unflatten(1, grid)))
+    if attention is None:
+        return ClipCams(cams, cams)
     masks = box_masks(cams, box_threshold, published_faults=published_faults)
     affinity = attention_affinity(attention)[texts.pairs.image]
     return ClipCams(cams, refine_cams(cams, affinity, masks))

@@ -62,8 +62,7 @@ class ClipCamPredictor:
         self._clip = clip
         self._scales = tuple(scales)
         self._flip = flip
-        self._affinity = affinity
-        self._num_maps = num_maps
+        self._num_maps = num_maps if affinity else 0
         self._box_threshold = box_threshold
         self._stride = _STRIDE if resolution == "strided" else 1
         self._max_images = max_images
@@ -121,7 +120,7 @@ class ClipCamPredictor:
             num_maps=self._num_maps,
             box_threshold=self._box_threshold,
         )
-        maps = (made.refined if self._affinity else made.cams).split([len(own) for own in classes])
+        maps = made.refined.split([len(own) for own in classes])
         return [self._resize(own, image) for own, image in zip(maps, images, strict=True)]
 
     def _resize(self, maps: Float[Tensor, "_ _ _"], image: Pixels) -> Float[np.ndarray, "_ _ _"]:

@@ -33,8 +33,9 @@ class Tokens(NamedTuple):
 
     tokens: Float[Tensor, "B n E"]
     """Input of the last block: the class token, then the patches row by row."""
-    attention: Float[Tensor, "B N N"]
-    """Attention weights from patch (row) to patch, mean over the heads and the last blocks."""
+    attention: Float[Tensor, "B N N"] | None
+    """Attention weights from patch (row) to patch, mean over the heads and the last blocks; None
+    of no block."""
 
 
 def checked_vit(visual: nn.Module) -> VisionTransformer:
@@ -112,7 +113,7 @@ def run_block(
 def encode_patches(
     visual: VisionTransformer, images: Images, num_maps: int, *, published_faults: bool = False
 ) -> Tokens:
-    """Tokens before the last block, and attention over the last `num_maps` blocks, that included.
+    """Tokens before the last block, and attention of the last `num_maps` blocks, that included.
 
     Args:
         visual: the vision tower, in evaluation mode.
@@ -131,9 +132,25 @@ def encode_patches(
         wanted = depth > len(before) - num_maps
         tokens, attention = run_block(block, tokens, block.ln_1(tokens), weights=wanted)
         maps += [] if attention is None else [attention]
+    if not num_maps:
+        return Tokens(tokens, None)
     normed = last.ln_1(tokens)
     maps.append(last.attn(normed, normed, normed, need_weights=True)[1])
     return Tokens(tokens, torch.stack(maps).mean(dim=0)[:, 1:, 1:])
+
+
+def patch_values(block: Any, normed: Float[Tensor, "B n E"]) -> Float[Tensor, "B N E"]:
+    """What a block's attention reads from each patch, as if that patch alone were attended to.
+
+    Source: Zhou et al., "Extract Free Dense Labels from CLIP" (ECCV 2022), section 3.2.
+
+    Args:
+        block: a residual block of open_clip's.
+        normed: `block.ln_1` of its input, the class token first.
+    """
+    attention = block.attn
+    weight, bias = (part.chunk(3)[2] for part in (attention.in_proj_weight, attention.in_proj_bias))
+    return attention.out_proj(F.linear(normed[:, 1:], weight, bias))
 
 
 def pool_patches(visual: VisionTransformer, tokens: Float[Tensor, "B n E"]) -> Float[Tensor, "B D"]:

@@ -6,8 +6,9 @@ kept: the same study goes on.
 
     <run>/table.md, table.json              the table
     <run>/<split>/shared/                   artifacts that all trials have in common
+    <run>/<split>/images/seed-0/            the same for variants that draw images by seed
     <run>/<split>/classifiers/seed-0/       classifier of a seed
-    <run>/<split>/<variant>/                texts of a variant
+    <run>/<split>/<variant>/                texts of a variant (<variant>/texts-0/ by seed)
     <run>/<split>/<variant>/seed-0/         one trial: its network and its scores
 """
 
@@ -40,7 +41,16 @@ class Trial(NamedTuple):
     variant: str
     seed: int
     network: Network
+    base: Experiment
+    """Its run holds what the trial shares with others."""
     experiment: Experiment
+
+    @property
+    def with_texts(self) -> Experiment:
+        """The experiment whose run holds the trial's texts."""
+        return self.experiment.with_overrides(
+            {"run": self.experiment.base[0], "base": [self.base.run]}
+        )
 
 
 class Row(NamedTuple):
@@ -55,26 +65,35 @@ class Row(NamedTuple):
     """mIoU at the threshold that is best on the report split itself: an upper bound."""
 
 
-def split_experiment(study: Study, split: Split) -> Experiment:
-    """Load the base experiment on one split; its run holds what all variants share."""
+def split_experiment(study: Study, split: Split, image_seed: int | None = None) -> Experiment:
+    """Load the base experiment on one split; its run holds what variants share.
+
+    Args:
+        study: The study.
+        split: Whose images.
+        image_seed: `data.seed`, for variants that draw images by seed; null: as configured.
+    """
     shared = {"run": f"{study.run}/{split}/shared", "compute.train.num_workers": 0}
+    if image_seed is not None:
+        shared |= {"run": f"{study.run}/{split}/images/seed-{image_seed}", "data.seed": image_seed}
     return load(study.config, {**study.overrides, **getattr(study, split), **shared})
 
 
 def trials(study: Study, split: Split) -> Iterator[Trial]:
-    """Yield all trials on one split; those of one variant share its texts."""
-    base = split_experiment(study, split)
+    """Yield all trials on one split; those of one variant on the same images share its texts."""
+    folder = f"{study.run}/{split}"
     for name, variant in study.variants.items():
         for seed in getattr(study, f"{split}_seeds"):
-            folder = f"{study.run}/{split}"
+            by_images = variant.seeds == "images"
+            base = split_experiment(study, split, seed if by_images else None)
+            texts = f"{folder}/{name}/texts-{seed}" if by_images else f"{folder}/{name}"
             runs = {
                 "run": f"{folder}/{name}/seed-{seed}",
-                "base": [f"{folder}/{name}", f"{folder}/classifiers/seed-{seed}", base.run],
+                "base": [texts, f"{folder}/classifiers/seed-{seed}", base.run],
                 "train.seed": seed,
             }
-            yield Trial(
-                name, seed, variant.network, base.with_overrides({**variant.overrides, **runs})
-            )
+            experiment = base.with_overrides({**variant.overrides, **runs})
+            yield Trial(name, seed, variant.network, base, experiment)
 
 
 def choose_threshold(thresholds: Sequence[float], curves: Sequence[Sequence[float]]) -> float:
@@ -130,7 +149,7 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     start(base.compute)
     each = worker_resources(base.compute.train)
     capacity(base.compute).require(1, each, worker_keys())
-    _prepare(study, split, base, wanted)
+    _prepare(wanted)
     _train_all(study, f"{split}: classifiers", _classifiers(study, split, base), each)
     _train_all(study, f"{split}: trials", wanted, each)
     found: dict[str, list[Scores]] = {}
@@ -145,20 +164,19 @@ def _classifiers(study: Study, split: Split, base: Experiment) -> Iterator[Trial
     for seed in getattr(study, f"{split}_seeds"):
         run = f"{study.run}/{split}/classifiers/seed-{seed}"
         own = {"run": run, "base": [base.run], "train.seed": seed}
-        yield Trial("classifiers", seed, "classifier", base.with_overrides(own))
+        yield Trial("classifiers", seed, "classifier", base, base.with_overrides(own))
 
 
-def _prepare(study: Study, split: Split, base: Experiment, wanted: Iterable[Trial]) -> None:
+def _prepare(wanted: Sequence[Trial]) -> None:
     """Make images, corpus, and the texts of each variant."""
-    data_stage.run(base)
-    corpus_stage.run(base)
-    corpus_stage.run_texts(base)
-    for trial in {trial.variant: trial for trial in wanted}.values():
-        if trial.network == "cam_net":
-            folder = {"run": f"{study.run}/{split}/{trial.variant}", "base": [base.run]}
-            shared = trial.experiment.with_overrides(folder)
-            corpus_stage.run(shared)
-            corpus_stage.run_texts(shared)
+    for base in {trial.base.run: trial.base for trial in wanted}.values():
+        data_stage.run(base)
+        corpus_stage.run(base)
+        corpus_stage.run_texts(base)
+    own_texts = (trial.with_texts for trial in wanted if trial.network == "cam_net")
+    for experiment in {one.run: one for one in own_texts}.values():
+        corpus_stage.run(experiment)
+        corpus_stage.run_texts(experiment)
 
 
 def _train_all(

@@ -149,7 +149,7 @@ def _scores(run: Path) -> dict:
 def test_the_demo_on_three_nodes_is_that_on_one(cluster, tmp_path):
     lines = _finish(_start(tmp_path / "three", f"compute.address={cluster.address}")).splitlines()
     assert lines[-1].endswith("report.html")
-    actors = ("Loader", "Answerer", "Embedder", "CamPredictor", "Labeller", "Segmenting", "Scorer")
+    actors = ("Loader", "Answerer", "Embedder", "CamMaker", "Labeller", "Segmenting", "Scorer")
     spread = {name: len(cluster.nodes_of(name)) for name in (*actors, "RayTrainWorker")}
     # Answers, CAMs and predictions come from the two nodes with a GPU. Each stage took all of both,
     # so the stage before had given them back. The trainings may have had different nodes.

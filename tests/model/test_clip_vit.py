@@ -12,6 +12,7 @@ from qaclims_ray.model.clip_vit import (
     encode_patches,
     normalise_pixels,
     patch_grid,
+    patch_values,
     pool_patches,
     resize_positions,
     run_block,
@@ -149,3 +150,20 @@ def _attention(block, tokens):
     projected = F.linear(normed, block.attn.in_proj_weight, block.attn.in_proj_bias)
     query, key, _ = (x.unflatten(2, (heads, -1)).transpose(1, 2) for x in projected.chunk(3, 2))
     return (query @ key.mT / query.shape[-1] ** 0.5).softmax(-1).mean(1)
+
+
+def test_without_maps_tokens_are_the_same_and_no_attention_is_given(visual):
+    images = torch.randn(2, 3, 28, 42)
+    tokens, attention = encode_patches(visual, images, 0)
+    assert attention is None
+    torch.testing.assert_close(tokens, encode_patches(visual, images, 2).tokens)
+
+
+def test_values_are_what_attention_to_one_patch_alone_gives(visual):
+    block = visual.transformer.resblocks[-1]
+    normed = torch.randn(2, 5, visual.conv1.out_channels)
+    values = patch_values(block, normed)
+    for patch in range(1, 5):
+        alone = normed[:, [patch]]
+        expected = block.attn(alone, alone, alone, need_weights=False)[0]
+        torch.testing.assert_close(values[:, patch - 1], expected[:, 0])

@@ -1,19 +1,26 @@
-"""Trains the tiny mask-prompted CLIP on soft regions of the demo world."""
+"""Trains the tiny mask-prompted CLIP on soft regions and on whole images of the demo world."""
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Tensor
 
+from qaclims_ray.demo.pretrain.captions import draw_captions, word_shares
 from qaclims_ray.demo.pretrain.fit import MEAN, STD, fit, normalise, shuffled_batches, stack_pixels
+from qaclims_ray.demo.pretrain.regions import Regions, draw_regions, stack_contents
 from qaclims_ray.demo.words import ANSWER_WORDS, CLASSES, OBJECTS, SCENES
 from qaclims_ray.demo.world import SIZE, Example
+from qaclims_ray.metrics.confusion import mean_iou, sweep
 from qaclims_ray.model.clip import PROMPT, MaskPromptedClip
+from qaclims_ray.model.clip_predictor import ClipCamPredictor
+from qaclims_ray.model.clip_vit import encode_patches, patch_values, pool_patches, run_block
 from qaclims_ray.model.new_clip import new_clip
+from qaclims_ray.model.shapes import Features, Images
+from qaclims_ray.model.texts import TextFeatures
 
 CONFIG = {
     "embed_dim": 64,
@@ -31,25 +38,9 @@ MASK_PROMPT_DEPTH = 3
 _MAX_SCALE = 30.0
 """Largest inverse temperature of the image-text contrast."""
 
-_PROB_ABSENT_OBJECT, _PROB_SCENE_WORD = 0.25, 0.1
-"""How often a view of the background is captioned with the image's object or its scene."""
-
-Content = UInt8[Tensor, "B H W"]
-"""What each pixel shows: 0 and 1 the objects, 2 the upper stuff, 3 the lower stuff."""
-_NUM_CONTENTS = 4
-
-
-class Regions(NamedTuple):
-    """Soft regions as CAMs make them during training."""
-
-    soft: Float[Tensor, "B 1 H W"]
-    """What the image is multiplied with, in [0, 1]."""
-    mask: Float[Tensor, "B 1 H W"]
-    """1 where CLIP is to look."""
-    weights: Float[Tensor, "B 4"]
-    """How much of each content the region shows."""
-    brightness: Float[Tensor, "B"]
-    """Largest possible value of `soft`."""
+_NUM_WHOLE = 48
+"""Images of a batch that are seen whole too."""
+_THRESHOLDS = np.linspace(0.02, 0.98, 49)
 
 
 def pretrain_clip(
@@ -65,6 +56,11 @@ def pretrain_clip(
     Some captions of a background name the object that stood before it. With `examples` of which
     many show a class in its home scene, "boat" is then a little like water, as for a CLIP that
     learnt from the web: the reason why backgrounds must be named to be told from the object.
+
+    Half of each batch is a second lesson, of whole images: their patches together match the words
+    for all that the image shows, and the values that the last block reads from the patches of a
+    region match the region's caption. CAMs by GradCAM need both (`model/clip_cams.py`); a CLIP of
+    the web learns the like from millions of pictures.
     """
     torch.manual_seed(seed)
     rng = random.Random(seed)
@@ -77,149 +73,77 @@ def pretrain_clip(
     )
     torch.nn.init.constant_(clip.clip.logit_scale, 2.3)
     pixels, content = stack_pixels(examples), stack_contents(examples)
+    shares = word_shares(examples)
     batches = shuffled_batches(rng, len(examples), batch_size)
 
     def draw_loss() -> Tensor:
+        """Return the loss of one batch."""
         batch = next(batches)
-        regions = draw_regions(content[batch])
-        captions = _draw_captions(rng, [examples[index] for index in batch], regions)
-        return contrast(clip, normalise(pixels[batch]) * regions.soft, regions.mask, captions)
+        images, regions = normalise(pixels[batch]), draw_regions(content[batch])
+        captions = draw_captions(rng, [examples[index] for index in batch], regions)
+        features = clip.encode_regions(images * regions.soft, regions.mask)
+        whole = batch[:_NUM_WHOLE]
+        of_image, of_regions = _encode_whole(clip, images[: len(whole)], regions)
+        return (
+            contrast(clip, features, captions)
+            + _name_all(clip, of_image, shares[whole])
+            + contrast(clip, of_regions, captions[: len(whole)])
+        )
 
     fit(clip, draw_loss, num_steps=num_steps, learning_rate=1e-3, title="CLIP")
     return clip
 
 
 def contrast(
-    clip: MaskPromptedClip,
-    views: Float[Tensor, "B 3 H W"],
-    masks: Float[Tensor, "B 1 H W"],
-    captions: Sequence[str],
+    clip: MaskPromptedClip, features: Features, captions: Sequence[str]
 ) -> Float[Tensor, ""]:
     """Each view against the unique captions of the batch, and, at weight 0.3, the reverse."""
     unique = sorted(set(captions))
     target = torch.tensor([unique.index(caption) for caption in captions])
-    features = F.normalize(clip.encode_regions(views, masks), dim=-1)
-    scale = clip.clip.logit_scale.exp().clamp(max=_MAX_SCALE)
-    logits = scale * features @ clip.encode_texts(unique).T
+    logits = _logits(clip, features, unique)
     shares = F.one_hot(target, len(unique)).float()
     shares = shares / shares.sum(dim=0, keepdim=True)
     to_image = -(shares * F.log_softmax(logits, dim=0)).sum(dim=0).mean()
     return F.cross_entropy(logits, target) + 0.3 * to_image
 
 
-def stack_contents(examples: Sequence[Example]) -> Content:
-    """The content of each pixel of each image."""
-    return torch.stack([_content(example) for example in examples])
+def _name_all(
+    clip: MaskPromptedClip, features: Features, shares: Float[Tensor, "B words"]
+) -> Float[Tensor, ""]:
+    """Whole images against all words, of which several are right."""
+    return F.cross_entropy(_logits(clip, features, ANSWER_WORDS), shares)
 
 
-def _content(example: Example) -> UInt8[Tensor, "96 96"]:
-    content = torch.where(torch.from_numpy(example.is_top), 2, 3).to(torch.uint8)
-    for number, item in enumerate(example.objects):
-        content[torch.from_numpy(item.visible)] = number
-    return content
+def _logits(
+    clip: MaskPromptedClip, features: Features, texts: Sequence[str]
+) -> Float[Tensor, "B L"]:
+    scale = clip.clip.logit_scale.exp().clamp(max=_MAX_SCALE)
+    return scale * F.normalize(features, dim=-1) @ clip.encode_texts(texts).T
 
 
-def draw_regions(content: Content) -> Regions:
-    """One random soft region for each image."""
-    num = len(content)
-    shows = F.one_hot(content.long(), _NUM_CONTENTS).movedim(-1, 1).float()
-    shapes = _draw_shapes(shows)
-    odds = torch.tensor([0.25, 0.10, 0.25, 0.10, 0.10, 0.08, 0.07, 0.05])
-    soft = shapes[torch.arange(num), torch.multinomial(odds, num, replacement=True)]
-    floor = 0.6 * torch.rand(num, 1, 1, 1) * _coin(num, 0.6)
-    soft = floor + (1 - floor) * soft
-    brightness = torch.where(_coin(num, 0.3) > 0, 1.0, 0.15 + 0.85 * torch.rand(num, 1, 1, 1))
-    mask = (soft >= 0.1 * soft.amax(dim=(2, 3), keepdim=True)).float()
-    mask = torch.maximum(mask, _coin(num, 0.15))
-    weights = (shows * soft.square() * mask).sum(dim=(2, 3))
-    return Regions(soft * brightness, mask, weights, brightness.flatten())
+def _encode_whole(
+    clip: MaskPromptedClip, images: Images, regions: Regions
+) -> tuple[Features, Features]:
+    """Features of whole images, and of a region each as the last block reads it from them."""
+    visual = clip.clip.visual
+    tokens = encode_patches(visual, images, num_maps=0).tokens
+    last = visual.transformer.resblocks[-1]
+    normed = last.ln_1(tokens)
+    of_image = pool_patches(visual, run_block(last, tokens, normed, weights=False)[0])
+    light = (regions.soft * regions.mask)[: len(images)]
+    weights = F.avg_pool2d(light, visual.patch_size).flatten(1)
+    weights = weights / weights.sum(dim=1, keepdim=True).clamp(min=1e-6)
+    values = visual.ln_post(patch_values(last, normed))
+    return of_image, (weights[:, None] @ values)[:, 0] @ visual.proj
 
 
-def _draw_shapes(shows: Float[Tensor, "B 4 H W"]) -> Float[Tensor, "B 8 1 H W"]:
-    """The eight shapes that a region may have, for each image."""
-    images = torch.arange(len(shows))
-    second = (shows[:, 1].sum(dim=(1, 2)) > 0) & (torch.rand(len(shows)) < 0.5)
-    item = shows[images, second.long()][:, None]
-    stuff = shows[images, torch.randint(2, 4, (len(shows),))][:, None]
-    objects = shows[:, :2].sum(dim=1, keepdim=True)
-    rough = torch.where(_coin(len(shows), 0.3) > 0, item, _blurred(item))
-    blob = _draw_blobs(len(shows))
-    shapes = [
-        rough,
-        rough * blob,
-        1 - rough,
-        stuff * (1 - 0.9 * blob * objects),
-        blob,
-        1 - rough * blob,
-        torch.maximum(rough, blob),
-        torch.ones_like(rough),
-    ]
-    return torch.stack(shapes, dim=1)
-
-
-def _coin(num: int, chance: float) -> Float[Tensor, "B 1 1 1"]:
-    return (torch.rand(num, 1, 1, 1) < chance).float()
-
-
-def _blurred(item: Float[Tensor, "B 1 H W"]) -> Float[Tensor, "B 1 H W"]:
-    """The object at the resolution of a CAM, grown or shrunk at random."""
-    kernel = int(torch.randint(3, ()).item()) * 2 + 1
-    coarse = F.avg_pool2d(item, 4)
-    for _ in range(2):
-        coarse = F.avg_pool2d(coarse, kernel, stride=1, padding=kernel // 2)
-    gain = 0.8 + 3.2 * torch.rand(len(item), 1, 1, 1)
-    return F.interpolate((coarse * gain).clamp(0, 1), size=(SIZE, SIZE), mode="bilinear")
-
-
-def _draw_blobs(num: int) -> Float[Tensor, "B 1 96 96"]:
-    cells = (3, 4, 6, 8)[int(torch.randint(4, ()).item())]
-    contrast = 2.0 ** int(torch.randint(1, 4, ()).item())
-    coarse = torch.randn(num, 1, cells, cells)
-    smooth = F.interpolate(coarse, size=(24, 24), mode="bicubic", align_corners=True)
-    soft = torch.sigmoid(smooth * contrast + 1.5 * torch.randn(num, 1, 1, 1))
-    return F.interpolate(soft, size=(SIZE, SIZE), mode="bilinear")
-
-
-def _draw_captions(rng: random.Random, examples: Sequence[Example], regions: Regions) -> list[str]:
-    """A caption for each region; for a dark one, that of any image of the batch."""
-    odds = regions.weights * torch.tensor([3.0, 3.0, 1.0, 1.0])
-    chosen: list[int] = torch.multinomial(odds**1.3 + 1e-6, 1).flatten().tolist()
-    captions = [
-        _object_caption(rng, example, content)
-        if content < len(example.objects)
-        else _stuff_caption(rng, example, upper=content == 2)
-        for example, content in zip(examples, chosen, strict=True)
-    ]
-    return [
-        rng.choice(captions) if rng.random() < 0.8 * (1 - brightness) ** 2 else caption
-        for caption, brightness in zip(captions, regions.brightness.tolist(), strict=True)
-    ]
-
-
-def _object_caption(rng: random.Random, example: Example, position: int) -> str:
-    """The class name, one of the object's other names, or such a name before the class name."""
-    item = example.objects[position]
-    names = (*OBJECTS[item.class_name].kinds[item.kind], OBJECTS[item.class_name].alias)
-    name = rng.choices(names, weights=(2, 1, 1))[0]
-    if rng.random() < 0.25:
-        return item.class_name
-    plain = rng.random() < 0.5 or item.class_name in name
-    return name if plain else f"{name} {item.class_name}"
-
-
-def _stuff_caption(rng: random.Random, example: Example, *, upper: bool) -> str:
-    """The stuff, or a word for the scene, or, as on the web, an object that is not in the view."""
-    chance = rng.random()
-    if chance < _PROB_ABSENT_OBJECT:
-        return _object_caption(rng, example, rng.randrange(len(example.objects)))
-    if chance > 1 - _PROB_SCENE_WORD:
-        return rng.choice(SCENES[example.scene][:3])
-    return example.top if upper else example.bottom
-
-
-@torch.inference_mode()
+@torch.no_grad()
 def measure_clip(clip: MaskPromptedClip, examples: Sequence[Example]) -> dict[str, float]:
-    """Accuracies on exact masks: class and kind of the first object, stuff of the background."""
+    """Accuracies on exact masks: class and kind of the first object, stuff of the background.
+
+    "mIoU of CAMs" is that at the best threshold, for GradCAM without affinity and the true stuffs
+    and scene words as background texts.
+    """
     images, content = normalise(stack_pixels(examples)), stack_contents(examples)
     first, behind = (content == 0).float()[:, None], (content >= 2).float()[:, None]
     kinds = [kind.name for entry in OBJECTS.values() for kind in entry.kinds]
@@ -237,7 +161,33 @@ def measure_clip(clip: MaskPromptedClip, examples: Sequence[Example]) -> dict[st
         "stuff of the background region": sum(s in (e.top, e.bottom) for s, e in pairs)
         / len(pairs),
         "class of the whole image": _accuracy(whole, [item.class_name for item in items]),
+        "mIoU of CAMs": localisation(clip, examples),
     }
+
+
+def localisation(clip: MaskPromptedClip, examples: Sequence[Example]) -> float:
+    """mIoU, at the best threshold, of CAMs for true labels and true background texts."""
+    predictor = ClipCamPredictor(clip, affinity=False, resolution="full", max_images=64)
+    texts = [
+        TextFeatures(clip.encode_texts(example.class_names), clip.encode_texts(_around(example)))
+        for example in examples
+    ]
+    made = predictor.predict([example.image for example in examples], texts)
+    counts = sum(
+        sweep(
+            cams,
+            [CLASSES.index(name) for name in example.class_names],
+            example.label_map,
+            _THRESHOLDS,
+            len(CLASSES),
+        )
+        for cams, example in zip(made, examples, strict=True)
+    )
+    return float(mean_iou(np.asarray(counts)).max())
+
+
+def _around(example: Example) -> list[str]:
+    return [example.top, example.bottom, *SCENES[example.scene][:3]]
 
 
 def _nearest(

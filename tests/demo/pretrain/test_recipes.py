@@ -6,15 +6,12 @@ import torch
 from safetensors.torch import load_file
 
 from qaclims_ray.demo.pretrain import vqa as pretrain_vqa
-from qaclims_ray.demo.pretrain.clip import (
-    contrast,
-    draw_regions,
-    measure_clip,
-    pretrain_clip,
-    stack_contents,
-)
+from qaclims_ray.demo.pretrain.captions import word_shares
+from qaclims_ray.demo.pretrain.clip import contrast, measure_clip, pretrain_clip
 from qaclims_ray.demo.pretrain.fit import draw_examples, fit, learning_rate_at
 from qaclims_ray.demo.pretrain.recipes import RECIPES, pretrain
+from qaclims_ray.demo.pretrain.regions import draw_regions, stack_contents
+from qaclims_ray.demo.words import ANSWER_WORDS, CLASSES, SCENES
 from qaclims_ray.demo.world import Example
 
 
@@ -65,12 +62,20 @@ def test_contents_number_objects_and_stuffs(examples: list[Example]):
 
 def test_contrast_is_lowest_for_the_right_captions(examples: list[Example]):
     clip = pretrain_clip(examples, num_steps=1, seed=0, batch_size=4)
-    views, masks = torch.randn(3, 3, 96, 96), torch.ones(3, 1, 96, 96)
     texts = clip.encode_texts(["taxi", "snow", "owl"])
-    clip.encode_regions = lambda views, masks: texts
-    right = contrast(clip, views, masks, ["taxi", "snow", "owl"])
-    wrong = contrast(clip, views, masks, ["snow", "owl", "taxi"])
+    right = contrast(clip, texts, ["taxi", "snow", "owl"])
+    wrong = contrast(clip, texts, ["snow", "owl", "taxi"])
     assert right < wrong
+
+
+def test_words_of_a_whole_image_share_1(examples: list[Example]):
+    for shares, example in zip(word_shares(examples), examples, strict=True):
+        right = dict(zip(ANSWER_WORDS, shares.tolist(), strict=True))
+        assert sum(right.values()) == pytest.approx(1)
+        assert min(right[name] for name in example.class_names) > right[SCENES[example.scene][0]]
+        assert right[example.top] > 0
+        absent = set(CLASSES) - set(example.class_names)
+        assert not any(right[name] for name in absent)
 
 
 def test_the_same_seed_gives_the_same_clip(examples: list[Example]):
