@@ -11,6 +11,7 @@ import ray.data
 from ray.data.checkpoint import CheckpointConfig
 
 from qaclims_ray.cluster.capacity import Keys, capacity_of
+from qaclims_ray.cluster.metrics import measured, waiting
 from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
 from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.experiment import Experiment
@@ -150,7 +151,8 @@ def map_actor(
     if done == expected:
         return
     written = BlockProgress(target, parts)
-    bar = watch(target.name, written, expected, detail=written.detail)
+    count = waiting(target.name, written, expected)
+    bar = watch(target.name, count, expected, detail=written.detail)
     with resuming(target, schema_of(target.name).names[0]), bar:
         rows = read_rows(shards).select_columns(list(columns))
         rows = rows.repartition(target_num_rows_per_block=section.block_rows)
@@ -163,7 +165,9 @@ def map_actor(
                 memory=_NOMINAL,
             )
         actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks)
-        rows = rows.map_batches(actor, fn_constructor_kwargs=dict(arguments), **actors)
+        worker = measured(actor, target.name)
+        rows = rows.map_batches(worker, fn_constructor_kwargs=dict(arguments), **actors)
+        rows.set_name(target.name)
         write_blocks(rows, work.rows)
     work.tidy()
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import ray
-from tqdm import tqdm
+
+from qaclims_ray.run.progress import progress_bar
 
 _T = TypeVar("_T")
 
@@ -26,11 +27,12 @@ def together(
         calls: Its arguments.
         each: CPUs and GPUs of a task, which the cluster has.
         at_a_time: Tasks at most.
-        label: Of the progress bar.
+        label: Of the progress bar, and of the tasks in Ray's dashboard.
     """
-    task = ray.remote(work).options(num_cpus=each["CPU"], num_gpus=each["GPU"], max_retries=1)
+    options = {"num_cpus": each["CPU"], "num_gpus": each["GPU"]}
+    task = ray.remote(work).options(**options, max_retries=1, name=label)
     waiting, started, running = list(calls), list[Any](), list[Any]()
-    with tqdm(total=len(calls), desc=label, leave=False) as bar:
+    with progress_bar(label, len(calls), unit="task") as bar:
         while waiting or running:
             while waiting and len(running) < at_a_time:
                 started.append(task.remote(*waiting.pop(0)))

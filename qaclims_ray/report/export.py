@@ -15,7 +15,6 @@ from typing import IO, Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from tqdm import tqdm
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.coco import coco_regions
@@ -25,6 +24,7 @@ from qaclims_ray.run.file_names import read_file_names
 from qaclims_ray.run.graph import images_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage
+from qaclims_ray.run.progress import progress_bar
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open, write_bytes
@@ -63,7 +63,7 @@ def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str)
     known = dataset(source).filter(pads.field("label_map").is_valid())
     num_known = known.count_rows()
     files = read_file_names(artifact(experiment, images_of(name)))
-    with tqdm(total=num_known, desc=f"export {name}", unit="image", leave=False) as bar:
+    with progress_bar(f"export {name}", num_known) as bar:
         if fmt == "png":
             write_pngs(known, classes, to, bar.update, files=files)
         else:

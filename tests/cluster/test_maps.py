@@ -43,7 +43,7 @@ def test_rows_are_prepared_by_tasks_of_their_own(local_ray, make_experiment, tmp
         )  # fmt: skip
         stats = plans[-1].materialize().stats()
         assert re.search(r"MapBatches\(prepare\):", stats), stats
-        assert re.search(r"MapBatches\(Collector\):", stats), stats
+        assert re.search(r"MapBatches\(corpus:Collector\):", stats), stats
 
 
 class Lengths:

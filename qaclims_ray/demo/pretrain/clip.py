@@ -40,6 +40,8 @@ _MAX_SCALE = 30.0
 
 _NUM_WHOLE = 48
 """Images of a batch that are seen whole too."""
+_WEIGHT_IMAGE, _WEIGHT_PATCHES = 0.3, 0.7
+"""Of the two losses of whole images, beside 1 of regions."""
 _THRESHOLDS = np.linspace(0.02, 0.98, 49)
 
 
@@ -86,8 +88,8 @@ def pretrain_clip(
         of_image, of_regions = _encode_whole(clip, images[: len(whole)], regions)
         return (
             contrast(clip, features, captions)
-            + _name_all(clip, of_image, shares[whole])
-            + contrast(clip, of_regions, captions[: len(whole)])
+            + _WEIGHT_IMAGE * _name_all(clip, of_image, shares[whole])
+            + _WEIGHT_PATCHES * contrast(clip, of_regions, captions[: len(whole)])
         )
 
     fit(clip, draw_loss, num_steps=num_steps, learning_rate=1e-3, title="CLIP")

@@ -64,7 +64,7 @@ def _save_backbone(net: CamNet, out: Path) -> Callable[[Sequence[Example]], Accu
 
 
 RECIPES: dict[str, Recipe] = {
-    "clip": Recipe(1400, 0.5, pretrain_clip, _save_clip),
+    "clip": Recipe(2000, 0.5, pretrain_clip, _save_clip),
     "blip": Recipe(1200, 0.0, pretrain_vqa, _save_blip),
     "cam_backbone": Recipe(600, 0.0, pretrain_backbone, _save_backbone),
 }
