@@ -96,7 +96,7 @@ def run_config(workers: Workers, target: Artifact, score: str | None = None) -> 
     """
     filesystem, path = arrow_filesystem(f"{target.work}/train")
     return ray.train.RunConfig(
-        name="fit",
+        name=target.name,
         storage_path=path,
         storage_filesystem=filesystem,
         failure_config=ray.train.FailureConfig(max_failures=workers.max_failures),

@@ -109,7 +109,7 @@ def test_unfinished_work_is_kept_until_completion(experiment, builder):
     ("costly", "patterns"),
     [
         ("rows/1.parquet", ROWS),
-        ("train/fit/step-00000003/state.pt", ("train/*/step-*",)),
+        ("train/classifier/step-00000003/state.pt", ("train/*/step-*",)),
         ("tune/trials/x", ("tune/*",)),
     ],
 )

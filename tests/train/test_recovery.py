@@ -183,7 +183,7 @@ def test_a_loss_that_is_not_finite_ends_it_with_one_message_and_the_checkpoint_i
     assert "images [" in message
     assert time.monotonic() - start < 200
     work = Path(own_artifact(experiment, "classifier").work)
-    checkpoint = torch.load(work / "train/fit/step-00000001/state.pt", weights_only=True)
+    checkpoint = torch.load(work / "train/classifier/step-00000001/state.pt", weights_only=True)
     assert checkpoint["step"] == 1
     # Mended, the same artifact is made anew: another learning rate is another recipe.
     assert not artifact(experiment, "classifier").is_complete()
@@ -232,7 +232,7 @@ def _wait_for(condition, process, seconds=200):
 def _kept(experiment):
     """Names of the checkpoints that there are."""
     fs, path = filesystem(own_artifact(experiment, "classifier").work)
-    return sorted(one.split("/")[-2] for one in fs.glob(f"{path}/train/fit/step-*/state.pt"))
+    return sorted(one.split("/")[-2] for one in fs.glob(f"{path}/train/classifier/step-*/state.pt"))
 
 
 @pytest.fixture
