@@ -155,8 +155,9 @@ Trained from random weights, on a CPU, on procedurally drawn 96x96 images of {le
 (3 kinds each) before {len(SCENES)} scenes made of {len(STUFFS)} stuffs. {len(ANSWER_WORDS)} words
 can be answers. BLIP and CAM backbone learn from images whose objects and scenes are independent
 (*unbiased*), from exact answers and from image-level labels of kinds and scenes. CLIP learns from
-exact regions with noisy captions; half of its images show each class mostly in its home scene
-(*biased*), and some captions of backgrounds name the object, as captions on the web do.
+exact regions with noisy captions and from whole images with all their words; half of its images
+show each class mostly in its home scene (*biased*), and some captions of backgrounds name the
+object, as captions on the web do.
 Images are normalised with ImageNet's mean {MEAN} and standard deviation {STD}.
 
 Accuracies are those of the files as shipped (half precision on disk, single precision at work), on
