@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from qaclims_ray.benchmark import cams, clip_cams, seeds, segment, training, vqa, walk
 from qaclims_ray.benchmark.measure import (
@@ -24,6 +23,7 @@ from qaclims_ray.benchmark.measure import (
 from qaclims_ray.benchmark.report import Report
 from qaclims_ray.benchmark.sizes import Sizes, choose_sizes
 from qaclims_ray.benchmark.table import as_data, text_table
+from qaclims_ray.run.progress import each
 
 Build = Callable[[torch.device, Sizes], Ways]
 
@@ -88,7 +88,7 @@ def run(
     speeds = Speeds({}, 0.0)
     timings: dict[str, list[Timing] | str] = {}
     with _flushed_denormals():
-        for name, build in tqdm(parts.items(), desc="benchmark", unit="part", leave=False):
+        for name, build in each(parts.items(), "benchmark", unit="part"):
             speeds = speeds.at_best(measure_speeds(found, precisions, sizes.matrix))
             timings[name] = _timings(build, found, sizes)
     return Report(

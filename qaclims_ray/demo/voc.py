@@ -7,10 +7,10 @@ from zlib import crc32
 import numpy as np
 from jaxtyping import Bool
 from PIL import Image as PilImage
-from tqdm import tqdm
 
 from qaclims_ray.demo.world import SIZE, Example, make_example
 from qaclims_ray.images.palette import voc_palette
+from qaclims_ray.run.progress import each
 from qaclims_ray.types import LabelMap
 
 
@@ -24,7 +24,7 @@ def write_voc(root: Path, *, split: str, num_images: int, seed: int, biased: boo
     for folder in ("JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True, exist_ok=True)
     names = [f"{split}_{index:06d}" for index in range(num_images)]
-    for index, name in enumerate(tqdm(names, desc=f"drawing {split}", unit="image")):
+    for index, name in enumerate(each(names, f"drawing {split}")):
         example = make_example(split_seed(seed, split), index, biased=biased)
         PilImage.fromarray(example.image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
         _annotation(name, example).write(root / "Annotations" / f"{name}.xml")

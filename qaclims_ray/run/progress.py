@@ -3,14 +3,16 @@
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 _SHARE_SPENT_COUNTING = 0.1
 _SECONDS_A_LINE = 60.0
+
+_T = TypeVar("_T")
 
 
 def progress_bar(label: str, total: int, *, unit: str = "image", initial: int = 0) -> "tqdm[Any]":
@@ -26,6 +28,14 @@ def progress_bar(label: str, total: int, *, unit: str = "image", initial: int = 
     return kind(
         total=total, initial=initial, desc=label, unit=unit, leave=False, dynamic_ncols=True
     )
+
+
+def each(items: Collection[_T], label: str, *, unit: str = "image") -> Iterator[_T]:
+    """Yield items one by one, showing how many are done."""
+    with progress_bar(label, len(items), unit=unit) as bar:
+        for item in items:
+            yield item
+            bar.update()
 
 
 class LogLines(tqdm):  # pyright: ignore[reportMissingTypeArgument]  # tqdm takes none

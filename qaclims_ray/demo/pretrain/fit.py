@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from tqdm import tqdm
 
 from qaclims_ray.demo.world import Example, make_example
 from qaclims_ray.model.shapes import Images
+from qaclims_ray.run.progress import each
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """ImageNet's normalisation, which all three tiny models use: the CAM network's views go to CLIP
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 def draw_examples(seed: int, num_examples: int, *, biased: bool) -> list[Example]:
     """The first images of the world `seed`."""
-    indices = tqdm(range(num_examples), desc="drawing the world", unit="image")
+    indices = each(range(num_examples), "drawing the world")
     return [make_example(seed, index, biased=biased) for index in indices]
 
 
@@ -72,15 +72,13 @@ def fit(
     optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
     schedule = LambdaLR(optimiser, partial(learning_rate_at, num_steps=num_steps))
     net.train()
-    steps = tqdm(range(num_steps), desc=title, unit="step", mininterval=5)
-    for step in steps:
+    for step in each(range(num_steps), title, unit="step"):
         loss = draw_loss()
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        steps.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
         if step % 100 == 99:
             _log.info("%s: step %d of %d, loss %.3f", title, step + 1, num_steps, loss.item())
     net.eval()
