@@ -152,8 +152,10 @@ def map_actor(
         return
     written = BlockProgress(target, parts)
     count = waiting(target.name, written, expected)
-    bar = watch(target.name, count, expected, detail=written.detail)
-    with resuming(target, schema_of(target.name).names[0]), bar:
+    key = schema_of(target.name).names[0]
+    unit = "image" if key == "name" else key
+    bar = watch(target.name, count, expected, unit=unit, detail=written.detail)
+    with resuming(target, key), bar:
         rows = read_rows(shards).select_columns(list(columns))
         rows = rows.repartition(target_num_rows_per_block=section.block_rows)
         if prepare is not None:

@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.graph import schema_of
-from qaclims_ray.storage.files import find, remove
+from qaclims_ray.run.graph import ARTIFACTS, schema_of
+from qaclims_ray.storage.files import find, read_json, remove
 from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, write_parquet
 
 log = logging.getLogger(__name__)
 
+PROGRESS = "progress.json"
+"""How far a training is, in the work folder: `step`, and whether its maps die (`train/log.py`)."""
 _PENDING = ".pending"
 _Actor: TypeAlias = Callable[[pa.Table], pa.Table]
 
@@ -32,6 +34,13 @@ _Actor: TypeAlias = Callable[[pa.Table], pa.Table]
 def work_schema(name: str) -> pa.Schema:
     """Columns of an artifact's unfinished blocks: its own and `error`, null where all went well."""
     return schema_of(name).append(pa.field("error", pa.string()))
+
+
+def num_done(target: Artifact) -> int:
+    """Count what earlier attempts left of an artifact: rows of a map, or steps of a training."""
+    if ARTIFACTS[target.name].kind == "network":
+        return (read_json(f"{target.work}/{PROGRESS}") or {"step": 0})["step"]
+    return PendingBlocks(target).count().rows
 
 
 class Count(NamedTuple):

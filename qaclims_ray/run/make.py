@@ -15,6 +15,7 @@ from qaclims_ray.run.artifact import (
     artifact,
     own_artifact,
 )
+from qaclims_ray.run.blocks import num_done
 from qaclims_ray.run.contents import check_digests, check_sizes
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import lease
@@ -67,11 +68,14 @@ def make(
             target.begin(inputs)
             remove(f"{target.uri}/{COMPLETE}")
         target.start(inputs, costly)
+        before = num_done(target)
         start = time.monotonic()
         built = build(target)
         manifest = target.complete(built, time.monotonic() - start, inputs)
     tell_errors(target)
-    return f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'])} · {target.uri}"
+    return (
+        f"{name}: {_counts(manifest)}, {_speed(built, manifest['seconds'], before)} · {target.uri}"
+    )
 
 
 def verify(experiment: Experiment) -> list[str]:
@@ -109,8 +113,12 @@ def _counts(manifest: Manifest) -> str:
     return f"{manifest['rows']:,} rows, {manifest['errors']:,} errors"
 
 
-def _speed(built: Built, seconds: float) -> str:
+def _speed(built: Built, seconds: float, before: int) -> str:
+    """Time and rates of this attempt, which found so many rows or steps done before."""
     made = [(built.rows, "rows"), *([built.parts] if built.parts else [])]
+    total, unit = made[-1] if made[-1][1] == "steps" else made[0]
+    share = 1 - before / total if total else 1.0
+    rates = ", ".join(f"{share * number / max(seconds, 0.1):.1f} {unit}/s" for number, unit in made)
     more = f"{built.parts[0]:,} {built.parts[1]}, " if built.parts else ""
-    rates = ", ".join(f"{number / max(seconds, 0.1):.1f} {unit}/s" for number, unit in made)
-    return f"{more}{seconds:.1f} s, {rates}"
+    again = f" after {before:,} {unit} of an earlier attempt" if before else ""
+    return f"{more}{seconds:.1f} s{again}, {rates}"

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.blocks import PROGRESS
 from qaclims_ray.run.collapse import dead_maps
 from qaclims_ray.storage.files import find, read_bytes, read_json, write_bytes, write_json
 
 log = logging.getLogger(__name__)
 
-PROGRESS = "progress.json"
 _SECONDS_BETWEEN_PROGRESS = 1.0
 MAX_LOGIT = "max_logit"
 """Scalar of the trainings of CAM networks: the largest logit of all maps of a step."""

@@ -1,14 +1,19 @@
 import os
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from qaclims_ray.config.renamed import RENAMED
+from qaclims_ray.run import make as module
 from qaclims_ray.run.artifact import COMPLETE, ROWS, Artifact, Built, artifact, own_artifact
+from qaclims_ray.run.blocks import PendingBlocks, num_done, work_schema
 from qaclims_ray.run.graph import ARTIFACTS, recipe
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import OWNER
+from qaclims_ray.run.lineage import identities
 from qaclims_ray.run.make import make
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 
@@ -41,6 +46,23 @@ def test_a_complete_artifact_is_not_made_again(experiment, builder):
     assert first.startswith("images: 1,200 rows, 3 errors, 0.0 s, ")
     assert first.endswith(f"rows/s · {uri}")
     assert second == f"images: complete already, 1,200 rows, 3 errors · {uri}"
+
+
+def test_rates_are_of_what_this_attempt_did(experiment, monkeypatch):
+    target = own_artifact(experiment, "images")
+    rows = pa.Table.from_pylist(
+        [{"name": str(n), "error": None} for n in range(300)], schema=work_schema("images")
+    )
+    target.start(identities(experiment, "images"))
+    PendingBlocks(target).put("before", rows)
+    clock = iter([0.0, 10.0])
+    monkeypatch.setattr(module.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(module, "lease", lambda _: nullcontext())  # which asks the clock too
+    line = make(experiment, "images", lambda _: Built(500, 0, {}), overwrite=False)
+    assert ", 10.0 s after 300 rows of an earlier attempt, 20.0 rows/s · " in line
+    steps = own_artifact(experiment, "classifier")
+    write_json(f"{steps.work}/progress.json", {"step": 6, "dead": 0})
+    assert num_done(steps) == 6
 
 
 def test_the_manifest_says_what_was_made_from_what(experiment, builder):
