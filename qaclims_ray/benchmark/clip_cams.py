@@ -136,6 +136,7 @@ def ways(device: torch.device, sizes: Sizes) -> Ways:
     calls = cycle(zip(images, classes, backgrounds, strict=True))
 
     def alone() -> ClipCams:
+        """One image, a class at a time."""
         image, own, others = next(calls)
         stretched = [stretch_image(image, grid, patch)]
         like = visual.positional_embedding

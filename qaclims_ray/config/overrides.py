@@ -151,6 +151,7 @@ def _legal_keys(schema: Tree) -> set[str]:
     definitions = schema.get("$defs", {})
 
     def walk(node: Tree, prefix: str) -> Iterator[str]:
+        """Keys below a node; unions and references are followed."""
         for option in [node, *node.get("oneOf", []), *node.get("anyOf", [])]:
             target = definitions.get(option.get("$ref", "").rpartition("/")[2], option)
             if option is not node and target is not option:

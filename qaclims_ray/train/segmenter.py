@@ -120,6 +120,7 @@ class SegmenterTask(Task[Segmenter]):
         max_pixels = self._experiment.data.max_pixels
 
         def score(net: Segmenter) -> Mapping[str, float]:
+            """Return the mIoU of the network on the rows."""
             device = next(net.parameters()).device
             total = np.zeros((num_classes + 1, num_classes + 1), np.int64)
             for row in rows:

@@ -89,6 +89,7 @@ def _pools(seconds: float) -> dict[str, type[HTTPConnectionPool]]:
         is_late = False
 
         def request(self, *args: Any, **kwargs: Any) -> None:
+            """Begin a request, and its time."""
             if self.timer is not None:
                 self.timer.cancel()
             self.is_late = False

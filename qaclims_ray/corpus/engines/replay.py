@@ -67,6 +67,7 @@ def _in_artifact(uri: str) -> LookUp:
     name = pads.field("name")
 
     def look_up(names: Sequence[str]) -> dict[str, Answers]:
+        """Read the rows of some images."""
         # The range prunes row groups by their statistics.
         wanted = (name >= min(names)) & (name <= max(names)) & name.isin(list(names))
         found = patiently(lambda: rows.to_table(filter=wanted), uri).to_pylist()

@@ -89,6 +89,7 @@ def pretrain_vqa(
     batches = shuffled_batches(rng, len(examples), batch_size)
 
     def draw_loss() -> Tensor:
+        """Return the loss of one batch."""
         batch = next(batches)
         states = blip.vision_model(normalise(pixels[batch])).last_hidden_state
         asked = [
