@@ -23,8 +23,13 @@ def random_boundaries(height: int, width: int) -> Float[Tensor, "{height} {width
     return edge
 
 
-def dense_walk(cams: Float[Tensor, "N h w"], edge: Float[Tensor, "h w"]) -> Float[Tensor, "N h w"]:
-    """The published way: a dense matrix of all pairs of cells, squared 8 times."""
+def dense_walk(
+    cams: Float[Tensor, "N h w"], edge: Float[Tensor, "h w"], *, squared: bool = True
+) -> Float[Tensor, "N h w"]:
+    """The published way: a dense matrix of all pairs of cells, squared 8 times.
+
+    Without `squared` the maps are multiplied with it 256 times, as a careful hand would.
+    """
     height, width = edge.shape
     padded = F.pad(edge, (RADIUS, RADIUS, 0, RADIUS), value=1.0)
     cells = torch.arange(padded.numel(), device=edge.device).view(padded.shape)
@@ -37,9 +42,12 @@ def dense_walk(cams: Float[Tensor, "N h w"], edge: Float[Tensor, "h w"]) -> Floa
     kept = cells[:height, RADIUS : RADIUS + width].flatten()
     matrix = matrix[kept][:, kept] ** BETA
     matrix /= matrix.sum(0)
-    for _ in range(EXP_TIMES):
+    maps = (cams * (1 - edge)).flatten(1)
+    for _ in range(EXP_TIMES if squared else 0):
         matrix = matrix @ matrix
-    return ((cams * (1 - edge)).flatten(1) @ matrix).view(cams.shape)
+    for _ in range(1 if squared else 2**EXP_TIMES):
+        maps = maps @ matrix
+    return maps.view(cams.shape)
 
 
 def bytes_read(edge: Float[Tensor, "h w"]) -> int:

@@ -1,4 +1,4 @@
-"""BLIP: all questions about an image at once against one question per call.
+"""BLIP: all questions about an image at once against one per call, and against a careful batch.
 
     python tests/benchmarks/vqa.py
 
@@ -13,7 +13,14 @@ from functools import partial
 
 import torch
 
-from qaclims_ray.benchmark.vqa import LENGTHS, answer_one, fast_copy, random_blip, random_questions
+from qaclims_ray.benchmark.vqa import (
+    LENGTHS,
+    answer_batch,
+    answer_one,
+    fast_copy,
+    random_blip,
+    random_questions,
+)
 from qaclims_ray.corpus.engines import blip
 
 SAMPLED = 4
@@ -50,7 +57,7 @@ def main():
     questions = random_questions(1)
     fast_model = fast_copy(model, "float32")
     print(f"{torch.get_num_threads()} threads; 16 answers; GFLOP are the floor of each way")
-    print("tokens   one call each s   GFLOP   packed s   GFLOP   vision s   ratio")
+    print("tokens   one call each s   GFLOP   careful s   packed s   GFLOP   vision s   ratios")
     for max_length in (10, 3):
         beams = {"num_beams": 3, "min_length": 1, "max_length": max_length}
         vision, _ = seconds(torch.inference_mode()(lambda: fast_model.vision_model(pixels)))
@@ -59,9 +66,12 @@ def main():
         slow, alone = seconds(partial(each, model, questions[::SAMPLED], pixels, beams))
         slow *= SAMPLED
         assert alone == packed[0][::SAMPLED]
+        careful, batch = seconds(partial(answer_batch, model, pixels, questions, **beams))
+        assert batch == packed[0]
         print(
-            f"{max_length - 1:6d} {slow:17.1f} {flops(16, max_length):7.0f} {fast:10.2f} "
-            f"{flops(1, max_length):7.0f} {vision:10.2f} {slow / fast:7.1f}"
+            f"{max_length - 1:6d} {slow:17.1f} {flops(16, max_length):7.0f} {careful:10.2f} "
+            f"{fast:10.2f} {flops(1, max_length):7.0f} {vision:10.2f} {slow / fast:7.1f} "
+            f"{careful / fast:7.2f}"
         )
 
 
