@@ -39,7 +39,7 @@ def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: s
     lines = lines_for(uri)
     num_answers = 0
     with _open(uri) as file:
-        for number, table in enumerate(_tables(batches, class_names)):
+        for number, table in enumerate(answer_tables(batches, class_names)):
             file.write(lines(table, number == 0))
             num_answers += len(table)
     return num_answers
@@ -66,8 +66,10 @@ def _json_lines(table: pa.Table, _: bool) -> bytes:
 _FORMATS: dict[str, Lines] = {".jsonl": _json_lines, ".csv": csv_lines}
 
 
-def _tables(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Iterator[pa.Table]:
-    """Tables with the columns of the export; the first is empty, so that there is a header."""
+def answer_tables(
+    batches: Iterable[pa.RecordBatch], class_names: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield tables with the columns of the export; the first is empty, so there is a header."""
     for rows in chain([SCHEMAS["corpus"].empty_table()], chunks(batches)):
         flat = flatten(rows)
         names = rows["name"].combine_chunks().take(flat["image"].combine_chunks())
