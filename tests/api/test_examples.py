@@ -32,11 +32,12 @@ def at_home(demo_run, tmp_path, monkeypatch):
 
 def test_the_page_of_examples_runs(at_home, capsys):
     names = {}
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 6
     for block in BLOCKS:
         exec(compile(block, "docs/python.md", "exec"), names)
     assert names["num_pixels"] == 8 * 96 * 96
     assert names["label_maps"][1].shape == names["cams"].shape == (60, 80)
+    assert names["maps"].shape == (2, 60, 80)
     assert names["classes"].index.size == 9
     told = capsys.readouterr().out
     assert "images: complete already, 8 rows, 0 errors" in told
