@@ -20,6 +20,9 @@ class Dataset(Section):
     (JPEG, quality 95), which bounds memory and time. Masks, label maps and scores have the size of
     the file's image: CAMs and label maps are enlarged to it. null: all images as they are, as
     published. Images that a segmenter is to predict want the value that it was trained with."""
+    corrections: str | None = None
+    """Masks that people corrected, which replace the ground truth of their images: a folder or URL
+    with NAME.png, NAME.json (LabelMe) or NAME.txt (YOLO), or one COCO file that ends in .json."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
     max_missing: Fraction = 0.5

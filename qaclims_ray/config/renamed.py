@@ -42,6 +42,8 @@ ADDED: dict[str, Any] = {
     "corpus.wordnet": None,
     "data.max_side": None,
     "new_images.max_side": None,
+    "data.corrections": None,
+    "new_images.corrections": None,
 }
 """Dotted keys that came later, and the value that means what was done before."""
 

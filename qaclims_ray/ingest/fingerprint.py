@@ -31,6 +31,13 @@ class Fingerprint(TypedDict):
 
 def fingerprint(data: Data) -> Fingerprint | None:
     """Digest labels, classes and masks of a data set; None for one that has none of them."""
+    found = _fingerprint(data)
+    if found is not None and data.corrections is not None:
+        found["masks"] += _stamps(absolute(data.corrections))
+    return found
+
+
+def _fingerprint(data: Data) -> Fingerprint | None:
     match data:
         case Folder():
             root = absolute(data.root)
