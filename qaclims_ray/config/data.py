@@ -82,6 +82,10 @@ class Folder(Dataset):
     """Folder or URL; one of a web server (https://…) needs a labels file that names all images."""
     labels_file: str | None = None
     """A .csv or .jsonl, below root or by absolute path or URL; null: labels.csv or labels.jsonl."""
+    labels: Literal["file", "yolo", "folders"] = "file"
+    """Where labels are: in the labels file; in YOLO's labels/a.txt of images/a.jpg, boxes or
+    polygons, whose classes are named in data.yaml or classes.txt; or in the folder of the image,
+    images/CLASS/a.jpg. The last two need a root whose folders can be listed."""
     class_names: Names | None = None
     """Names in the order of their indices; null: those in classes.txt below root, else the names
     in the labels file, sorted."""

@@ -73,6 +73,7 @@ def _list(data: Data, world: str) -> Listing:
                 absolute(data.root),
                 class_names=data.class_names,
                 labels_file=data.labels_file,
+                labels=data.labels,
                 unlabelled=data.unlabelled,
             )
         case WebDataset():
