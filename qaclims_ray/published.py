@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.corpus.jsonl import import_answers
 from qaclims_ray.corpus.published import import_corpus
 from qaclims_ray.model.convert import convert_clip
 from qaclims_ray.train.published import export_net, import_net
@@ -14,7 +15,7 @@ def run(
     """Import or export files, and say so line by line.
 
     Args:
-        wanted: Files by what they are: corpus, classifier, cam_net, export, clip, irn; see
+        wanted: Files by what they are: corpus, answers, classifier, cam_net, export, clip, irn; see
             `qaclims import-published --help`.
         experiment: The run that they belong to; None for `clip` alone, which needs none.
         overwrite: Replace artifacts that are complete.
@@ -34,5 +35,7 @@ def run(
             yield export_net(experiment, network=files[0], checkpoint=files[1])
         elif kind == "corpus":
             yield import_corpus(experiment, files, overwrite)
+        elif kind == "answers":
+            yield import_answers(experiment, files[0], overwrite)
         else:
             yield import_net(experiment, kind, files[0], overwrite)

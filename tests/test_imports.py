@@ -23,3 +23,17 @@ def test_stages_import_no_library_before_one_of_its_networks_is_built():
     found = json.loads(done.stdout)
     assert found.pop("ingest") == found.pop("evaluate") == []
     assert set(map(tuple, found.values())) == {("torch",)}
+
+
+def test_the_package_imports_no_library_before_something_is_asked_of_it():
+    """`Run` reads with pandas and pyarrow; torch comes with the first prediction."""
+    script = """
+import json, sys
+import qaclims_ray
+first = [name for name in sys.argv[1:] if name in sys.modules]
+from qaclims_ray import Run, load_experiment
+print(json.dumps([first, [name for name in sys.argv[1:] if name in sys.modules]]))
+"""
+    command = [sys.executable, "-c", script, *HEAVY, "ray", "pandas"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], ["pandas"]]

@@ -71,7 +71,8 @@ def test_help_says_what_a_job_does_and_how_it_is_run(name, capsys, monkeypatch):
     assert caught.value.code == 0
     shown = capsys.readouterr().out
     assert re.search(r"^ *qaclims [a-z-]+ --", shown, re.MULTILINE)
-    assert "--out" in shown if name in ("pretrain_demo", "benchmark") else "--config" in shown
+    options = {"pretrain_demo": "--out", "benchmark": "--out", "compare": "--to"}
+    assert options.get(name, "--config") in shown
 
 
 @pytest.mark.parametrize("name", JOBS)

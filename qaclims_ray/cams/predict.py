@@ -40,10 +40,14 @@ def load_predict(experiment: Experiment, cams: str) -> Predict:
     Raises:
         ValueError: the CLIP has no plain vision transformer.
     """
-    max_pixels = experiment.data.max_pixels
-    max_images = experiment.compute.cams.batch_size
     if by_clip(experiment, cams):
         return ClipPredict(experiment)
+    predictor = load_predictor(experiment, cams)
+    return partial(predictor.predict_rows, max_pixels=experiment.data.max_pixels)
+
+
+def load_predictor(experiment: Experiment, cams: str) -> CamPredictor:
+    """Load the trained network of an artifact of CAMs, which is complete."""
     network = ARTIFACTS[cams].of
     assert network is not None
     net = load_cam_net(
@@ -51,8 +55,8 @@ def load_predict(experiment: Experiment, cams: str) -> Predict:
         experiment.model.backbone,
         len(class_names(artifact(experiment, "images"))),
     )
-    predictor = CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
-    return partial(predictor.predict_rows, max_pixels=max_pixels)
+    max_images = experiment.compute.cams.batch_size
+    return CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
 
 
 def fallback_facts(experiment: Experiment, cams: str) -> dict[str, Any]:

@@ -70,6 +70,12 @@ class Workers(Section):
     more computation, for GPUs of little memory. Not together with `compile`."""
     tensorboard: bool = False
     """Write the log for TensorBoard too. Needs the package `tensorboard`."""
+    mlflow: str | None = None
+    """MLflow server that trainings and searches are logged to, by its URL (`http://host:5000`,
+    `sqlite:////shared/mlflow.db`); `name` is the experiment there. Needs the package `mlflow`."""
+    wandb: str | None = None
+    """Project of Weights & Biases that trainings and searches are logged to; WANDB_API_KEY and
+    WANDB_MODE=offline are read from the environment of the workers. Needs the package `wandb`."""
 
     @model_validator(mode="after")
     def _check_range(self) -> "Workers":

@@ -20,6 +20,9 @@ class Dataset(Section):
     (JPEG, quality 95), which bounds memory and time. Masks, label maps and scores have the size of
     the file's image: CAMs and label maps are enlarged to it. null: all images as they are, as
     published. Images that a segmenter is to predict want the value that it was trained with."""
+    corrections: str | None = None
+    """Masks that people corrected, which replace the ground truth of their images: a folder or URL
+    with NAME.png, NAME.json (LabelMe) or NAME.txt (YOLO), or one COCO file that ends in .json."""
     max_errors: NonNegativeInt = 100
     """Rows of one artifact that may fail (recorded in `_errors`) before its stage gives up."""
     max_missing: Fraction = 0.5
@@ -79,6 +82,10 @@ class Folder(Dataset):
     """Folder or URL; one of a web server (https://…) needs a labels file that names all images."""
     labels_file: str | None = None
     """A .csv or .jsonl, below root or by absolute path or URL; null: labels.csv or labels.jsonl."""
+    labels: Literal["file", "yolo", "folders"] = "file"
+    """Where labels are: in the labels file; in YOLO's labels/a.txt of images/a.jpg, boxes or
+    polygons, whose classes are named in data.yaml or classes.txt; or in the folder of the image,
+    images/CLASS/a.jpg. The last two need a root whose folders can be listed."""
     class_names: Names | None = None
     """Names in the order of their indices; null: those in classes.txt below root, else the names
     in the labels file, sorted."""

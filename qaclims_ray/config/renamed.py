@@ -42,6 +42,10 @@ ADDED: dict[str, Any] = {
     "corpus.wordnet": None,
     "data.max_side": None,
     "new_images.max_side": None,
+    "data.corrections": None,
+    "new_images.corrections": None,
+    "data.labels": "file",
+    "new_images.labels": "file",
 }
 """Dotted keys that came later, and the value that means what was done before."""
 
@@ -54,4 +58,7 @@ def current_keys(recipe: Mapping[str, Any]) -> dict[str, Any]:
     added = {key: value for key, value in ADDED.items() if key.rpartition(".")[0] in sections}
     if "cams.scales" not in renamed:  # of a frozen CLIP, which resizes pixels anyway
         added.pop("cams.resize", None)
+    for data in ("data", "new_images"):
+        if renamed.get(f"{data}.kind") != "folder":
+            added.pop(f"{data}.labels", None)
     return added | renamed

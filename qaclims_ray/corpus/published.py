@@ -43,8 +43,7 @@ def import_corpus(experiment: Experiment, files: Sequence[str], overwrite: bool)
 
 
 def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> Built:
-    images, data = artifact(experiment, "images"), experiment.data
-    num_images, names = images.require()["rows"], class_names(images)
+    names = class_names(artifact(experiment, "images"))
     foreground, background = (read_published(file) for file in files)
     templates = experiment.corpus.questions.templates
 
@@ -53,6 +52,26 @@ def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
             convert(foreground, background, row["name"], row["labels"] or (), names, templates)
             for row in rows
         ]
+
+    return fill_corpus(experiment, target, converted, files)
+
+
+def fill_corpus(
+    experiment: Experiment,
+    target: Artifact,
+    converted: Callable[[Sequence[ImageRow]], list[CorpusRow]],
+    files: Sequence[str],
+) -> Built:
+    """Fill the artifact `corpus` from files, in this process.
+
+    Args:
+        experiment: The run, whose artifact `images` is complete.
+        target: The artifact under way.
+        converted: Makes the rows of images, of which it sees name and labels.
+        files: Where the answers come from.
+    """
+    images, data = artifact(experiment, "images"), experiment.data
+    num_images = images.require()["rows"]
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
         attempt = IsolatedMap(target, data.max_errors)

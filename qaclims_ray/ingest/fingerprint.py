@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 from qaclims_ray.config.data import Coco14, Data, Folder, Voc12
 from qaclims_ray.ingest.coco14 import usual_annotations
 from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
+from qaclims_ray.ingest.label_folders import NAMES_FILE
 from qaclims_ray.ingest.voc12 import list_file, usual_masks
 from qaclims_ray.storage.files import list_files, read_all
 from qaclims_ray.storage.filesystem import filesystem, is_local, patiently
@@ -31,13 +32,24 @@ class Fingerprint(TypedDict):
 
 def fingerprint(data: Data) -> Fingerprint | None:
     """Digest labels, classes and masks of a data set; None for one that has none of them."""
+    found = _fingerprint(data)
+    if found is not None and data.corrections is not None:
+        found["masks"] += _stamps(absolute(data.corrections))
+    return found
+
+
+def _fingerprint(data: Data) -> Fingerprint | None:
     match data:
         case Folder():
-            root = absolute(data.root)
+            root, of_yolo = absolute(data.root), data.labels == "yolo"
             files = LABEL_FILES if data.labels_file is None else (data.labels_file,)
             return Fingerprint(
-                labels=_contents(locate(root, name) for name in files),
-                classes=_contents([locate(root, CLASSES_FILE)]),
+                labels=_stamps(join(root, "labels"))
+                if of_yolo
+                else _contents(locate(root, name) for name in files),
+                classes=_contents(
+                    join(root, name) for name in (CLASSES_FILE, *([NAMES_FILE] if of_yolo else []))
+                ),
                 masks=_stamps(join(root, "masks")),
             )
         case Voc12():

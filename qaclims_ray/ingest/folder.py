@@ -18,10 +18,13 @@ suffix, its slashes written as `__`; of a URL it is the last part, which no two 
 A root on a web server (`https://…`) works too: as it lists no folders, the lines name the images
 with their suffixes, and the server is asked for each `masks/a.png`.
 
+Labels may also lie in folders: see `label_folders`.
+
 A label map belongs to the image as a viewer shows it; see `sources.load` about EXIF orientation.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Literal, TypeAlias
 from unicodedata import normalize
 
 from qaclims_ray.ingest.folder_files import (
@@ -41,12 +44,14 @@ from qaclims_ray.ingest.label_files import (
     parse_jsonl,
     resolve_names,
 )
+from qaclims_ray.ingest.label_folders import folder_lines, yolo_lines, yolo_names
 from qaclims_ray.ingest.label_table import parse_csv
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
 from qaclims_ray.storage.files import existing, list_files, read_text
 from qaclims_ray.storage.paths import WEB, check_inside, join, locate
 
+Labels: TypeAlias = Literal["file", "yolo", "folders"]
 LABEL_FILES = ("labels.csv", "labels.jsonl")
 """Files that may hold the labels."""
 CLASSES_FILE = "classes.txt"
@@ -58,6 +63,7 @@ def read_folder(
     *,
     class_names: Sequence[str] | None = None,
     labels_file: str | None = None,
+    labels: Labels = "file",
     unlabelled: bool = False,
 ) -> Listing:
     """List a folder.
@@ -68,6 +74,7 @@ def read_folder(
             in the labels file, sorted.
         labels_file: `.csv` or `.jsonl`, below `root` or by absolute path or URL; default:
             whichever of `LABEL_FILES` is there.
+        labels: where labels are: in that file, or in folders (see `label_folders`).
         unlabelled: list the images without a line too; then no labels file is needed.
 
     Raises:
@@ -81,7 +88,14 @@ def read_folder(
     def is_image(cell: str) -> bool:
         return cell.startswith(URL_SCHEMES) or normalize("NFC", cell) in (images or ())
 
-    lines, errors = _read_lines(root, files, labels_file, is_image, optional=unlabelled)
+    if labels == "yolo":
+        class_names = class_names or yolo_names(root, files)
+        known = None if class_names is None else len(class_names)
+        lines, errors = yolo_lines(root, files, known)
+    elif labels == "folders":
+        lines, errors = folder_lines(root, files), []
+    else:
+        lines, errors = _read_lines(root, files, labels_file, is_image, optional=unlabelled)
     names = resolve_names(
         [label for line in lines for label in line.labels],
         class_names,

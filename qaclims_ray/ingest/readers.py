@@ -9,6 +9,7 @@ from qaclims_ray.config.data import Coco14, Data, Demo, Folder, Images, Voc12, W
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.world import CLASSES
 from qaclims_ray.ingest.coco14 import read_coco
+from qaclims_ray.ingest.corrections import corrected
 from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.images import read_images
 from qaclims_ray.ingest.sources import Listing, Source
@@ -28,7 +29,10 @@ def read(data: Data, world: str) -> Listing:
             are masks and more classes than they can hold.
     """
     try:
-        listing = _presentable(_list(data, world))
+        listing = _list(data, world)
+        if data.corrections is not None:
+            listing = corrected(listing, absolute(data.corrections))
+        listing = _presentable(listing)
     except ValueError as error:
         raise ValueError(shown(str(error))) from None  # the cause may name a URL as it is
     num_classes = len(listing.class_names)
@@ -69,6 +73,7 @@ def _list(data: Data, world: str) -> Listing:
                 absolute(data.root),
                 class_names=data.class_names,
                 labels_file=data.labels_file,
+                labels=data.labels,
                 unlabelled=data.unlabelled,
             )
         case WebDataset():

@@ -20,6 +20,7 @@ from qaclims_ray.images.decode import (
     orientation,
 )
 from qaclims_ray.images.transforms import shrink
+from qaclims_ray.ingest.annotated import draw_file, is_of_a_file
 from qaclims_ray.ingest.rasterise import rasterise_reference
 from qaclims_ray.storage.errors import Failures
 from qaclims_ray.storage.files import read_bytes
@@ -39,7 +40,8 @@ class Source(TypedDict):
     mask: str | None
     """Path or URL of a label-map PNG."""
     annotations: str | None
-    """Reference to the instances that the mask is rasterised from (see `rasterise.refer_to`)."""
+    """Reference to the instances that the mask is rasterised from (see `rasterise.refer_to`), or to
+    the file of a label tool (see `annotated.refer_to_file`)."""
 
 
 class MaskError(ValueError):
@@ -117,7 +119,7 @@ def load_mask(
     """
     where = shown(source["mask"] or "instances")
     try:
-        mask = _decoded_mask(source, max_pixels)
+        mask = _decoded_mask(source, size, max_pixels)
         if mask is None:
             return None
         if mask.shape == size[::-1] != size:
@@ -130,9 +132,12 @@ def load_mask(
     return mask
 
 
-def _decoded_mask(source: Source, max_pixels: int) -> LabelMap | None:
-    if source["annotations"] is not None:
-        return rasterise_reference(source["annotations"])
+def _decoded_mask(source: Source, size: tuple[int, int], max_pixels: int) -> LabelMap | None:
+    reference = source["annotations"]
+    if reference is not None and is_of_a_file(reference):
+        return draw_file(reference, size)
+    if reference is not None:
+        return rasterise_reference(reference)
     if source["mask"] is None:
         return None
     png = read_bytes(source["mask"])

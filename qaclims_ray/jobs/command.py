@@ -34,6 +34,7 @@ COMMANDS = (
     Command("predict", "predict", "label maps by the segmenter, of these or any other images"),
     Command("evaluate", "evaluate", "mIoU of CAMs or label maps"),
     Command("report", "report", "one HTML page of a run"),
+    Command("compare", "compare", "runs side by side: configurations, scores, pictures"),
     Command("show", "show", "a contact sheet of images, labels, masks and CAMs"),
     Command("show-config", "show_config", "every key of a configuration, its value and meaning"),
     Command("check-texts", "check_texts", "whether CLIP knows the classes, on a few images"),

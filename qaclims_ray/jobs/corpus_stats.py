@@ -2,8 +2,10 @@
 
 Reads `images` and `corpus`; needs no Ray.
 
-    qaclims corpus-stats --config demo [--top 10] [--export answers.csv.gz]
+    qaclims corpus-stats --config demo [--top 10] [--export answers.csv.gz|answers.parquet|folder/]
     ray job submit --working-dir . -- python jobs/corpus_stats.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --export /shared/answers.csv.gz
+
+--export FOLDER/ writes a data set with a card, which `datasets.load_dataset` reads.
 """
 
 from qaclims_ray.cli import parse
@@ -12,7 +14,10 @@ from qaclims_ray.cli import parse
 def main() -> None:
     """Run the job."""
     top = {"type": int, "default": 10, "help": "backgrounds and answers listed"}
-    export = {"metavar": "FILE", "help": "path or URL: .jsonl or .csv, also .gz"}
+    export = {
+        "metavar": "FILE",
+        "help": "path or URL: .jsonl or .csv, also .gz, or .parquet; a folder/ is for the Hugging Face Hub",
+    }
     experiment, arguments = parse(__doc__, overwrites=False, top=top, export=export)
     from qaclims_ray.corpus.stats import survey
 

@@ -12,6 +12,7 @@ from qaclims_ray.config.overrides import parse_overrides
 
 KINDS = {
     "corpus": (("FG.npy", "BG.npy"), "published VQA answers as the artifact corpus"),
+    "answers": (("FILE.jsonl",), "answers, a line of JSON for each, as the artifact corpus"),
     "classifier": (("CHECKPOINT",), "a published res50_cam.pth as the artifact classifier"),
     "cam_net": (("CHECKPOINT",), "a published res50_qa_clims.pth as the artifact cam_net"),
     "export": (("NETWORK", "CHECKPOINT"), "classifier or cam_net as the published code loads it"),

@@ -194,7 +194,7 @@ def local_paths(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:
     data = {
         f"{section}.{key}": absolute(path)
         for section in asked
-        for key in ("root", "location")
+        for key in ("root", "location", "corrections")
         if (path := getattr(getattr(experiment, section), key, None))
     }
     return {key: path for key, path in data.items() if is_local(path)} | model_paths(

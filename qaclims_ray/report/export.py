@@ -1,6 +1,8 @@
-"""Label maps of a run as files for other tools: paletted PNGs, or one JSON file in COCO's format.
+"""Label maps and CAM regions of a run as files for other tools.
 
-<to>/<image>.png      png: `BACKGROUND`, class index + 1, or `IGNORE` for each pixel, and
+<to>/<image>.png      png: `BACKGROUND`, class index + 1, or `IGNORE` for each pixel
+<to>/<image>.txt      yolo: a line for each part of each class, and <to>/data.yaml
+<to>/<image>.json     labelme: a shape for each part of each class, and of `IGNORE`
 <to>/classes.txt      the class names, one a line, in the order of their indices, and
 <to>/files.csv        which file of the data set each is of
 <to>/<artifact>.json  coco: a category for each class, and for each image and class one annotation
@@ -11,17 +13,27 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import count
-from typing import IO, Any, Literal, cast
+from typing import IO, Any, Literal, NamedTuple, cast
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+import yaml
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.coco import coco_regions
-from qaclims_ray.images.label_maps import row_label_map
+from qaclims_ray.images.decode import decode_mask
+from qaclims_ray.images.label_maps import (
+    check_num_classes,
+    label_map_row,
+    row_label_map,
+)
+from qaclims_ray.images.labelme import labelme_json
+from qaclims_ray.images.yolo import yolo_lines
+from qaclims_ray.report.panels import best_threshold
+from qaclims_ray.report.pictures import cam_label_map
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.file_names import read_file_names
-from qaclims_ray.run.graph import images_of
+from qaclims_ray.run.graph import ARTIFACTS, images_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.progress import progress_bar
@@ -29,10 +41,12 @@ from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open, write_bytes
 from qaclims_ray.storage.filesystem import in_threads
-from qaclims_ray.storage.paths import absolute, png_name
-from qaclims_ray.types import LabelMapRow
+from qaclims_ray.storage.paths import absolute, file_name
+from qaclims_ray.types import CamRow, LabelMapRow
 
-Format = Literal["png", "coco"]
+Format = Literal["png", "coco", "yolo", "labelme"]
+SUFFIXES: dict[Format, str] = {"png": ".png", "yolo": ".txt", "labelme": ".json"}
+"""Of the files of formats that have one for each image."""
 Advance = Callable[[int], object]
 """Is told of so many images that are done."""
 
@@ -40,77 +54,144 @@ _BATCH = 64
 """Rows that are in memory at a time, as those of the next two batches are."""
 
 
-def run(experiment: Experiment, name: str, to: str, *, fmt: Format, suffix: str) -> str:
-    """Export the label maps of an artifact and return the summary line.
+class LabelMaps(NamedTuple):
+    """The label maps of an artifact, those of CAMs at a threshold."""
+
+    rows: pads.Dataset
+    """Rows that have a label map."""
+    threshold: float | None
+    """Background score of CAMs; None: the rows hold label maps."""
+
+    def batches(self, *columns: str) -> Iterator[list[LabelMapRow]]:
+        """Yield the rows in their order, some at a time, with these columns only."""
+        of_cams = self.threshold is not None and "label_map" in columns
+        batches = self.rows.to_batches(
+            columns=None if of_cams else list(columns),
+            batch_size=_BATCH,
+            batch_readahead=2,
+            fragment_readahead=1,
+        )
+        for batch in batches:
+            found = batch.to_pylist()
+            yield cast(list[LabelMapRow], list(map(self._region_row, found)) if of_cams else found)
+
+    def _region_row(self, row: CamRow) -> LabelMapRow:
+        assert self.threshold is not None
+        label_map = cam_label_map(row, self.threshold)
+        assert label_map is not None
+        return label_map_row(row["name"], label_map)
+
+
+def run(
+    experiment: Experiment,
+    name: str,
+    to: str,
+    *,
+    fmt: Format,
+    suffix: str,
+    threshold: float | None = None,
+) -> str:
+    """Export the label maps of an artifact, or the regions of CAMs; return the summary line.
 
     Images without label map, as nobody knows their labels, are left out. Files of the same names
     are overwritten.
 
     Args:
         experiment: The run.
-        name: An artifact of label maps, such as `masks`.
+        name: An artifact of label maps or CAMs, such as `masks`.
         to: Folder or URL.
         fmt: Which files are written.
-        suffix: What COCO's `file_name` has behind the name of an image, such as `.jpg`, in runs of
-            earlier versions, which do not know the files' own names.
+        suffix: What names of image files have behind the name of an image, such as `.jpg`, in runs
+            of earlier versions, which do not know the files' own names.
+        threshold: Background score of CAMs; None: the best one where they are scored, else
+            `evaluate.threshold`.
 
     Raises:
-        ValueError: the artifact is not complete, or stale; the storage refuses.
+        ValueError: the artifact is not complete, or stale; it is none of CAMs and there is a
+            threshold; the storage refuses.
     """
     check_lineage(experiment, name)
-    source, classes = artifact(experiment, name), class_names(artifact(experiment, "images"))
-    manifest, start, to = source.require(), time.monotonic(), absolute(to)
-    known = dataset(source).filter(pads.field("label_map").is_valid())
-    num_known = known.count_rows()
+    manifest = artifact(experiment, name).require()
+    classes = class_names(artifact(experiment, "images"))
+    check_num_classes(len(classes))
+    label_maps = _label_maps(experiment, name, threshold)
+    num_known, start, to = label_maps.rows.count_rows(), time.monotonic(), absolute(to)
     files = read_file_names(artifact(experiment, images_of(name)))
     with progress_bar(f"export {name}", num_known) as bar:
-        if fmt == "png":
-            write_pngs(known, classes, to, bar.update, files=files)
-        else:
+        if fmt == "coco":
             to = f"{to}/{name}.json"
-            write_coco(known, classes, to, bar.update, files=files, suffix=suffix)
+            write_coco(label_maps, classes, to, bar.update, files=files, suffix=suffix)
+        else:
+            write_files(label_maps, classes, to, bar.update, fmt=fmt, files=files, suffix=suffix)
     seconds = time.monotonic() - start
+    lost = ", undecided pixels are background there" if fmt == "yolo" else ""
+    at = "" if label_maps.threshold is None else f" at threshold {label_maps.threshold:g}"
     return (
-        f"export_masks: {num_known:,} {name} as {fmt}, {manifest['rows'] - num_known:,} without "
-        f"label map left out, {manifest['errors']:,} errors of {name}, {seconds:.1f} s, "
-        f"{num_known / max(seconds, 0.1):.1f} images/s · {to}"
+        f"export_masks: {num_known:,} {name}{at} as {fmt}, {manifest['rows'] - num_known:,} "
+        f"without label map left out, {manifest['errors']:,} errors of {name}{lost}, "
+        f"{seconds:.1f} s, {num_known / max(seconds, 0.1):.1f} images/s · {to}"
     )
 
 
-def write_pngs(
-    label_maps: pads.Dataset,
+def _label_maps(experiment: Experiment, name: str, threshold: float | None) -> LabelMaps:
+    rows = dataset(artifact(experiment, name))
+    if ARTIFACTS[name].kind == "cams":
+        best = best_threshold(experiment, name) if threshold is None else threshold
+        return LabelMaps(rows, best)
+    if threshold is not None:
+        raise ValueError(f"--threshold is for CAMs: the pixels of {name} have their classes")
+    return LabelMaps(rows.filter(pads.field("label_map").is_valid()), None)
+
+
+def write_files(
+    label_maps: LabelMaps,
     classes: Sequence[str],
     folder: str,
     advance: Advance,
     *,
+    fmt: Format,
     files: Mapping[str, str],
+    suffix: str,
 ) -> None:
-    """Write a paletted PNG for each row that has a label map, and the names of classes and files.
+    """Write a file for each row that has a label map, and the names of classes and files.
 
     Raises:
         ValueError: the name of an image would lead out of the folder; the storage refuses.
     """
+    ending = SUFFIXES[fmt]
 
     def write(row: LabelMapRow) -> None:
-        assert row["label_map"] is not None
-        write_bytes(f"{folder}/{png_name(row['name'])}", row["label_map"])
+        image = files.get(row["name"], f"{row['name']}{suffix}")
+        content = _encoded(row, fmt, classes, image)
+        write_bytes(f"{folder}/{file_name(row['name'], ending)}", content)
 
     write_bytes(f"{folder}/classes.txt", "".join(f"{name}\n" for name in classes).encode())
+    if fmt == "yolo":
+        about = {"names": dict(enumerate(classes))}
+        written = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
+        write_bytes(f"{folder}/data.yaml", written.encode())
     if files:
-        write_bytes(f"{folder}/files.csv", _csv(label_maps, files))
-    for rows in _batches(label_maps, "name", "label_map"):
+        names: list[str] = label_maps.rows.to_table(columns=["name"])["name"].to_pylist()
+        masks = [file_name(name, ending) for name in names]
+        table = pa.table({"image": [files[name] for name in names], "mask": masks})
+        write_bytes(f"{folder}/files.csv", csv_lines(table))
+    for rows in label_maps.batches("name", "label_map"):
         in_threads(write, rows)
         advance(len(rows))
 
 
-def _csv(label_maps: pads.Dataset, files: Mapping[str, str]) -> bytes:
-    names: list[str] = label_maps.to_table(columns=["name"])["name"].to_pylist()
-    columns = {"image": [files[name] for name in names], "mask": [png_name(one) for one in names]}
-    return csv_lines(pa.table(columns))
+def _encoded(row: LabelMapRow, fmt: Format, classes: Sequence[str], image: str) -> bytes:
+    assert row["label_map"] is not None
+    if fmt == "png":
+        return row["label_map"]
+    label_map = decode_mask(row["label_map"])
+    if fmt == "yolo":
+        return yolo_lines(label_map).encode()
+    return labelme_json(label_map, classes, image).encode()
 
 
 def write_coco(
-    label_maps: pads.Dataset,
+    label_maps: LabelMaps,
     classes: Sequence[str],
     uri: str,
     advance: Advance,
@@ -134,34 +215,25 @@ def write_coco(
 
 
 def _images(
-    label_maps: pads.Dataset, files: Mapping[str, str], suffix: str
+    label_maps: LabelMaps, files: Mapping[str, str], suffix: str
 ) -> Iterator[dict[str, Any]]:
     numbers = count(1)
-    for rows in _batches(label_maps, "name", "height", "width"):
+    for rows in label_maps.batches("name", "height", "width"):
         for row in rows:
             file = files.get(row["name"], f"{row['name']}{suffix}")
             size = {"height": row["height"], "width": row["width"]}
             yield {"id": next(numbers), "file_name": file, **size}
 
 
-def _annotations(label_maps: pads.Dataset, advance: Advance) -> Iterator[dict[str, Any]]:
+def _annotations(label_maps: LabelMaps, advance: Advance) -> Iterator[dict[str, Any]]:
     numbers, images = count(1), count(1)
-    for rows in _batches(label_maps, "label_map"):
+    for rows in label_maps.batches("label_map"):
         for row, image in zip(rows, images, strict=False):
             label_map = row_label_map(row)
             assert label_map is not None
             for region in coco_regions(label_map):
                 yield {"id": next(numbers), "image_id": image, **region}
         advance(len(rows))
-
-
-def _batches(label_maps: pads.Dataset, *columns: str) -> Iterator[list[LabelMapRow]]:
-    """Yield the rows in their order, some at a time, with these columns only."""
-    batches = label_maps.to_batches(
-        columns=list(columns), batch_size=_BATCH, batch_readahead=2, fragment_readahead=1
-    )
-    for batch in batches:
-        yield cast(list[LabelMapRow], batch.to_pylist())
 
 
 def _write_list(file: IO[bytes], key: str, elements: Iterable[dict[str, Any]]) -> None:

@@ -62,7 +62,7 @@ def columns_of(
         name: Column(
             title_of(experiment, name),
             rows_of(experiment, name, names),
-            _threshold(experiment, name),
+            best_threshold(experiment, name),
             DRAWINGS[ARTIFACTS[name].kind],
         )
         for name in artifacts
@@ -178,7 +178,8 @@ def choose(
     return sorted(names[i] for i in list(chosen)[:num_images])
 
 
-def _threshold(experiment: Experiment, name: str) -> float:
+def best_threshold(experiment: Experiment, name: str) -> float:
+    """Return the best background threshold of an artifact, else `evaluate.threshold`."""
     scores = scores_of(name)
     if scores is None or not _is_made(experiment, scores):
         return experiment.evaluate.threshold

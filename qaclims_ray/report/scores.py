@@ -117,7 +117,7 @@ def score_summary(steps: Sequence[Step], ranking: Ranking | None = None) -> Mark
         common=common,
         own={title: facts for title, facts in own.items() if facts},
         ranking=ranking,
-        curves=_threshold_chart(with_curve) if with_curve else "",
+        curves=threshold_chart(with_curve) if with_curve else "",
     )
 
 
@@ -151,7 +151,8 @@ def used(step: Step) -> list[str]:
     return [*told, "images held out" if _is_held_out(step.name) else "images of the training"]
 
 
-def _threshold_chart(steps: Sequence[Step]) -> Markup:
+def threshold_chart(steps: Sequence[Step]) -> Markup:
+    """Draw mIoU over the threshold, a curve in its colour for each of some scores of CAMs."""
     lines = [
         Line(style, np.array(scores["thresholds"]), 100 * np.array(scores["miou"]))
         for _, style, _, scores in steps

@@ -10,14 +10,19 @@ _NUM_NAMES = 5
 
 
 def require_run(experiment: Experiment) -> None:
-    """Check that there is something in the run, or in a base of it.
+    """Check that there is something in the run, or in a base of it; see `require_folder`."""
+    if not any(find(f"{absolute(base)}/*") for base in experiment.base):
+        require_folder(absolute(experiment.run))
+
+
+def require_folder(run: str) -> None:
+    """Check that there is something in the folder of a run.
 
     Raises:
         ValueError: there is not; runs of a like name beside it are named, or all where there are
             few.
     """
-    run = absolute(experiment.run)
-    if any(find(f"{absolute(one)}/*") for one in (experiment.run, *experiment.base)):
+    if find(f"{run}/*"):
         return
     folder, _, name = run.rpartition("/")
     beside = sorted(uri.rpartition("/")[2] for uri in find(f"{folder}/*"))

@@ -20,6 +20,7 @@ from qaclims_ray.run.contents import check_digests, check_sizes
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage, identities
+from qaclims_ray.run.recorded import record
 from qaclims_ray.run.tables import frequent_reasons, read_errors
 from qaclims_ray.storage.files import remove
 
@@ -68,6 +69,7 @@ def make(
             target.begin(inputs)
             remove(f"{target.uri}/{COMPLETE}")
         target.start(inputs, costly)
+        record(experiment)
         before = num_done(target)
         start = time.monotonic()
         built = build(target)

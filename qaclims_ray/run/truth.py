@@ -9,7 +9,8 @@ from qaclims_ray.run.graph import ARTIFACTS, chosen_by_masks, images_of
 
 _SECTIONS = {"images": "data", "new_images": "new_images"}
 """Section of the configuration of each artifact of images."""
-_KEYS = {f"{one}.{key}" for one in _SECTIONS.values() for key in ("masks", "crowds", "overlap")}
+_OF_MASKS = ("masks", "crowds", "overlap", "corrections")
+_KEYS = {f"{one}.{key}" for one in _SECTIONS.values() for key in _OF_MASKS}
 """Keys that decide the masks of images and nothing else of them."""
 
 

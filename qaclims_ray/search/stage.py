@@ -50,6 +50,7 @@ from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
 from qaclims_ray.train import stage as train_stage
+from qaclims_ray.train.loggers import check_boards
 
 _T = TypeVar("_T")
 
@@ -75,6 +76,7 @@ def check(experiment: Experiment, *, overwrite: bool = False) -> list[str]:
     if not experiment.tune.space:
         return []
     space.check(experiment)
+    check_boards(experiment.compute.train)
     if not overwrite and search_artifact(experiment).is_complete():
         return []
     shared = [name for name in space.SHARED if not artifact(experiment, name).is_complete()]

@@ -58,6 +58,9 @@ def trial_experiment(
         "train.ritc.validate_every": 1,
         "evaluate.names": f"{experiment.run}/search/{SELECTION}",
         "tune": {},
+        # Tune logs its trials.
+        "compute.train.mlflow": None,
+        "compute.train.wandb": None,
     }
     return experiment.with_overrides({**overrides, **own})
 

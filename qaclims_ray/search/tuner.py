@@ -43,6 +43,7 @@ from qaclims_ray.search.trial import (
 from qaclims_ray.storage.files import find, read_json, write_json
 from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.train import stage as train_stage
+from qaclims_ray.train.loggers import search_callbacks
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.trainings import TRAININGS
 
@@ -107,7 +108,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=ray.tune.FailureConfig(max_failures=limits.max_failures),
-            callbacks=[JsonLoggerCallback()],
+            callbacks=[JsonLoggerCallback(), *search_callbacks(experiment)],
             verbose=0,
         ),
     )

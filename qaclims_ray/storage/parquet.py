@@ -4,13 +4,14 @@ All rows are read here, as the columns that we declare. A file's own word for th
 extension type whose values Ray unpickles, which runs code of whoever wrote the file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from qaclims_ray.storage.files import atomic_open
+from qaclims_ray.storage.files import atomic_open, staged_open
 from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
 
 _CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -40,6 +41,18 @@ def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) 
     """Write one Parquet file, atomically."""
     with atomic_open(uri, durable=True) as file:
         pq.write_table(table, file, row_group_size=row_group_size, write_page_checksum=True)
+
+
+def write_tables(tables: Iterable[pa.Table], uri: str) -> None:
+    """Write tables of equal columns, one at least, as one Parquet file, which appears whole."""
+    with ExitStack() as stack:
+        file = stack.enter_context(staged_open(uri))
+        writer = None
+        for table in tables:
+            if writer is None:
+                writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
+            if len(table):  # readers take the size of their batches from the first row group
+                writer.write_table(table)
 
 
 def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:

@@ -78,7 +78,12 @@ def check_inside(relative: str) -> str:
 
 
 def png_name(name: str) -> str:
-    """Return `<name>.png`, or the beginning and a digest of a name that no file should have.
+    """Return `<name>.png`; see `file_name`."""
+    return file_name(name, ".png")
+
+
+def file_name(name: str, suffix: str) -> str:
+    """Return name and suffix, or the beginning and a digest of a name that no file should have.
 
     Such names are too long, or command a terminal.
 
@@ -87,9 +92,9 @@ def png_name(name: str) -> str:
     """
     plain = "".join(one if one.isprintable() else "_" for one in check_inside(name))
     whole = plain.encode()
-    if plain == name and len(whole) + len(".png") <= _LONGEST:
-        return f"{name}.png"
-    end = f"-{sha256(name.encode()).hexdigest()[:16]}.png"
+    if plain == name and len(whole) + len(suffix) <= _LONGEST:
+        return f"{name}{suffix}"
+    end = f"-{sha256(name.encode()).hexdigest()[:16]}{suffix}"
     return f"{whole[: _LONGEST - len(end)].decode(errors='ignore')}{end}"
 
 

@@ -4,10 +4,9 @@ import json
 import logging
 import tempfile
 import time
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import PROGRESS
@@ -23,6 +22,23 @@ DEAD_STEPS = 20
 """Steps in a row of which no map has a logit above 0, from which on the maps count as dead."""
 
 
+@runtime_checkable
+class Board(Protocol):
+    """Where else scalars go."""
+
+    def add(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Note the scalars of a step."""
+        ...
+
+    def write(self) -> None:
+        """Bring what there is so far to where people look."""
+        ...
+
+    def close(self) -> None:
+        """End the training there."""
+        ...
+
+
 class Log:
     """The log of worker 0: one line for each step, one file for each epoch.
 
@@ -30,10 +46,10 @@ class Log:
     training that goes on from one finds the lines before it, and drops those after it.
     """
 
-    def __init__(self, target: Artifact, done: int, board: "Board | None" = None) -> None:
-        """Log into the artifact `target`, after `done` steps."""
+    def __init__(self, target: Artifact, done: int, boards: Sequence[Board] = ()) -> None:
+        """Log into the artifact `target` and to boards, after `done` steps."""
         self._target = target
-        self._board = board
+        self._boards = boards
         self._rows: list[dict[str, Any]] = []
         self._done = done
         self._last = time.monotonic()
@@ -63,8 +79,8 @@ class Log:
         }
         self._num_dead = self._num_dead + 1 if scalars.get(MAX_LOGIT, 1.0) <= 0 else 0
         self._rows.append({"epoch": self._epoch, "step": step, **row})
-        if self._board is not None:
-            self._board.add(step, row)
+        for board in self._boards:
+            board.add(step, row)
         if now - self._shown > _SECONDS_BETWEEN_PROGRESS:
             self._shown = now
             progress = {"step": step + 1, "dead": self._num_dead}
@@ -72,17 +88,22 @@ class Log:
 
     def scored(self, step: int, scores: Mapping[str, float]) -> None:
         """Note the scores after a step."""
-        if self._board is not None:
-            self._board.add(step, scores)
+        for board in self._boards:
+            board.add(step, scores)
 
     def write(self) -> dict[str, float]:
         """Write the file of the epoch; return the means over its steps so far."""
         lines = "".join(f"{json.dumps(row)}\n" for row in self._rows)
         write_bytes(self._uri(), lines.encode())
-        if self._board is not None:
-            self._board.write()
+        for board in self._boards:
+            board.write()
         self._last = time.monotonic()
         return {key: sum(row[key] for row in self._rows) / len(self._rows) for key in self._rows[0]}
+
+    def close(self) -> None:
+        """End the log, after the last epoch."""
+        for board in self._boards:
+            board.close()
 
     def _uri(self) -> str:
         return f"{self._target.uri}/metrics/epoch-{self._epoch:03d}.jsonl"
@@ -124,16 +145,11 @@ def _read(uri: str) -> list[dict[str, Any]]:
         return []
 
 
-class Board:
+class TensorBoard:
     """TensorBoard's event file, copied into `tensorboard/` of the artifact at each checkpoint."""
 
     def __init__(self, target: Artifact, done: int) -> None:
-        """Write events after `done` steps; those that an earlier file has of later ones are void.
-
-        Raises:
-            ValueError: the package is not installed.
-        """
-        check_board()
+        """Write events after `done` steps; later ones of an earlier file are void."""
         from torch.utils.tensorboard.writer import SummaryWriter
 
         self._target = target
@@ -151,11 +167,6 @@ class Board:
         for file in Path(self._folder.name).iterdir():
             write_bytes(f"{self._target.uri}/tensorboard/{file.name}", file.read_bytes())
 
-
-def check_board() -> None:
-    """Raise ValueError where the package `tensorboard` is not installed."""
-    if find_spec("tensorboard") is None:
-        raise ValueError(
-            "compute.train.tensorboard is true, but the package is not installed: "
-            "`pip install tensorboard`, or set it to false"
-        )
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.close()

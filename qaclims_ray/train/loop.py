@@ -28,7 +28,8 @@ from qaclims_ray.storage.files import read_bytes, write_bytes
 from qaclims_ray.train.batches import Batch, BatchLoader
 from qaclims_ray.train.checkpoint import Checkpointer, NoCheckpoints, State
 from qaclims_ray.train.faults import DivergedError
-from qaclims_ray.train.log import Board, Log
+from qaclims_ray.train.log import Log
+from qaclims_ray.train.loggers import open_boards
 from qaclims_ray.train.optim import build_optimizer
 from qaclims_ray.train.rows import Rows, TrainingSet, open_rows, save_rows
 from qaclims_ray.train.step import Step, unwrapped
@@ -143,8 +144,8 @@ class Trainer:
         self._done, scores = self._restore()
         self._log = self._validation = None
         if worker.rank == 0:
-            board = Board(self._target, self._done) if compute.tensorboard else None
-            self._log = Log(self._target, self._done, board)
+            boards = open_boards(experiment, self._target, self._done)
+            self._log = Log(self._target, self._done, boards)
             if fit.validate_every is not None:
                 scorer = make_scorer(experiment, fit) if make_scorer else task.scorer()
                 self._validation = Validation(self._target, scorer, fit.validate_every, scores)
@@ -191,7 +192,8 @@ class Trainer:
                 if every and self._done % every == 0 and self._done % per_epoch:
                     self._save({})
             self._save(self._score(epoch))
-        if self._rank == 0:
+        if self._log is not None:
+            self._log.close()
             self._write_model()
 
     def _take_step(self, batches: Sequence[Batch]) -> Mapping[str, float]:

@@ -33,7 +33,8 @@ from qaclims_ray.storage.files import remove, write_bytes
 from qaclims_ray.storage.filesystem import is_transient
 from qaclims_ray.train.checkpoint import State, load_state, save_state
 from qaclims_ray.train.faults import failure, note_fault, noted_faults
-from qaclims_ray.train.log import Progress, check_board, ends_dead
+from qaclims_ray.train.log import Progress, ends_dead
+from qaclims_ray.train.loggers import check_boards
 from qaclims_ray.train.loop import Worker, train, train_here
 from qaclims_ray.train.rows import TrainingSet, open_rows, save_rows
 from qaclims_ray.train.trainings import (
@@ -211,7 +212,7 @@ def _check(experiment: Experiment, network: str, images: pads.Dataset) -> None:
 
     Raises:
         ValueError: no label at all; images of several sizes and no crop; no package for
-            TensorBoard.
+            TensorBoard, MLflow or Weights & Biases.
     """
     table = images.to_table(["labels", "height", "width"])
     if not any(table["labels"].to_pylist()):
@@ -224,5 +225,4 @@ def _check(experiment: Experiment, network: str, images: pads.Dataset) -> None:
             f"the images have {num_sizes} sizes, and {section_key(network)}.augment.crop is null: "
             "set it to the side of a square in pixels, such as 512"
         )
-    if experiment.compute.train.tensorboard:
-        check_board()
+    check_boards(experiment.compute.train)

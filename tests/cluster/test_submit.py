@@ -27,8 +27,8 @@ from qaclims_ray.model.checkpoints import to_published_cam
 
 ROOT = Path(__file__).parents[2]
 JOBS = sorted(path.stem for path in (ROOT / "jobs").glob("*.py"))
-AT_HOME = {"show_config", "pretrain_demo"}
-"""Jobs that no one submits: one prints a file's keys, the other makes files of the checkout."""
+AT_HOME = {"show_config", "pretrain_demo", "compare"}
+"""Jobs that no one submits: they print keys, make files of the checkout, or read other runs."""
 SUBMIT = "ray job submit "
 RAY = str(Path(sys.executable).with_name("ray"))
 

@@ -171,10 +171,18 @@ def test_a_recipe_of_before_has_the_keys_of_now():
 def test_a_recipe_from_before_a_key_was_there_means_what_was_done_then():
     before = {"train.ritc.augment.flip": True, "evaluate.threshold": 0.1, "data.kind": "demo"}
     added = {"train.ritc.augment.scale": None, "evaluate.absent_classes": "zero"}
-    added |= {"data.max_side": None, "train.ritc.batch_norm_statistics": "batch"}
+    added |= {
+        "data.max_side": None,
+        "data.corrections": None,
+        "train.ritc.batch_norm_statistics": "batch",
+    }
     assert current_keys(before) == before | added
     today = {**before, "train.ritc.augment.scale": [0.5, 2.0], "evaluate.absent_classes": "skip"}
-    today |= {"data.max_side": 640, "train.ritc.batch_norm_statistics": "step"}
+    today |= {
+        "data.max_side": 640,
+        "data.corrections": "fixed",
+        "train.ritc.batch_norm_statistics": "step",
+    }
     assert current_keys(today) == today
 
 

@@ -2,11 +2,14 @@ import json
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image as pil
 from pycocotools.coco import COCO
 
 from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.images.label_maps import label_map_row, row_label_map, unlabelled_row
+from qaclims_ray.images.labelme import read_labelme
+from qaclims_ray.images.yolo import read_yolo
 from qaclims_ray.report import export
 from qaclims_ray.run.artifact import Built, artifact
 from qaclims_ray.run.file_names import write_file_names
@@ -89,6 +92,45 @@ def test_coco_tools_read_the_label_maps_back(experiment, tmp_path, monkeypatch, 
         for annotation in coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]])):
             found[coco.annToMask(annotation) > 0] = annotation["category_id"]
         assert np.array_equal(found, label_map)
+
+
+@pytest.mark.parametrize(("fmt", "suffix"), [("yolo", ".txt"), ("labelme", ".json")])
+def test_label_tools_read_polygons_back(experiment, tmp_path, fmt, suffix):
+    to = tmp_path / "out"
+    line = export.run(experiment, "seeds", str(to), fmt=fmt, suffix=".jpg")
+    assert line.startswith(f"export_masks: 3 seeds as {fmt}, 1 without label map left out")
+    assert ("undecided pixels are background there" in line) == (fmt == "yolo")
+    classes = [f"class {number}" for number in range(1, 9)]
+    for name, label_map in MAPS.items():
+        text = (to / f"{name}{suffix}").read_text()
+        if fmt == "yolo":
+            found = read_yolo(text, label_map.shape, 8)
+            assert np.array_equal(found, np.where(label_map == 255, 0, label_map))
+        else:
+            assert np.array_equal(read_labelme(text, classes), label_map)
+            assert json.loads(text)["imagePath"] == f"{name}.jpg"
+    if fmt == "yolo":
+        assert yaml.safe_load((to / "data.yaml").read_text())["names"][7] == "class 8"
+
+
+def test_regions_of_cams_are_exported_at_a_threshold(make_experiment, tmp_path):
+    experiment = make_experiment(tmp_path / "run", {"evaluate.threshold": 0.6})
+    write_artifact(artifact(experiment, "images"), facts={"class_names": ["cat", "dog"]})
+    maps = np.array([[[0.2, 0.7, 0.9]], [[0.1, 0.8, 0.3]]], np.float16)
+    size = {"height": 1, "width": 3, "cam_height": 1, "cam_width": 3}
+    row = {"name": "a", "classes": [0, 1], "cam": maps.tobytes(), **size}
+    write_artifact(artifact(experiment, "cams"), [row])
+    line = export.run(experiment, "cams", str(tmp_path), fmt="png", suffix="")
+    assert line.startswith("export_masks: 1 cams at threshold 0.6 as png")
+    assert decode_mask((tmp_path / "a.png").read_bytes()).tolist() == [[0, 2, 1]]
+    export.run(experiment, "cams", str(tmp_path), fmt="labelme", suffix="", threshold=0.85)
+    text = (tmp_path / "a.json").read_text()
+    assert read_labelme(text, ["cat", "dog"]).tolist() == [[0, 0, 1]]
+    export.run(experiment, "cams", str(tmp_path), fmt="coco", suffix="", threshold=0.1)
+    assert len(json.loads((tmp_path / "cams.json").read_text())["annotations"]) == 2
+    write_artifact(artifact(experiment, "masks"), [label_map_row("a", MAPS["a"])])
+    with pytest.raises(ValueError, match="--threshold is for CAMs"):
+        export.run(experiment, "masks", str(tmp_path), fmt="png", suffix="", threshold=0.5)
 
 
 def test_no_label_map_makes_an_empty_coco_file(make_experiment, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.train import log as module
-from qaclims_ray.train.log import DEAD_STEPS, MAX_LOGIT, Board, Log, Progress, ends_dead
+from qaclims_ray.train.log import DEAD_STEPS, MAX_LOGIT, Log, Progress, TensorBoard, ends_dead
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_an_epoch_goes_on_after_the_rows_that_its_checkpoint_knows(target):
 
 def test_tensorboard_finds_the_same_scalars(target):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    log = Log(target, 0, Board(target, 0))
+    log = Log(target, 0, [TensorBoard(target, 0)])
     log.start(0)
     for step in range(3):
         log.add(step, 1, 0.0, {"total": 2.0 * step})
@@ -90,7 +90,7 @@ def test_tensorboard_finds_the_same_scalars(target):
 def test_tensorboard_forgets_what_came_after_the_checkpoint(target):
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     for done, value in ((0, 1.0), (2, 9.0)):
-        log = Log(target, done, Board(target, done))
+        log = Log(target, done, [TensorBoard(target, done)])
         log.start(0)
         for step in range(done, 4):
             log.add(step, 1, 0.0, {"total": value})
@@ -100,9 +100,3 @@ def test_tensorboard_forgets_what_came_after_the_checkpoint(target):
     assert [(one.step, one.value) for one in found.Scalars("total")] == [
         (0, 1), (1, 1), (2, 9), (3, 9)
     ]  # fmt: skip
-
-
-def test_without_the_package_tensorboard_is_a_clear_error(target, monkeypatch):
-    monkeypatch.setattr(module, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"compute\.train\.tensorboard.*pip install tensorboard"):
-        Board(target, 0)

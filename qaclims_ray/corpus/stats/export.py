@@ -1,4 +1,7 @@
-"""Export the corpus as one line per answer, for other tools: JSONL or CSV, plain or gzipped."""
+"""Export the corpus as one row per answer: JSONL or CSV, plain or gzipped, or Parquet.
+
+For the Hub, see `hub`.
+"""
 
 import gzip
 import json
@@ -13,14 +16,16 @@ from qaclims_ray.corpus.stats.figures import with_class
 from qaclims_ray.corpus.stats.flat import chunks, flatten
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open
+from qaclims_ray.storage.parquet import write_tables
 from qaclims_ray.types import SCHEMAS
 
+PARQUET = ".parquet"
 Lines: TypeAlias = Callable[[pa.Table, bool], bytes]
 """Writes rows as lines; the flag says whether they are the first, which a header precedes."""
 
 
 def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: str) -> int:
-    """Write one line per answer: name, class, kind, question, answer, lemma.
+    """Write one row per answer: name, class, kind, question, answer, lemma.
 
     The order is the corpus's own, and equal corpora make equal files. The file appears whole under
     its name, or not at all; about 4,096 images are held in memory.
@@ -28,7 +33,7 @@ def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: s
     Args:
         batches: Rows of the artifact `corpus`.
         class_names: Names in the order of their indices.
-        uri: A path or URL that ends in .jsonl, .csv, .jsonl.gz or .csv.gz.
+        uri: A path or URL that ends in .jsonl, .csv, .jsonl.gz, .csv.gz or .parquet.
 
     Returns:
         Number of answers.
@@ -36,26 +41,43 @@ def export(batches: Iterable[pa.RecordBatch], class_names: Sequence[str], uri: s
     Raises:
         ValueError: the URI ends otherwise, or its storage refuses.
     """
-    lines = lines_for(uri)
     num_answers = 0
-    with _open(uri) as file:
-        for number, table in enumerate(_tables(batches, class_names)):
-            file.write(lines(table, number == 0))
+
+    def counted() -> Iterator[pa.Table]:
+        nonlocal num_answers
+        for table in answer_tables(batches, class_names):
             num_answers += len(table)
+            yield table
+
+    check_export(uri)
+    if uri.endswith(PARQUET):
+        write_tables(counted(), uri)
+        return num_answers
+    lines = _FORMATS[_suffix(uri)]
+    with _open(uri) as file:
+        for number, table in enumerate(counted()):
+            file.write(lines(table, number == 0))
     return num_answers
 
 
-def lines_for(uri: str) -> Lines:
-    """Choose the writer for a file by its name.
+def check_export(uri: str) -> None:
+    """Check that the name of a file says how it is written.
 
     Raises:
-        ValueError: the name ends in no known suffix.
+        ValueError: it ends in no known suffix.
     """
+    if _suffix(uri) not in (*_FORMATS, PARQUET):
+        raise ValueError(
+            f"--export {uri!r}: give a name in .jsonl, .csv, .jsonl.gz, .csv.gz or .parquet, or a "
+            "folder with a slash at its end"
+        )
+
+
+def _suffix(uri: str) -> str:
+    if uri.endswith(PARQUET):
+        return PARQUET
     plain = uri.removesuffix(".gz")
-    for suffix, lines in _FORMATS.items():
-        if plain.endswith(suffix):
-            return lines
-    raise ValueError(f"--export {uri!r}: give a name in .jsonl, .csv, .jsonl.gz or .csv.gz")
+    return next((suffix for suffix in _FORMATS if plain.endswith(suffix)), "")
 
 
 def _json_lines(table: pa.Table, _: bool) -> bytes:
@@ -66,8 +88,10 @@ def _json_lines(table: pa.Table, _: bool) -> bytes:
 _FORMATS: dict[str, Lines] = {".jsonl": _json_lines, ".csv": csv_lines}
 
 
-def _tables(batches: Iterable[pa.RecordBatch], class_names: Sequence[str]) -> Iterator[pa.Table]:
-    """Tables with the columns of the export; the first is empty, so that there is a header."""
+def answer_tables(
+    batches: Iterable[pa.RecordBatch], class_names: Sequence[str]
+) -> Iterator[pa.Table]:
+    """Yield tables with the columns of the export; the first is empty, so there is a header."""
     for rows in chain([SCHEMAS["corpus"].empty_table()], chunks(batches)):
         flat = flatten(rows)
         names = rows["name"].combine_chunks().take(flat["image"].combine_chunks())

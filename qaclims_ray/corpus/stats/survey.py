@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.stats.counts import CorpusCounts, count_answers, labels_of, of_class
-from qaclims_ray.corpus.stats.export import export, lines_for
+from qaclims_ray.corpus.stats.export import check_export, export
 from qaclims_ray.corpus.stats.figures import (
     Numbers,
     backgrounds,
@@ -17,8 +17,9 @@ from qaclims_ray.corpus.stats.figures import (
     with_class,
 )
 from qaclims_ray.corpus.stats.flat import titles
+from qaclims_ray.corpus.stats.hub import export_folder
 from qaclims_ray.corpus.stats.replies import count_replies, shares
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.storage.csv import csv_lines
@@ -80,12 +81,14 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
     Args:
         experiment: The run, whose corpus must be complete.
         top: Backgrounds of each class and answers to each question that the JSON file lists.
-        export_to: Where to write one line per answer, if anywhere.
+        export_to: Where to write one row per answer, if anywhere: a file, or with a slash at its
+            end a folder that Hugging Face `datasets` loads.
 
     Raises:
         ValueError: the corpus is not complete, or the export's name ends in no known suffix.
     """
-    lines_for(export_to or ".csv")
+    if export_to is not None and not export_to.endswith("/"):
+        check_export(export_to)
     corpus = artifact(experiment, "corpus")
     made = {"corpus": corpus.uri, "identity": corpus.require()["identity"]}
     names = class_names(artifact(experiment, "images"))
@@ -102,12 +105,25 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
         write_bytes(f"{folder}/{name}.csv", csv_lines(with_class(table, names), True))
     exported = ""
     if export_to is not None:
-        num_lines = export(dataset(corpus).to_batches(), names, absolute(export_to))
+        num_lines = _export(experiment, corpus, names, export_to)
         exported = f" · {num_lines:,} answers in {absolute(export_to)}"
     summary = f"{found['images']:,} images, {found['total']['answers']:,} answers"
     if (missing := shares(replies)) is not None:
         summary += f", {missing}"
     return f"{on_screen(found)}\n\ncorpus_stats: {summary} · {folder}{exported}"
+
+
+def _export(experiment: Experiment, corpus: Artifact, names: Sequence[str], export_to: str) -> int:
+    batches, uri = dataset(corpus).to_batches(), absolute(export_to)
+    if not export_to.endswith("/"):
+        return export(batches, names, uri)
+    versions = {key: corpus.require()["versions"][key] for key in ("qaclims_ray", "transformers")}
+    made_by = {
+        "data": experiment.data.kind,
+        **{key: value for key, value in corpus.recipe.items() if key.startswith("corpus.")},
+        "versions": versions,
+    }
+    return export_folder(batches, names, uri, name=experiment.name, made_by=made_by)
 
 
 def survey(

@@ -3,10 +3,11 @@
 import csv
 import gzip
 import json
-from io import StringIO
+from io import BytesIO, StringIO
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from qaclims_ray.corpus.stats.export import export
@@ -84,5 +85,17 @@ def test_an_empty_corpus_is_a_header_or_nothing(tmp_path):
 
 
 def test_an_unknown_suffix_is_said(tmp_path):
-    with pytest.raises(ValueError, match=r"\.jsonl, \.csv, \.jsonl\.gz or \.csv\.gz"):
-        export(batches(), CLASSES, str(tmp_path / "x.parquet"))
+    for name in ("x.txt", "x.parquet.gz", "x"):
+        with pytest.raises(
+            ValueError, match=r"\.jsonl, \.csv, \.jsonl\.gz, \.csv\.gz or \.parquet"
+        ):
+            export(batches(), CLASSES, str(tmp_path / name))
+
+
+@pytest.mark.parametrize("folder", ["{}", "memory://parquet"])
+def test_parquet_has_the_same_rows(folder, tmp_path):
+    uri = f"{folder.format(tmp_path)}/x.parquet"
+    assert export(batches(), CLASSES, uri) == len(EXPECTED)
+    assert pq.read_table(BytesIO(read_bytes(uri))).to_pylist() == EXPECTED
+    assert export([], CLASSES, uri) == 0
+    assert pq.read_table(BytesIO(read_bytes(uri))).column_names == list(EXPECTED[0])
