@@ -24,8 +24,6 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray would copy `uv run` into every worker, which then resolves the project anew.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # The Parquet reader starts so many actors for each read; the default is 32.
-    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
     # What the C++ core reports to the screen besides its log files concerns Ray's developers.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
@@ -111,6 +109,8 @@ def _quiet_core() -> Generator[None]:
 def _set_data_defaults(context: ray.data.DataContext) -> None:
     # Progress is ours (progress.py), on the user's screen only.
     context.enable_progress_bars = False
+    # The newer Parquet reader compares no checksums, whatever it is asked for (Ray 2.60).
+    context.use_datasource_v2 = False
     # A stage's own error, not what Ray wraps around it.
     context.raise_original_map_exception = True
     context.retried_io_errors = list(TRANSIENT_ERRORS)

@@ -65,7 +65,7 @@ class Manifest(TypedDict):
     facts: Tree
     """What the stage found out, such as class names."""
     files: NotRequired[list[File]]
-    """Tables and weights; artifacts of earlier versions lack the list."""
+    """Tables, weights and figures; artifacts of earlier versions lack the list."""
     versions: dict[str, str]
     revision: str
     """Commit of the code, or an empty string outside a checkout."""
@@ -280,8 +280,12 @@ def command(job: str) -> str:
 
 
 def _identity(files: Sequence[File], built: Built) -> str:
-    """Digest what others can see of an artifact; reasons of failed rows are told to people only."""
-    seen = [(file["name"], file["digest"]) for file in files if not file["name"].startswith("_")]
+    """Digest what others can see of an artifact; people alone see reasons and figures."""
+    seen = [
+        (file["name"], file["digest"])
+        for file in files
+        if not file["name"].startswith("_") and not file["name"].endswith(".json")
+    ]
     content = [seen, built.errors, built.facts.get("class_names")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

@@ -86,6 +86,23 @@ def test_flipped_bytes_in_pages_are_found(images):
         verify(experiment)
 
 
+def test_verify_names_every_damaged_artifact_and_the_sound_ones(images):
+    experiment, target = images
+    scores = own_artifact(experiment, "scores")
+    write_json(f"{scores.uri}/scores.json", {"best": {"miou": 41.5}})
+    write_artifact(scores, [])
+    write_artifact(own_artifact(experiment, "corpus"), [{"name": "a", "answers": []}])
+    Path(target.uri, "part-00002.parquet").unlink()
+    _flip(Path(scores.uri, "scores.json"), 25)
+    with pytest.raises(ValueError, match="damaged") as caught:
+        verify(experiment)
+    bad, good, worse = str(caught.value).splitlines()
+    assert bad.startswith("images: ")
+    assert "part-00002.parquet is missing" in bad
+    assert good.startswith("corpus: 1 files, ")
+    assert "2 files: scores.json has other bytes" in worse
+
+
 def test_flipped_bytes_in_weights_are_found_before_they_are_used(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path / "run")
 
