@@ -17,11 +17,13 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypedDict, cast
+
+from typing_extensions import NotRequired, TypedDict
 
 from qaclims_ray.run.progress import background
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import read_json, remove, write_json
+from qaclims_ray.storage.files import remove, write_json
+from qaclims_ray.storage.records import read_record
 
 OWNER = "_owner.json"
 BEAT, STALE = 15.0, 90.0
@@ -41,7 +43,7 @@ class Owner(TypedDict):
     pid: int
     alive: float
     """Seconds since 1970 of the last sign of life, by the owner's clock."""
-    job: str | None
+    job: NotRequired[str | None]
     """Folder of the job that the process acts for, if it is one of many."""
 
 
@@ -88,10 +90,8 @@ def _check_free(folder: str, uri: str) -> None:
 
 def _read(uri: str) -> Owner | None:
     """What the file says; None where there is none, or a damaged one that nobody can own."""
-    owner: object = attempt(read_json, uri)
-    return (
-        cast(Owner, owner) if isinstance(owner, dict) and {"host", "pid"} <= owner.keys() else None
-    )
+    owner = attempt(read_record, uri, Owner)
+    return None if isinstance(owner, ValueError) else owner
 
 
 def _lives(uri: str, owner: Owner) -> bool:

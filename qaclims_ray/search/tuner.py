@@ -40,8 +40,9 @@ from qaclims_ray.search.trial import (
     scored_in,
     trial_experiment,
 )
-from qaclims_ray.storage.files import find, read_json, write_json
+from qaclims_ray.storage.files import find, write_json
 from qaclims_ray.storage.filesystem import arrow_filesystem
+from qaclims_ray.storage.records import require_record
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.trainings import TRAININGS
@@ -116,7 +117,9 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
 
 def _begun(folder: str) -> dict[str, Tree]:
     """Read the overrides of the trials whose runs lie in a folder, by their names."""
-    return {uri.split("/")[-2]: read_json(uri) for uri in find(f"{folder}/*/{OVERRIDES}")}
+    return {
+        uri.split("/")[-2]: require_record(uri, Tree) for uri in find(f"{folder}/*/{OVERRIDES}")
+    }
 
 
 class Names:

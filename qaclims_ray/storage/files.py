@@ -275,9 +275,9 @@ def staged_open(uri: str) -> Generator[IO[bytes]]:
         patiently(lambda: fs.put_file(str(local), path), uri)
 
 
-def write_bytes(uri: str, content: bytes) -> None:
-    """Write a whole file, atomically."""
-    with atomic_open(uri) as file:
+def write_bytes(uri: str, content: bytes, *, durable: bool = False) -> None:
+    """Write a whole file; see `atomic_open`."""
+    with atomic_open(uri, durable=durable) as file:
         file.write(content)
 
 

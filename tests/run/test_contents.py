@@ -80,7 +80,7 @@ def test_flipped_bytes_in_pages_are_found(images):
     assert verify(experiment)[0].startswith("images: 4 files, ")
     path = Path(target.uri, "part-00000.parquet")
     _flip(path, path.read_bytes().index(PIXELS[:20]) + 2000)
-    with pytest.raises(ValueError, match=r"images: OSError: .*checksum"):
+    with pytest.raises(ValueError, match=r"1 of 4 files: part-00000\.parquet has other bytes"):
         read_table(target)
     with pytest.raises(ValueError, match=r"1 of 4 files: part-00000\.parquet has other bytes"):
         verify(experiment)

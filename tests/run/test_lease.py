@@ -35,15 +35,15 @@ def test_the_owner_says_who_it_is_and_leaves_nothing(folder):
 @pytest.fixture
 def looks(folder, monkeypatch):
     """Lets another owner claim the folder anew before each look at it."""
-    claims, read = [], owner.read_json
+    claims, read = [], owner.read_record
     monkeypatch.setattr(owner, "_LOOK", 0.0)
 
-    def read_json(uri):
+    def read_record(uri, kind):
         if claims:
             _claim(folder, **claims.pop(0))
-        return read(uri)
+        return read(uri, kind)
 
-    monkeypatch.setattr(owner, "read_json", read_json)
+    monkeypatch.setattr(owner, "read_record", read_record)
     return claims
 
 
