@@ -16,7 +16,7 @@ from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.config.shipped import shipped_configs
-from qaclims_ray.storage.paths import shown
+from qaclims_ray.storage.paths import plain, shown
 
 _EPILOG = """\
 Values are resolved as: class default < YAML file < key=value. Keys are dotted, values YAML:
@@ -100,15 +100,29 @@ def parse(
     return load(arguments.config, parse_overrides(arguments.overrides)), arguments
 
 
+def say(*lines: str) -> None:
+    """Show lines of a job's result."""
+    for line in lines:
+        sys.stdout.write(f"{plain(line)}\n")
+
+
 def tell(lines: Iterable[str]) -> None:
     """Show lines beside the progress, apart from a job's result."""
     for line in lines:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{plain(line)}\n")
+
+
+class _PlainLog(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record as a terminal may show it."""
+        return plain(super().format(record))
 
 
 def run_job(main: Callable[[], Any]) -> None:
     """Run a job's main function; an error that a user can mend ends it with one message."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainLog("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         main()
     except KeyboardInterrupt:

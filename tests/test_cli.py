@@ -1,9 +1,14 @@
+import ast
+import logging
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 import yaml
 from ray.data._internal.util import _annotate_exception_with_retry_context
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
-from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job
+from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job, say, tell
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.run.faults import StageError
 
@@ -214,3 +219,32 @@ def test_the_description_says_what_each_key_means(demo_config):
     (position,) = (i for i, line in enumerate(lines) if line.startswith("    temperature: "))
     assert lines[position - 1] == "    # Divides the cosine similarities."
     assert all(len(line) <= 100 for line in lines if line.lstrip().startswith("#"))
+
+
+def test_names_and_answers_command_no_terminal(capsys, monkeypatch):
+    hostile = "cat\x1b]0;title\x07\r\u202e\u2028\x9b2J"
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+
+    def job():
+        say(f"result\t{hostile}\n2")
+        tell([f"progress {hostile}"])
+        logging.getLogger("job").warning("warned %s", hostile)
+        raise ValueError(f"failed {hostile}")
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(job)
+    out, told = capsys.readouterr()
+    for text in (out, told, str(ended.value)):
+        assert not [one for one in text if not one.isprintable() and one not in "\t\n"]
+    assert out == "result\tcat\\x1b]0;title\\x07\\r\\u202e\\u2028\\x9b2J\n2\n"
+    assert told.count("cat\\x1b]0;title") == 2
+    assert "failed cat\\x1b" in str(ended.value)
+
+
+def test_jobs_say_all_that_they_print():
+    """So that nothing reaches the terminal as it is."""
+    for path in Path(import_module("qaclims_ray").__path__[0]).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [one.func for one in ast.walk(tree) if isinstance(one, ast.Call)]
+        assert "print" not in {one.id for one in calls if isinstance(one, ast.Name)}, path

@@ -6,7 +6,7 @@ Reads `images` and `corpus`; needs no Ray.
     ray job submit --working-dir . -- python jobs/corpus_stats.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12 --export /shared/answers.csv.gz
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -16,4 +16,4 @@ def main() -> None:
     experiment, arguments = parse(__doc__, overwrites=False, top=top, export=export)
     from qaclims_ray.corpus.stats import survey
 
-    print(survey.run(experiment, top=arguments.top, export_to=arguments.export))
+    say(survey.run(experiment, top=arguments.top, export_to=arguments.export))

@@ -10,7 +10,7 @@ names (in runs of earlier versions NAME.jpg, or what --suffix says).
 Images without label map are left out. Needs no Ray.
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 from qaclims_ray.run.graph import of_kind
 
 
@@ -31,4 +31,4 @@ def main() -> None:
     from qaclims_ray.report import export
 
     fmt, suffix = arguments.format, arguments.suffix
-    print(export.run(experiment, arguments.of, arguments.to, fmt=fmt, suffix=suffix))
+    say(export.run(experiment, arguments.of, arguments.to, fmt=fmt, suffix=suffix))

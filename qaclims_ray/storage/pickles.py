@@ -106,12 +106,12 @@ def _check_bounds(content: bytes) -> None:
     memo: dict[int, int | None] = {}
     for opcode, argument, _ in pickletools.genops(content):
         if opcode.name in _MEMOISE:
-            number = len(memo) if argument is None else int(argument)
+            number = len(memo) if argument is None else int(str(argument))
             if number > len(memo):
                 raise ValueError(f"value number {number:,} comes after {len(memo):,}")
             memo[number] = stack[-1]
         elif opcode.name in _RECALL:
-            stack.append(memo[int(argument)])
+            stack.append(memo[int(str(argument))])
         else:
             depth = _take(stack, opcode.stack_before) + opcode.name.startswith("TUPLE")
             if depth > _DEEPEST:
