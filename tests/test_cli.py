@@ -1,5 +1,7 @@
 import ast
 import logging
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -182,7 +184,6 @@ def test_what_user_code_raises_inside_a_task_is_found():
 def test_our_own_mistake_that_ray_wraps_keeps_its_traceback(way):
     wrapped = _as_ray_raises(KeyError("x"))[way]
     assert explain(wrapped) is None
-    assert explain(ActorDiedError()) is None
 
 
 def test_no_message_holds_a_secret():
@@ -248,3 +249,30 @@ def test_jobs_say_all_that_they_print():
         tree = ast.parse(path.read_text())
         calls = [one.func for one in ast.walk(tree) if isinstance(one, ast.Call)]
         assert "print" not in {one.id for one in calls if isinstance(one, ast.Name)}, path
+
+
+STUCK = """
+import sys, time
+from qaclims_ray import cli
+
+cli._GIVES_UP_AFTER = float(sys.argv[1])
+cli.ends_work(lambda: "Ray died. The same command goes on.")
+
+def job():
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            if sys.argv[2] == "gives up":
+                raise ValueError("what followed from it")
+
+cli.run_job(job)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "what"), [("600", "gives up"), ("0.1", "is stuck")])
+def test_what_ends_all_work_ends_a_job_that_waits(seconds, what):
+    command = [sys.executable, "-c", STUCK, seconds, what]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert ended.returncode == 1
+    assert ended.stderr == "error: Ray died. The same command goes on.\n"

@@ -12,10 +12,7 @@ def csv_lines(table: pa.Table, header: bool = True) -> bytes:
 
     An apostrophe goes before a text that a spreadsheet would compute, such as `=1+1`.
     """
-    is_text = [
-        pa.types.is_string(one) or pa.types.is_large_string(one) for one in table.schema.types
-    ]
-    columns = [_inert(one) if text else one for one, text in zip(table, is_text, strict=True)]
+    columns = [_inert(column) if _is_text(column.type) else column for column in table]
     names = _inert(pa.chunked_array([table.column_names], pa.string())).to_pylist()
     out = BytesIO()
     plain = pa.table(columns, names=names)
