@@ -23,9 +23,21 @@ def watch_ray() -> Callable[[], str | None]:
     """Return a function that says which process of the Ray that runs has died; None: none has."""
     node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
     own = [(name, info.process) for name, all_of in node.all_processes.items() for info in all_of]
-    if own:
-        return lambda: _dead(own) if ray.is_initialized() else None
-    return _Head(node.gcs_address)
+    return _Own(own) if own else _Head(node.gcs_address)
+
+
+class _Own:
+    """The processes of a Ray on this machine."""
+
+    def __init__(self, processes: Sequence[tuple[str, Popen[bytes]]]) -> None:
+        self._processes = processes
+        self._told: str | None = None
+
+    def __call__(self) -> str | None:
+        """Say what died first: the others are ended then."""
+        if self._told is None and ray.is_initialized():
+            self._told = _dead(self._processes)
+        return self._told
 
 
 def _dead(processes: Sequence[tuple[str, Popen[bytes]]]) -> str | None:

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from glob import glob as local_glob
 from io import BytesIO
 from pathlib import Path
@@ -44,6 +45,13 @@ def size(uri: str) -> int:
     fs: Any
     fs, path = filesystem(uri)
     return patiently(lambda: fs.size(path), uri)
+
+
+def modified(uri: str) -> datetime:
+    """Return when a file was written, by the clock of its storage."""
+    fs: Any
+    fs, path = filesystem(uri)
+    return patiently(lambda: fs.modified(path), uri)
 
 
 def sizes(folder: str) -> dict[str, int]:
