@@ -20,6 +20,7 @@ from qaclims_ray.run.tables import (
     work_schema,
 )
 from qaclims_ray.storage.files import write_bytes, write_json
+from tests.build import manifest
 
 
 def _image(name: str, size: int = 10, mask: bytes | None = None) -> dict:
