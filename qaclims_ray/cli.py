@@ -5,7 +5,10 @@ import builtins
 import logging
 import os
 import re
+import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -16,7 +19,7 @@ from qaclims_ray.config.base import Section
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.config.shipped import shipped_configs
-from qaclims_ray.storage.paths import shown
+from qaclims_ray.storage.paths import plain, shown
 
 _EPILOG = """\
 Values are resolved as: class default < YAML file < key=value. Keys are dotted, values YAML:
@@ -41,6 +44,28 @@ _DASHED = re.compile(r"--(\w+(?:\.\w+)*=\S*|\w+(?:\.\w+)+)")
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception)): ", re.MULTILINE)
 """Start of the last line of a traceback."""
 
+
+RAY_DEATHS = {
+    "LocalRayletDiedError": "Ray's process of this node (raylet) died, maybe for lack of memory",
+    "NodeDiedError": "a node of the Ray cluster died, and its work could not be moved",
+    "OutOfMemoryError": (
+        "a node's memory was full, and Ray ended a process of this job: lower batch_size or "
+        "num_actors in the section compute"
+    ),
+    "WorkerCrashedError": "a process of the job died, killed or for lack of memory",
+    "ActorDiedError": "a process of the job died, killed or for lack of memory",
+    "ActorUnavailableError": "a process of the job does not answer",
+    "OwnerDiedError": "a process died that others waited for, killed or for lack of memory",
+    "ObjectLostError": "a node died that held rows which others waited for",
+    "ObjectReconstructionFailedError": "a node died that held rows which others waited for",
+    "OutOfDiskError": "the disk is full on which Ray keeps what its memory cannot hold",
+    "RaySystemError": "Ray itself failed",
+    "RpcError": "Ray's head process (gcs_server) does not answer",
+}
+"""What died, by the name of Ray's error."""
+_LOOK_EVERY, _GIVES_UP_AFTER = 0.5, 10.0
+"""Seconds between two looks for what ends all work, and that the work has to end by itself then."""
+_causes: list[Callable[[], str | None]] = []
 
 _ADVICE = re.compile(r"\nFailed to .+ after \d+/\d+ attempts \(total backoff[\s\S]*")
 """What Ray Data adds to the message of an error that it did not try again."""
@@ -100,24 +125,76 @@ def parse(
     return load(arguments.config, parse_overrides(arguments.overrides)), arguments
 
 
+def say(*lines: str) -> None:
+    """Show lines of a job's result."""
+    for line in lines:
+        sys.stdout.write(f"{plain(line)}\n")
+
+
 def tell(lines: Iterable[str]) -> None:
     """Show lines beside the progress, apart from a job's result."""
     for line in lines:
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{plain(line)}\n")
+
+
+class _PlainLog(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record as a terminal may show it."""
+        return plain(super().format(record))
+
+
+def ends_work(cause: Callable[[], str | None]) -> None:
+    """Let a running job be ended with a message as soon as `cause` returns one.
+
+    Whatever it waits for then would wait for long, and whatever error it meets follows from this.
+    """
+    _causes.append(cause)
+
+
+def _cause() -> str | None:
+    return next((told for cause in _causes if (told := cause()) is not None), None)
+
+
+def _watch(is_over: threading.Event, main_thread: int) -> None:
+    """End the process where a cause ends all work: by an interrupt, and by force a little later."""
+    while not is_over.wait(_LOOK_EVERY):
+        message = _cause()
+        if message is not None:
+            # A signal to this very thread wakes it from whatever it waits for.
+            signal.pthread_kill(main_thread, signal.SIGINT)
+            if not is_over.wait(_GIVES_UP_AFTER):
+                tell([f"error: {message}"])
+            else:
+                time.sleep(_GIVES_UP_AFTER)  # for what runs at the exit
+            os._exit(1)
 
 
 def run_job(main: Callable[[], Any]) -> None:
     """Run a job's main function; an error that a user can mend ends it with one message."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    is_over = threading.Event()
+    watched = (is_over, threading.get_ident())
+    threading.Thread(target=_watch, args=watched, daemon=True).start()
+    try:
+        _run(main)
+    finally:
+        is_over.set()
+
+
+def _run(main: Callable[[], Any]) -> None:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PlainLog("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         main()
     except KeyboardInterrupt:
+        if (message := _cause()) is not None:
+            sys.exit(f"error: {message}")
         tell(["interrupted: the same command goes on from here"])
         sys.exit(INTERRUPTED)
     except BrokenPipeError:  # who reads the output has seen enough, such as `head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as error:
-        message = explain(error)
+        message = _cause() or explain(error)
         if message is None:
             raise
         sys.exit(f"error: {shown(_ADVICE.sub('', message))}")
@@ -132,6 +209,8 @@ def explain(error: BaseException) -> str | None:
         return explain(cause)
     if isinstance(error, ValueError):
         return str(error)
+    if type(error).__module__.startswith("ray.") and type(error).__name__ in RAY_DEATHS:
+        return f"{RAY_DEATHS[type(error).__name__]}. Work is kept: the same command goes on."
     if isinstance(error, OSError) or _is_of_http(type(error)):
         return f"{type(error).__name__}: {error}\nMend it, and the same command goes on."
     return None

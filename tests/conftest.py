@@ -22,6 +22,7 @@ for _key, _value in {
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "AWS_EC2_METADATA_DISABLED": "true",
+    "RAY_memory_monitor_refresh_ms": "0",  # it kills what starts last where others fill the memory
 }.items():
     os.environ[_key] = _value
 

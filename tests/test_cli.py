@@ -1,9 +1,16 @@
+import ast
+import logging
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
 import pytest
 import yaml
 from ray.data._internal.util import _annotate_exception_with_retry_context
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
-from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job
+from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job, say, tell
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.run.faults import StageError
 
@@ -177,7 +184,6 @@ def test_what_user_code_raises_inside_a_task_is_found():
 def test_our_own_mistake_that_ray_wraps_keeps_its_traceback(way):
     wrapped = _as_ray_raises(KeyError("x"))[way]
     assert explain(wrapped) is None
-    assert explain(ActorDiedError()) is None
 
 
 def test_no_message_holds_a_secret():
@@ -214,3 +220,59 @@ def test_the_description_says_what_each_key_means(demo_config):
     (position,) = (i for i, line in enumerate(lines) if line.startswith("    temperature: "))
     assert lines[position - 1] == "    # Divides the cosine similarities."
     assert all(len(line) <= 100 for line in lines if line.lstrip().startswith("#"))
+
+
+def test_names_and_answers_command_no_terminal(capsys, monkeypatch):
+    hostile = "cat\x1b]0;title\x07\r\u202e\u2028\x9b2J"
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+
+    def job():
+        say(f"result\t{hostile}\n2")
+        tell([f"progress {hostile}"])
+        logging.getLogger("job").warning("warned %s", hostile)
+        raise ValueError(f"failed {hostile}")
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(job)
+    out, told = capsys.readouterr()
+    for text in (out, told, str(ended.value)):
+        assert not [one for one in text if not one.isprintable() and one not in "\t\n"]
+    assert out == "result\tcat\\x1b]0;title\\x07\\r\\u202e\\u2028\\x9b2J\n2\n"
+    assert told.count("cat\\x1b]0;title") == 2
+    assert "failed cat\\x1b" in str(ended.value)
+
+
+def test_jobs_say_all_that_they_print():
+    """So that nothing reaches the terminal as it is."""
+    for path in Path(import_module("qaclims_ray").__path__[0]).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        calls = [one.func for one in ast.walk(tree) if isinstance(one, ast.Call)]
+        assert "print" not in {one.id for one in calls if isinstance(one, ast.Name)}, path
+
+
+STUCK = """
+import sys, time
+from qaclims_ray import cli
+
+cli._GIVES_UP_AFTER = float(sys.argv[1])
+cli.ends_work(lambda: "Ray died. The same command goes on.")
+
+def job():
+    while True:
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            if sys.argv[2] == "gives up":
+                raise ValueError("what followed from it")
+
+cli.run_job(job)
+"""
+
+
+@pytest.mark.parametrize(("seconds", "what"), [("600", "gives up"), ("0.1", "is stuck")])
+def test_what_ends_all_work_ends_a_job_that_waits(seconds, what):
+    command = [sys.executable, "-c", STUCK, seconds, what]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1])
+    assert ended.returncode == 1
+    assert ended.stderr == "error: Ray died. The same command goes on.\n"

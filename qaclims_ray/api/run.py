@@ -20,7 +20,7 @@ from jaxtyping import Float
 from qaclims_ray.api.names import check_name
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.stats.export import answer_tables
-from qaclims_ray.evaluate.score import SCORES, Figures, Scores
+from qaclims_ray.evaluate.score import Figures, Scores
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.images.label_maps import row_label_map
@@ -30,7 +30,6 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage, states
 from qaclims_ray.run.recorded import recorded
 from qaclims_ray.run.tables import NameIndex, dataset, look_up, read_table
-from qaclims_ray.storage.files import read_json
 from qaclims_ray.types import CamRow, Image, ImageRow, LabelMap, LabelMapRow
 
 Maps = dict[str, Float[np.ndarray, "H W"]]
@@ -232,7 +231,7 @@ class Run:
         """Read the scores that are complete; stale ones are left out, as in the report's table."""
         found = states(self.experiment)
         return {
-            name: cast(Scores, read_json(f"{artifact(self.experiment, name).uri}/{SCORES}"))
+            name: read_scores(artifact(self.experiment, name))
             for name in of_kind("scores")
             if found.get(name, "").startswith("complete")
         }

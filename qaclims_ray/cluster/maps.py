@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as pads
 import ray
 import ray.data
 from ray.data.checkpoint import CheckpointConfig
@@ -34,6 +35,11 @@ pixels fill the memory, and what ends a task, no crash log knows."""
 _NOMINAL = 2**20
 """Bytes of memory that tasks on CPUs ask for, as actors don't. Ray Data fuses steps that ask for
 the same: the actors would do the tasks' work too, one batch after the other."""
+
+_CHECKED = pads.ParquetFragmentScanOptions(
+    use_buffered_stream=True, buffer_size=8 * 2**20, page_checksum_verification=True
+)
+"""How Ray's reader reads by itself, and that it compares the checksums of pages."""
 
 
 def actor_pool(compute: Compute, name: str, *, whole_blocks: bool = False) -> dict[str, Any]:
@@ -80,17 +86,20 @@ def _actor_resources(pool: Pool) -> dict[str, float]:
 
 
 def read_rows(shards: Sequence[str]) -> ray.data.Dataset:
-    """The rows of Parquet files, wherever they lie."""
+    """The rows of Parquet files, wherever they lie; flipped bytes are an error."""
     filesystem, _ = arrow_filesystem(shards[0])
     return ray.data.read_parquet(
-        [arrow_filesystem(shard)[1] for shard in shards], filesystem=filesystem
+        [arrow_filesystem(shard)[1] for shard in shards],
+        filesystem=filesystem,
+        override_num_blocks=len(shards),  # else a small one comes in pieces
+        fragment_scan_options=_CHECKED,
     )
 
 
 def write_blocks(rows: ray.data.Dataset, folder: str) -> None:
     """Carry out a data set's plan and write its blocks as Parquet files."""
     filesystem, path = arrow_filesystem(folder)
-    rows.write_parquet(path, filesystem=filesystem)
+    rows.write_parquet(path, filesystem=filesystem, write_page_checksum=True)
 
 
 @contextmanager

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from secrets import token_hex
+from textwrap import shorten
 from typing import Any, TypeVar
 
 import ray
@@ -14,7 +16,9 @@ import ray.data
 from ray.exceptions import NodeDiedError, TaskUnschedulableError, WorkerCrashedError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as NodeAffinity
 
+from qaclims_ray.cli import ends_work
 from qaclims_ray.cluster.capacity import Capacity, capacity_of
+from qaclims_ray.cluster.deaths import watch_ray
 from qaclims_ray.config.compute import Compute
 from qaclims_ray.storage.filesystem import TRANSIENT_ERRORS
 
@@ -24,8 +28,6 @@ ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Ray would copy `uv run` into every worker, which then resolves the project anew.
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-    # The Parquet reader starts so many actors for each read; the default is 32.
-    "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",
     # What the C++ core reports to the screen besides its log files concerns Ray's developers.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
@@ -67,11 +69,35 @@ def start(compute: Compute) -> None:
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     _set_data_defaults(context)
-    with _quiet_core():
-        _init(compute, quiet)
+    _init_patiently(compute, quiet)
+    ends_work(watch_ray())
     grows = capacity(compute).grows
     context.wait_for_min_actors_s = SECONDS_FOR_NODES if grows else 600
     context.execution_no_progress_timeout_s = SECONDS_FOR_NODES if grows else 1800
+
+
+def _init_patiently(compute: Compute, quiet: dict[str, Any]) -> None:
+    """Start Ray, once more where a busy machine did not do it in time.
+
+    Raises:
+        ValueError: it did not do it the second time either.
+    """
+    for is_last in (False, True):
+        try:
+            with _quiet_core():
+                _init(compute, quiet)
+            return
+        except Exception as error:
+            if not re.search(r"(?i)timed out|timeout", f"{type(error).__name__}: {error}"):
+                raise
+            ray.shutdown()
+            reason = shorten(str(error), 200)
+            if is_last:
+                raise ValueError(
+                    f"Ray did not start in time, twice: {reason}. The machine is busy, or short of "
+                    "memory: the same command goes on, once there is less to do"
+                ) from error
+            log.warning("Ray did not start in time, trying once more: %s", reason)
 
 
 def _init(compute: Compute, quiet: dict[str, Any]) -> None:
@@ -111,6 +137,8 @@ def _quiet_core() -> Generator[None]:
 def _set_data_defaults(context: ray.data.DataContext) -> None:
     # Progress is ours (progress.py), on the user's screen only.
     context.enable_progress_bars = False
+    # The newer Parquet reader compares no checksums, whatever it is asked for (Ray 2.60).
+    context.use_datasource_v2 = False
     # A stage's own error, not what Ray wraps around it.
     context.raise_original_map_exception = True
     context.retried_io_errors = list(TRANSIENT_ERRORS)

@@ -11,7 +11,10 @@ from qaclims_ray.cluster.session import capacity
 from qaclims_ray.config.compute import Compute, Workers
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.storage.filesystem import arrow_filesystem
+from qaclims_ray.storage.records import read_record
 
+_SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""File in which Ray Train lists its checkpoints."""
 _TRIAL_CPUS = 0.01
 """CPUs of the process of a trial that waits for its workers."""
 
@@ -93,8 +96,12 @@ def run_config(workers: Workers, target: Artifact, score: str | None = None) -> 
         workers: The section.
         target: What is trained.
         score: The reported metric by which checkpoints are kept; None keeps the latest.
+
+    Raises:
+        ValueError: what Ray Train wrote of the checkpoints is damaged.
     """
     filesystem, path = arrow_filesystem(f"{target.work}/train")
+    read_record(f"{target.work}/train/fit/{_SNAPSHOT}", dict[str, Any])
     return ray.train.RunConfig(
         name=target.name,
         storage_path=path,

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, Num
 from numpy.typing import ArrayLike
+from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.metrics.bootstrap import interval, resample
@@ -24,9 +25,10 @@ from qaclims_ray.metrics.confusion import (
     recall,
 )
 from qaclims_ray.metrics.counts import Tally, dense
-from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, chosen_by_masks, data_of, images_of, inputs_of
 from qaclims_ray.run.images import decided_share, num_unreadable
+from qaclims_ray.storage.records import require_record
 
 SCORES = "scores.json"
 CHOSEN, NOTHING = "weights chosen by ground truth masks", "none"
@@ -82,6 +84,11 @@ class Scores(TypedDict):
     """At the threshold of the highest mIoU, which the ground truth chose."""
     fixed: Figures
     """At `evaluate.threshold`, or the threshold nearest to it."""
+
+
+def read_scores(scores: Artifact) -> Scores:
+    """Read the scores of a complete artifact of them; a damaged file is a ValueError."""
+    return require_record(f"{scores.uri}/{SCORES}", Scores)
 
 
 def report_scores(

@@ -14,7 +14,7 @@ from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.rows import Tallies, score_cams
-from qaclims_ray.evaluate.score import SCORES, Scores, report_label_maps, report_scores
+from qaclims_ray.evaluate.score import SCORES, read_scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import statement, text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.collapse import FLAT, flat_scores
@@ -24,7 +24,7 @@ from qaclims_ray.run.images import check_there, class_names, names_to_score
 from qaclims_ray.run.lineage import states
 from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import NameIndex, read_table
-from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
 log = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False
 
 def has_truth(experiment: Experiment, name: str) -> bool:
     """Tell whether any of the images that scores are about has ground truth."""
-    return artifact(experiment, images_of(name)).require()["facts"]["num_masks"] > 0
+    return artifact(experiment, images_of(name)).fact("num_masks") > 0
 
 
 def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: int) -> Built:
@@ -137,7 +137,7 @@ def summary(experiment: Experiment, name: str, line: str) -> str:
     left_out = {why: "num_without_truth", "that could not be read": "num_unreadable"}
     numbers = {why: facts.get(fact, 0) for why, fact in left_out.items()}
     counted = (f"{number:,} images {why}" for why, number in numbers.items() if number)
-    scores: Scores = read_json(f"{artifact(experiment, name).uri}/{SCORES}")
+    scores = read_scores(artifact(experiment, name))
     return " · ".join([line, statement(scores), *counted])
 
 
@@ -145,7 +145,7 @@ def table(experiment: Experiment) -> str:
     """Return the scores of a run as text, those that are complete and of what is there now."""
     found = states(experiment)
     there = {
-        title_of(experiment, name): read_json(f"{artifact(experiment, name).uri}/{SCORES}")
+        title_of(experiment, name): read_scores(artifact(experiment, name))
         for name in of_kind("scores")
         if found.get(name, "").startswith("complete")
     }

@@ -21,7 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from qaclims_ray.ingest.coco_file import CocoImage, Instance, Number, read_coco_file
-from qaclims_ray.ingest.label_files import is_background, nearest
+from qaclims_ray.ingest.label_files import by_name, is_background, nearest
 from qaclims_ray.ingest.rasterise import Crowds, Overlap, refer_to
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import attempt, separate
@@ -118,7 +118,8 @@ def _classes(
     """Return the class names, and the class index of each category that is a class."""
     if wanted is None:
         names = tuple(dict.fromkeys(n for n in categories.values() if not is_background(n)))
-        return names, {number: names.index(n) for number, n in categories.items() if n in names}
+        indices = by_name(names)
+        return names, {number: indices[n] for number, n in categories.items() if n in indices}
     for given, known, what in (
         *((name, tuple(categories.values()), "category of the file") for name in wanted),
         *((name, CLASSES, "one of COCO's 80 classes") for name in wanted.values()),

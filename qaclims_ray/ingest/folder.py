@@ -39,6 +39,7 @@ from qaclims_ray.ingest.folder_files import (
 )
 from qaclims_ray.ingest.label_files import (
     Line,
+    by_name,
     check_no_one_hot,
     label_indices,
     parse_jsonl,
@@ -105,11 +106,12 @@ def read_folder(
     without = sorted(images_in(files) - lines_of.keys())
     if unlabelled:
         lines_of |= {path: [] for path in without}
+    indices = by_name(names)
     masks = find_masks(root, files, lines_of)
     sources, unusable = separate(
         (
             f"{path} (line {about[0].number})" if about else path,
-            attempt(_source, root, path, about, names, masks[path]),
+            attempt(_source, root, path, about, indices, masks[path]),
         )
         for path, about in lines_of.items()
     )
@@ -177,13 +179,13 @@ def _group_by_image(
 
 
 def _source(
-    root: str, path: str, lines: Sequence[Line], names: Sequence[str], mask: str | None
+    root: str, path: str, lines: Sequence[Line], indices: Mapping[str, int], mask: str | None
 ) -> Source:
     """Make the source of an image from all lines about it; without any its labels are unknown."""
     labels: set[int] = set()
     for line in lines:
         try:
-            labels.update(label_indices(line.labels, names))
+            labels.update(label_indices(line.labels, indices))
         except ValueError as error:
             raise ValueError(f"line {line.number}: {error}") from error
     if mask is not None and not mask.startswith(URL_SCHEMES):

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import chain, groupby
 from typing import Any, NamedTuple
@@ -18,6 +18,10 @@ _NO_CLASSES = {"background", "bg", "void", "ignore", "ignored", "unlabeled", "un
 """Names that lists made for other tools give to the mask values 0 and 255, without signs."""
 _SHOWN = 5
 """Number of class names that an error shows."""
+_COMPARED = 1000
+"""Class names that an unknown one is compared with."""
+_DIGITS = 19
+"""Of a number that is no class index."""
 
 
 class Line(NamedTuple):
@@ -126,18 +130,28 @@ def spelled(label: str) -> str:
     return " ".join(normalize("NFC", check_text(label)).split())
 
 
-def label_indices(labels: Iterable[str], names: Sequence[str]) -> list[int]:
+def by_name(names: Iterable[str]) -> dict[str, int]:
+    """Return the index of each class name."""
+    return {name: index for index, name in enumerate(names)}
+
+
+def label_indices(labels: Iterable[str], indices: Mapping[str, int]) -> list[int]:
     """Convert labels as written to class indices, sorted, unique.
+
+    Args:
+        labels: names or indices.
+        indices: index of each class name, see `by_name`.
 
     Raises:
         ValueError: a label is neither a class name nor a class index.
     """
-    return sorted({_index(label, names) for label in labels})
+    return sorted({_index(label, indices) for label in labels})
 
 
 def nearest(name: str, known: Sequence[str]) -> str:
     """Return a hint for an unknown class name: the nearest known one, or the first few."""
-    close = get_close_matches(name, known, n=1)
+    # Among many, each of many unknown names would take a second.
+    close = get_close_matches(name, known, n=1) if len(known) <= _COMPARED else []
     if close:
         return f"did you mean {close[0]!r}?"
     rest = f" and {len(known) - _SHOWN:,} more" if len(known) > _SHOWN else ""
@@ -167,12 +181,13 @@ def _check_names(names: Sequence[str], where: str) -> tuple[str, ...]:
 
 def _check_found(names: Sequence[str]) -> Sequence[str]:
     """Check the class names of a data set that lists none: its labels, sorted."""
+    known = set(names)
     list_them = "if all are classes, list them in classes.txt or data.class_names"
     for name in names:
         if all(map(_is_number, name.split())):
             raise ValueError(f"the label {name!r} is neither a class name nor a class index")
         parts = name.split()
-        if len(parts) > 1 and set(parts).issubset(names):
+        if len(parts) > 1 and known.issuperset(parts):
             raise ValueError(
                 f"the label {name!r} is one class, and so are {', '.join(map(repr, parts))}: "
                 f"separate labels by semicolons; {list_them}"
@@ -216,12 +231,12 @@ def _json_label(value: Any) -> str:
             )
 
 
-def _index(label: str, names: Sequence[str]) -> int:
-    if label in names:
-        return names.index(label)
-    if label.isdecimal() and int(label) < len(names):
+def _index(label: str, indices: Mapping[str, int]) -> int:
+    if label in indices:
+        return indices[label]
+    if label.isdecimal() and len(label) < _DIGITS and int(label) < len(indices):
         return int(label)
-    raise ValueError(f"unknown class {label!r}; {nearest(label, names)}")
+    raise ValueError(f"unknown class {label!r}; {nearest(label, list(indices))}")
 
 
 def _json_lines(text: str) -> Iterator[tuple[int, Any]]:

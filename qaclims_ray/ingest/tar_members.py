@@ -41,7 +41,7 @@ def list_members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Member],
                     members.append(_read_member(archive, info, label_suffixes))
             file.seek(archive.offset)
             damage = "no header" if file.read(_HEADER).strip(b"\0") else None
-        except tarfile.ReadError as error:
+        except (tarfile.TarError, OverflowError, ValueError) as error:
             damage = str(error)
         where = archive.offset
     if damage is None:
@@ -58,7 +58,7 @@ def _is_of_macos(name: str) -> bool:
 def _open(tar: str, file: Stream) -> tarfile.TarFile:
     try:
         return tarfile.open(fileobj=file, mode="r:")
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, OverflowError, ValueError) as error:
         raise ValueError(
             f"{tar}: no tar, or a compressed one ({error}); images are read from within, so unpack "
             ".tar.gz and the like to .tar"

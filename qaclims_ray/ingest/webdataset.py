@@ -13,13 +13,14 @@ labels is left out, unless asked for. Labels or a mask without an image are reco
 """
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from typing import NamedTuple
 
 from qaclims_ray.images.decode import SUFFIXES
 from qaclims_ray.ingest.label_files import (
+    by_name,
     check_no_one_hot,
     label_indices,
     resolve_names,
@@ -27,7 +28,7 @@ from qaclims_ray.ingest.label_files import (
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.ingest.tar_members import Member, list_members, split_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
-from qaclims_ray.storage.files import glob
+from qaclims_ray.storage.files import MissingFileError, glob
 from qaclims_ray.storage.paths import WEB, check_inside, member
 
 LABEL_SUFFIXES = ("cls", "json")
@@ -73,16 +74,22 @@ def read_webdataset(
             class indices without names. Errors of single images, and of tars
             that are cut off, are in `Listing.errors`.
     """
+    tars = expand(shards)
     with ThreadPoolExecutor(_THREADS) as pool:
-        listed = list(pool.map(lambda tar: _list_tar(tar, label_suffixes), expand(shards)))
+        found = list(pool.map(lambda tar: attempt(_list_tar, tar, label_suffixes), tars))
+    listed, broken = separate(zip(tars, found, strict=True))
+    fatal = [one for one in found if isinstance(one, MissingFileError) or not listed]
+    if fatal and isinstance(fatal[0], ValueError):
+        raise fatal[0]
     samples = [sample for one, _ in listed for sample in one]
-    errors = [error for _, some in listed for error in some]
+    errors = [*broken, *(error for _, some in listed for error in some)]
     check_no_one_hot([sample.labels for sample in samples if sample.labels is not None])
     labels = {label for sample in samples for label in sample.labels or ()}
     names = resolve_names(labels, class_names, classes_file)
+    indices = by_name(names)
     taken = [sample for sample in samples if unlabelled or sample.labels is not None]
     sources, unusable = separate(
-        (sample.image, attempt(_source, sample, names)) for sample in taken
+        (sample.image, attempt(_source, sample, indices)) for sample in taken
     )
     sources, repeated = first_of_each_name(sources)
     return Listing(sources, errors + unusable + repeated, names, len(samples) - len(taken))
@@ -186,11 +193,11 @@ def _sample(
     return Sample(key, paths["image"], paths.get("mask"), labels)
 
 
-def _source(sample: Sample, names: Collection[str]) -> Source:
+def _source(sample: Sample, indices: Mapping[str, int]) -> Source:
     return Source(
         name=sample.key.replace("/", "__"),
         image=sample.image,
-        labels=None if sample.labels is None else label_indices(sample.labels, list(names)),
+        labels=None if sample.labels is None else label_indices(sample.labels, indices),
         mask=sample.mask,
         annotations=None,
     )

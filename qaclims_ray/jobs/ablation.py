@@ -6,7 +6,7 @@
 Complete trials are skipped. Writes table.md and table.json into the study's `run`.
 """
 
-from qaclims_ray.cli import add_config, job_parser
+from qaclims_ray.cli import add_config, job_parser, say
 from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.config.study import load_study
 
@@ -19,4 +19,4 @@ def main() -> None:
     study = load_study(arguments.config, parse_overrides(arguments.overrides))
     from qaclims_ray.search.ablation import run_study
 
-    print(run_study(study))
+    say(run_study(study))

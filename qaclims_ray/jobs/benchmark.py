@@ -8,7 +8,7 @@ Question answering, all trainings, CAMs, seeds, the random walk and prediction, 
 of the real sizes: nothing is downloaded, no data are needed. Minutes; 8 GB of memory on a CPU.
 """
 
-from qaclims_ray.cli import job_parser
+from qaclims_ray.cli import job_parser, say
 
 
 def main() -> None:
@@ -21,4 +21,4 @@ def main() -> None:
     arguments = parser.parse_args()
     from qaclims_ray.benchmark.suite import benchmark
 
-    print(benchmark(**vars(arguments)))
+    say(benchmark(**vars(arguments)))

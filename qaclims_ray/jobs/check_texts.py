@@ -7,7 +7,7 @@ the CAMs of these images are made here. Needs no Ray.
     ray job submit --working-dir . -- python jobs/check_texts.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -16,4 +16,4 @@ def main() -> None:
     experiment, arguments = parse(__doc__, overwrites=False, num=num)
     from qaclims_ray.preflight import texts
 
-    print(texts.run(experiment, num_images=arguments.num))
+    say(texts.run(experiment, num_images=arguments.num))

@@ -6,7 +6,7 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import NamedTuple
 
-from qaclims_ray.cli import run_job
+from qaclims_ray.cli import run_job, say
 from qaclims_ray.config.shipped import shipped_configs
 
 
@@ -55,9 +55,9 @@ def main() -> None:
     """Run a sub-command, which reads the arguments after its name."""
     asked = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if asked in ("-h", "--help"):
-        print(_help())
+        say(_help())
     elif asked == "--version":
-        print(version("qaclims_ray"))
+        say(version("qaclims_ray"))
     else:
         command = _find(asked)
         sys.argv[:2] = [f"qaclims {command.name}"]  # what the job's parser calls the program

@@ -8,7 +8,7 @@ in the first run. Runs say themselves how they were made (config.yaml); they mus
 classes, and images of other ground truth are left out. Needs no Ray.
 """
 
-from qaclims_ray.cli import job_parser
+from qaclims_ray.cli import job_parser, say
 
 
 def main() -> None:
@@ -19,4 +19,4 @@ def main() -> None:
     arguments = parser.parse_intermixed_args()
     from qaclims_ray.report import compare
 
-    print(compare.run(arguments.runs, arguments.to))
+    say(compare.run(arguments.runs, arguments.to))

@@ -8,7 +8,7 @@ Reads `images` and `corpus`; needs no Ray.
 --export FOLDER/ writes a data set with a card, which `datasets.load_dataset` reads.
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -21,4 +21,4 @@ def main() -> None:
     experiment, arguments = parse(__doc__, overwrites=False, top=top, export=export)
     from qaclims_ray.corpus.stats import survey
 
-    print(survey.run(experiment, top=arguments.top, export_to=arguments.export))
+    say(survey.run(experiment, top=arguments.top, export_to=arguments.export))

@@ -11,7 +11,7 @@ and writes none of them.
 class index + 1 for each image that has ground truth; the result goes to `label_map_scores` in the run.
 """
 
-from qaclims_ray.cli import parse, tell
+from qaclims_ray.cli import parse, say, tell
 from qaclims_ray.run.graph import ARTIFACTS, of_kind, scores_of
 
 
@@ -25,10 +25,10 @@ def main() -> None:
     from qaclims_ray.preflight.check import check
 
     if arguments.masks is not None:
-        print(label_maps.run_label_maps(experiment, arguments.masks))
+        say(label_maps.run_label_maps(experiment, arguments.masks))
         return
     name = scores_of("baseline_cams" if arguments.baseline else arguments.of)
     assert name is not None
     tell(check(experiment, name, overwrite=arguments.overwrite))
     line = stream.run(experiment, name, overwrite=arguments.overwrite)
-    print(line, stage.table(experiment), sep="\n\n")
+    say(line, "", stage.table(experiment))

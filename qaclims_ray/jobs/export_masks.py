@@ -15,7 +15,7 @@ Files that people corrected come back as ground truth: data.corrections=FOLDER. 
 map are left out. Needs no Ray.
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 from qaclims_ray.run.graph import of_kind
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     )
     from qaclims_ray.report import export
 
-    print(
+    say(
         export.run(
             experiment,
             arguments.of,

@@ -8,7 +8,7 @@ segmentation_models_pytorch or transformers reads them. --onnx adds model.onnx, 
 images of three sizes (needs `pip install 'qaclims_ray[onnx]'`). Needs no Ray.
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -17,4 +17,4 @@ def main() -> None:
     experiment, arguments = parse(__doc__, None, "--onnx", overwrites=False, to=to)
     from qaclims_ray.segment import export
 
-    print(export.run(experiment, arguments.to, onnx=arguments.onnx))
+    say(export.run(experiment, arguments.to, onnx=arguments.onnx))

@@ -6,7 +6,7 @@
 ImageNet weights (torchvision, timm) need no import: name the file as model.backbone_weights.
 """
 
-from qaclims_ray.cli import add_config, job_parser
+from qaclims_ray.cli import add_config, job_parser, say
 from qaclims_ray.config.experiment import load
 from qaclims_ray.config.overrides import parse_overrides
 
@@ -35,4 +35,4 @@ def main() -> None:
     from qaclims_ray.published import run
 
     wanted = {kind: options[kind] for kind in KINDS if options[kind] is not None}
-    print("\n".join(run(wanted, experiment, overwrite=overwrite)))
+    say(*run(wanted, experiment, overwrite=overwrite))

@@ -6,7 +6,7 @@ ray job submit --working-dir . -- python jobs/ingest.py --config configs/voc12.y
 --retry-errors loads those images that failed in a complete artifact, and no others.
 """
 
-from qaclims_ray.cli import parse, tell
+from qaclims_ray.cli import parse, say, tell
 
 
 def main() -> None:
@@ -19,4 +19,4 @@ def main() -> None:
 
     tell(check(experiment, "images", overwrite=again.overwrite or again.retry_errors))
     line = stage.run(experiment, overwrite=again.overwrite, retry_errors=again.retry_errors)
-    print(describe(read_facts(artifact(experiment, "images"))), line, sep="\n")
+    say(describe(read_facts(artifact(experiment, "images"))), line)

@@ -3,7 +3,7 @@
 from argparse import Namespace
 from importlib import import_module
 
-from qaclims_ray.cli import tell
+from qaclims_ray.cli import say, tell
 from qaclims_ray.config.experiment import Experiment
 
 
@@ -23,4 +23,4 @@ def make(experiment: Experiment, arguments: Namespace, *names: str) -> None:
     tell(check(experiment, *names, overwrite=any(again.values())))
     for name in names:
         stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
-        print(stage.run(experiment, name, **again))
+        say(stage.run(experiment, name, **again))

@@ -6,7 +6,7 @@ Reads whatever the run has; needs no Ray.
     ray job submit --working-dir . -- python jobs/report.py --config configs/voc12.yaml data.root=/shared/VOC2012 run=/shared/voc12
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -14,4 +14,4 @@ def main() -> None:
     experiment, _ = parse(__doc__, overwrites=False)
     from qaclims_ray.report import page as report
 
-    print(report.run(experiment))
+    say(report.run(experiment))

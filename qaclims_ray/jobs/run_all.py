@@ -8,7 +8,7 @@ A stage that is complete is skipped; an interrupted one goes on. --overwrite mak
 from importlib import import_module
 from typing import Any
 
-from qaclims_ray.cli import parse, tell
+from qaclims_ray.cli import parse, say, tell
 from qaclims_ray.run.graph import ARTIFACTS
 
 
@@ -29,11 +29,11 @@ def main() -> None:
     tell(check(experiment, *names, anew=anew))
     for name in names:
         if ARTIFACTS[name].kind == "scores" and not has_truth(experiment, name):
-            print(f"{name}: {NO_TRUTH}")
+            say(f"{name}: {NO_TRUTH}")
             continue
         stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
-        print(stage.run(experiment, name, overwrite=name in anew))
+        say(stage.run(experiment, name, overwrite=name in anew))
         if name == "images":
             check_sizes(experiment, names)
     if not arguments.until:
-        print(f"\n{table(experiment)}\n\n{report.run(experiment)}")
+        say(f"\n{table(experiment)}\n\n{report.run(experiment)}")

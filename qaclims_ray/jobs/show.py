@@ -12,7 +12,7 @@ show/cams and show/baseline_cams. --of names any artifacts of CAMs or label maps
 
 import csv
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -34,4 +34,4 @@ def main() -> None:
     flags = {"baseline_cams": which.baseline, "cams": which.cams}
     asked = [*(name for name, is_set in flags.items() if is_set), *which.of.split(",")]
     drawn = [name for name in dict.fromkeys(asked) if name]
-    print(sheet.run(experiment, names=names, num_images=which.num, shard=which.shard, drawn=drawn))
+    say(sheet.run(experiment, names=names, num_images=which.num, shard=which.shard, drawn=drawn))

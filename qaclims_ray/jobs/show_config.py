@@ -3,10 +3,10 @@
 qaclims show-config --config demo train.ritc.epochs=2
 """
 
-from qaclims_ray.cli import describe, parse
+from qaclims_ray.cli import describe, parse, say
 
 
 def main() -> None:
     """Run the job."""
     experiment, _ = parse(__doc__, overwrites=False)
-    print("\n".join(describe(experiment)))
+    say(*describe(experiment))

@@ -6,7 +6,7 @@
 An artifact is stale if something that it is made from was made anew since, with other content.
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -16,4 +16,4 @@ def main() -> None:
     from qaclims_ray.run.lineage import status
 
     require_run(experiment)
-    print(*status(experiment), sep="\n")
+    say(*status(experiment))

@@ -8,7 +8,7 @@ Complete trials are kept: the same command goes on. Writes best.yaml and the tab
 over CAMs that are there.
 """
 
-from qaclims_ray.cli import parse, tell
+from qaclims_ray.cli import parse, say, tell
 
 
 def main() -> None:
@@ -18,5 +18,5 @@ def main() -> None:
     from qaclims_ray.search import stage
 
     tell(stage.check(experiment, overwrite=arguments.overwrite))
-    print(stage.run(experiment, overwrite=arguments.overwrite))
-    print(report.run(experiment))
+    say(stage.run(experiment, overwrite=arguments.overwrite))
+    say(report.run(experiment))

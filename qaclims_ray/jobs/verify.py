@@ -7,7 +7,7 @@ Each job compares names and sizes anyway; this one reads all files. Those of ear
 noted no digests, are named. Needs no Ray.
 """
 
-from qaclims_ray.cli import parse
+from qaclims_ray.cli import parse, say
 
 
 def main() -> None:
@@ -17,4 +17,4 @@ def main() -> None:
     from qaclims_ray.run.make import verify
 
     require_run(experiment)
-    print("\n".join(verify(experiment)))
+    say(*verify(experiment))

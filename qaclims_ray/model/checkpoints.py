@@ -1,15 +1,18 @@
 """Weights files: published layouts <-> ours."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import shorten
 
 import torch
 import torchvision.models as tv
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
+
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.paths import shown
 
 State = Mapping[str, Tensor]
 """Tensors by name, as in a module's state dict."""
@@ -31,9 +34,10 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         return _load_safetensors(path)
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, LookupError) as error:
+    except Exception as error:  # a pickle machine fails in any way on bytes that are none
         raise ValueError(
-            f"{str(path)!r} is damaged or no file of plain tensors; nothing of it was run: {error}"
+            f"{str(path)!r} is damaged or no file of plain tensors; nothing of it was run: "
+            f"{shorten(str(error), 300)}"
         ) from error
     if not isinstance(loaded, dict):
         raise ValueError(f"{str(path)!r} holds {type(loaded).__name__}, no tensors by name")
@@ -48,8 +52,33 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 def _load_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
-    except SafetensorError as error:
+    except (SafetensorError, ValueError, LookupError, RuntimeError) as error:
         raise ValueError(f"{str(path)!r} is a damaged safetensors file: {error}") from error
+
+
+def read_tensors(uri: str) -> dict[str, Tensor]:
+    """Read a safetensors file at a path or URL.
+
+    Raises:
+        ValueError: there is none, or it is damaged.
+    """
+    try:
+        return load(read_bytes(uri))
+    except (SafetensorError, LookupError, RuntimeError) as error:
+        raise ValueError(
+            f"{shown(uri)} is a damaged safetensors file, {error}: restore it from a copy, or make "
+            "anew what it belongs to (--overwrite)"
+        ) from error
+
+
+def load_network(net: nn.Module, uri: str) -> None:
+    """Load a trained network's own weights into it; errors as in `read_tensors`, and unlike names.
+
+    Args:
+        net: changed in place.
+        uri: Path or URL of its `model.safetensors`.
+    """
+    load_exactly(net, read_tensors(uri), shown(uri))
 
 
 def without_prefix(state: State, prefix: str) -> dict[str, Tensor]:

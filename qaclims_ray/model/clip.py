@@ -18,12 +18,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from open_clip.tokenizer import HFTokenizer
 from open_clip.transformer import VisionTransformer
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from typing_extensions import TypedDict
 
 from qaclims_ray.model.checkpoints import clip_state, load_exactly, read_state
 from qaclims_ray.model.shapes import Features, Masks
 from qaclims_ray.model.torchscript import is_torchscript, read_torchscript
+from qaclims_ray.storage.records import require_record
 
 Tokenizer = Callable[[list[str]], Tensor]
 """Texts to token ids."""
@@ -200,13 +202,25 @@ def _first(embeddings: Tensor, depth: int) -> Tensor:
     return embeddings[:depth]
 
 
+class _Config(TypedDict):
+    model_cfg: dict[str, Any]
+
+
 def _from_directory(directory: Path) -> tuple[nn.Module, dict[str, Any], Tensor | None]:
     if not (directory / CONFIG_FILE).is_file():
         raise ValueError(f"{str(directory)!r} is no CLIP directory: it has no {CONFIG_FILE}")
-    config = json.loads((directory / CONFIG_FILE).read_text())["model_cfg"]
-    clip = open_clip.create_model(f"local-dir:{directory}", require_pretrained=True)
+    config = require_record(str(directory / CONFIG_FILE), _Config)["model_cfg"]
+    try:
+        clip = open_clip.create_model(f"local-dir:{directory}", require_pretrained=True)
+    except Exception as error:  # what reads damaged files fails in any way
+        raise ValueError(
+            f"{str(directory)!r} is no CLIP directory, or damaged: {type(error).__name__}: {error}"
+        ) from error
     path = directory / EMBEDDINGS_FILE
-    return clip, config, load_file(path)["mask_embeddings"] if path.is_file() else None
+    embeddings = read_state(path) if path.is_file() else {"mask_embeddings": None}
+    if "mask_embeddings" not in embeddings:
+        raise ValueError(f"{str(path)!r} holds no tensor mask_embeddings: give the file of a CLIP")
+    return clip, config, embeddings["mask_embeddings"]
 
 
 def _from_file(model: str, path: Path) -> tuple[nn.Module, dict[str, Any], Tensor | None]:
@@ -263,7 +277,7 @@ def empty_tower(model: str) -> nn.Module:
         ValueError: there is neither.
     """
     if (Path(model) / CONFIG_FILE).is_file():
-        config = json.loads((Path(model) / CONFIG_FILE).read_text())["model_cfg"]
+        config = require_record(str(Path(model) / CONFIG_FILE), _Config)["model_cfg"]
     else:
         config = open_clip.get_model_config(model)
     if config is None:

@@ -5,7 +5,6 @@ Convolution, and Fully Connected CRFs" (TPAMI 2018); published PyTorch code
 `kazuto1011/deeplab-pytorch`, of which CLIMS has a copy.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 
@@ -20,6 +19,7 @@ from qaclims_ray.model.checkpoints import State, load_backbone, read_state
 from qaclims_ray.model.resnet import Backbone
 from qaclims_ray.model.shapes import Images
 from qaclims_ray.model.weights import CONFIG, find_weights, load_but_head
+from qaclims_ray.storage.records import read_record
 from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD
 
 DEEPLABV2 = "deeplabv2_resnet101"
@@ -96,7 +96,7 @@ def deeplabv2_resnet101(
     if caffe:
         state = from_published_deeplab(state)
     elif any(name.startswith("encoder.") for name in state):
-        caffe = config.is_file() and json.loads(config.read_text()).get("caffe", False)
+        caffe = bool((read_record(str(config), dict[str, object]) or {}).get("caffe"))
     else:
         state = {f"encoder.{n}": v for n, v in state.items() if not n.startswith("fc.")}
     net = DeepLabV2(num_labels, depths=depths, caffe=caffe)

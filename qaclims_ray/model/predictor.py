@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load
 from torch import Tensor
 
 from qaclims_ray.images.decode import decode
 from qaclims_ray.images.transforms import normalise, rescale
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
+from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.multiscale import (
     SCALES,
     Activation,
@@ -23,7 +23,6 @@ from qaclims_ray.model.multiscale import (
     cams_of_scales,
     resize_images,
 )
-from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import CamRow, Image, ImageRow
 
 
@@ -36,7 +35,7 @@ def load_cam_net(uri: str, backbone: str, num_classes: int) -> CamNet:
         num_classes: Classes, background excluded.
     """
     net = build_cam_net(backbone, num_classes)
-    net.load_state_dict(load(read_bytes(uri)))
+    load_network(net, uri)
     return net.to("cuda" if torch.cuda.is_available() else "cpu").eval()
 
 

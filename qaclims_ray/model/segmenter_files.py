@@ -16,6 +16,7 @@ from qaclims_ray.model.segmenter import SMP, Segmenter
 from qaclims_ray.model.smp_net import ARCHITECTURES, split_name
 from qaclims_ray.model.transformers_net import FAILURES, check_loaded
 from qaclims_ray.model.weights import CONFIG, WEIGHTS
+from qaclims_ray.storage.records import require_record
 
 BACKGROUND_NAME = "background"
 _CLASS = "_model_class"
@@ -63,7 +64,7 @@ def load_segmenter(folder: str | Path) -> tuple[Segmenter, tuple[str, ...]]:
     folder = Path(folder)
     if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
         raise ValueError(f"{str(folder)!r} is no segmenter: it lacks {CONFIG} or {WEIGHTS}")
-    config = json.loads((folder / CONFIG).read_text())
+    config = require_record(str(folder / CONFIG), dict[str, Any])
     load = _load_transformers if "model_type" in config else _load_built
     segmenter, class_names = load(folder, config)
     _check_names(segmenter.num_labels, class_names)

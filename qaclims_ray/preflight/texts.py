@@ -5,10 +5,11 @@ Reads `images`, `pairs` and text features, and CAMs where there are some. Needs 
 
 from collections.abc import Sequence
 from itertools import zip_longest
-from typing import NamedTuple, TypedDict
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from typing_extensions import TypedDict
 
 from qaclims_ray.cams.predict import ClipPredict, TextChooser, TextTable
 from qaclims_ray.config.experiment import Experiment, resolve
@@ -20,8 +21,9 @@ from qaclims_ray.model.text_check import ranking, region_features, text_distance
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names, labelled
 from qaclims_ray.run.tables import look_up
-from qaclims_ray.storage.files import read_json, write_json
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.records import read_record
 from qaclims_ray.types import IMAGENET_MEAN, IMAGENET_STD, SCHEMAS, CamRow, ImageRow
 
 FAIR = 0.6
@@ -81,7 +83,7 @@ def run(experiment: Experiment, *, num_images: int = 50) -> str:
 
 def found(experiment: Experiment) -> Found | None:
     """Read what was found when a run's texts were last looked at; None: they were not yet."""
-    return read_json(_uri(experiment))
+    return read_record(_uri(experiment), Found)
 
 
 def _uri(experiment: Experiment) -> str:

@@ -9,12 +9,12 @@ from functools import partial
 
 import pyarrow as pa
 import torch
-from safetensors.torch import load
 
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.label_maps import check_num_classes, label_map_row, unlabelled_row
+from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.model.irn import Irn, build_irn
 from qaclims_ray.refine.labelling import mask_labeller, picture, seed_labeller
@@ -25,7 +25,6 @@ from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import class_names, labelled
 from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import NameIndex
-from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import SCHEMAS, CamRow, ImageRow, LabelMapRow
 
 _COLUMNS = ("name", "image", "labels")
@@ -72,7 +71,7 @@ class Labeller:
 def load_irn(experiment: Experiment, device: str) -> Irn:
     """Load the trained boundary network of a run, in evaluation mode."""
     net = build_irn(experiment.train.irn.backbone or experiment.model.backbone)
-    net.load_state_dict(load(read_bytes(f"{artifact(experiment, 'irn').uri}/model.safetensors")))
+    load_network(net, f"{artifact(experiment, 'irn').uri}/model.safetensors")
     return net.to(device).eval()
 
 

@@ -27,7 +27,7 @@ from qaclims_ray.report.panels import (
 )
 from qaclims_ray.report.pictures import data_uri, fit
 from qaclims_ray.report.render import render
-from qaclims_ray.report.scores import Step, score_summary, steps_of
+from qaclims_ray.report.scores import Ranking, Step, score_summary, steps_of
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
@@ -39,8 +39,9 @@ from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.images import NO_TRUTH
 from qaclims_ray.run.lineage import states
 from qaclims_ray.run.tables import dataset, read_errors
-from qaclims_ray.storage.files import read_json, write_bytes
+from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.records import read_record
 
 _NUM_PANELS = 12
 _NUM_ASKED = 6
@@ -149,7 +150,7 @@ def _facts(run: Run) -> list[str]:
 
 def _scores(run: Run) -> Markup:
     uri = run.artifact("classifier").uri
-    ranking = read_json(f"{uri}/{RANKING}") if "classifier" in run.manifests else None
+    ranking = read_record(f"{uri}/{RANKING}", Ranking) if "classifier" in run.manifests else None
     return score_summary(run.steps, ranking)
 
 
@@ -158,7 +159,7 @@ def _answers(run: Run) -> Markup:
     images = rows_of(run.experiment, "images", names)
     pairs = rows_of(run.experiment, "pairs", names) if "pairs" in run.manifests else {}
     texts = {(name, pair["label"]): pair for name, row in pairs.items() for pair in row["pairs"]}
-    called = titles(run.manifests["images"]["facts"]["class_names"])
+    called = titles(run.artifact("images").fact("class_names"))
     cards: list[Card] = []
     for name, row in rows_of(run.experiment, "corpus", names).items():
         image = decode(images[name]["image"], max_pixels=run.experiment.data.max_pixels)
@@ -171,7 +172,7 @@ def _answers(run: Run) -> Markup:
 
 def _corpus(run: Run) -> Markup:
     batches = dataset(run.artifact("corpus")).to_batches(columns=["answers"])
-    class_names = run.manifests["images"]["facts"]["class_names"]
+    class_names = run.artifact("images").fact("class_names")
     section = run.experiment.corpus
     tally = count_answers(batches, class_names, section.questions)
     return corpus_summary(tally, class_names, section.expected_names)

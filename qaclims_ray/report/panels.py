@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.score import SCORES
+from qaclims_ray.evaluate.score import read_scores
 from qaclims_ray.images.decode import decode
 from qaclims_ray.report.pictures import (
     COLOUR_MAP,
@@ -25,7 +25,6 @@ from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, schema_of, scores_of, title_of
 from qaclims_ray.run.tables import look_up, read_table
-from qaclims_ray.storage.files import read_json
 from qaclims_ray.types import Image
 
 
@@ -95,7 +94,7 @@ def panels(
         shown: Complete artifacts of kinds in `DRAWINGS`.
         images: Artifact of the images.
     """
-    class_names: list[str] = artifact(experiment, images).require()["facts"]["class_names"]
+    class_names: list[str] = artifact(experiment, images).fact("class_names")
     columns, limit = columns_of(experiment, shown, names), data_of(experiment, images).max_pixels
     found: list[Panel] = []
     image_rows = rows_of(experiment, images, names)
@@ -183,7 +182,7 @@ def best_threshold(experiment: Experiment, name: str) -> float:
     scores = scores_of(name)
     if scores is None or not _is_made(experiment, scores):
         return experiment.evaluate.threshold
-    return float(read_json(f"{artifact(experiment, scores).uri}/{SCORES}")["best"]["threshold"])
+    return read_scores(artifact(experiment, scores))["best"]["threshold"]
 
 
 def _is_made(experiment: Experiment, name: str) -> bool:

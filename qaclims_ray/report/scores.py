@@ -1,19 +1,19 @@
 """Show scores: a row, a curve and a bar for each artifact of scores that a run has."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from markupsafe import Markup
+from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.score import NOTHING, SCORES, Scores
+from qaclims_ray.evaluate.score import NOTHING, Scores, read_scores
 from qaclims_ray.evaluate.text import USED
 from qaclims_ray.report.charts import STYLES, Line, Mark, chart
 from qaclims_ray.report.render import percent, render
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, of_kind, title_of
-from qaclims_ray.storage.files import read_json
 
 _FIGURES = {
     "mean_boundary_iou": (
@@ -61,7 +61,7 @@ def steps_of(experiment: Experiment, complete: Iterable[str]) -> list[Step]:
             name,
             style_of(name),
             title_of(experiment, name),
-            read_json(f"{artifact(experiment, name).uri}/{SCORES}"),
+            read_scores(artifact(experiment, name)),
         )
         for name in complete
         if ARTIFACTS[name].kind == "scores"

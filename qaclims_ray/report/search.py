@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
+from typing_extensions import NotRequired, TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.report.charts import Line, Mark, chart
@@ -18,15 +19,19 @@ from qaclims_ray.report.trials import (
     scatter,
     score_of,
 )
-from qaclims_ray.search.results import DEFAULT, FINALISTS, Finalist
+from qaclims_ray.search.results import DEFAULT, FINALISTS, Finalist, Found
 from qaclims_ray.search.rows import TrialRow, read_trials
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.thresholds import MASKS, SEEDS, MaskChoice, SeedChoice
-from qaclims_ray.storage.files import read_json
 from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.records import read_record
 
 _CURVES = 20
 """Trials whose curves are drawn, the best ones."""
+
+
+class _Kind(TypedDict):
+    kind: NotRequired[str]
 
 
 class FinalistRow(NamedTuple):
@@ -43,9 +48,11 @@ class FinalistRow(NamedTuple):
 def search_summary(experiment: Experiment) -> Markup:
     """Show what `<run>/search` holds; nothing where there is none."""
     folder = f"{absolute(experiment.run)}/search"
-    found, seeds, masks = (read_json(f"{folder}/{file}") for file in (FINALISTS, SEEDS, MASKS))
-    if seeds is not None and "kind" not in seeds:
-        seeds = None  # of an earlier version, whose seeds were those of no refinement
+    found = read_record(f"{folder}/{FINALISTS}", Found)
+    masks = read_record(f"{folder}/{MASKS}", MaskChoice)
+    kind = read_record(f"{folder}/{SEEDS}", _Kind)
+    # An earlier version's seeds, those of no refinement, are not shown.
+    seeds = read_record(f"{folder}/{SEEDS}", SeedChoice) if kind and "kind" in kind else None
     if found is None and seeds is None and masks is None:
         return Markup()
     return render(

@@ -1,6 +1,5 @@
 """Draw what trainings logged: a chart for each scalar of each network."""
 
-import json
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,7 +9,8 @@ from qaclims_ray.report.charts import SMALL, binned, chart
 from qaclims_ray.report.scores import style_of
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import ARTIFACTS
-from qaclims_ray.storage.files import find, read_bytes
+from qaclims_ray.storage.files import find
+from qaclims_ray.train.log import read_log
 
 _TITLES = {
     "total": "Loss",
@@ -38,7 +38,7 @@ class Training(NamedTuple):
 def training_of(network: Artifact) -> Training | None:
     """Draw the log of a network, as `training.html` shows it; None for one that was imported."""
     epochs = find(f"{network.uri}/metrics/epoch-*.jsonl")
-    rows = [json.loads(line) for epoch in epochs for line in read_bytes(epoch).splitlines()]
+    rows = [row for epoch in epochs for row in read_log(epoch)]
     if not rows:
         return None
     keys = [

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, TypedDict, cast
+from typing import Any, NamedTuple
 
-from typing_extensions import NotRequired
+from typing_extensions import NotRequired, TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
@@ -30,8 +30,9 @@ from qaclims_ray.run.contents import WEIGHTS, File, check_digests, check_sizes, 
 from qaclims_ray.run.graph import ARTIFACTS, recipe
 from qaclims_ray.run.lease import OWNER
 from qaclims_ray.run.truth import comparable, without_masks
-from qaclims_ray.storage.files import find, read_json, remove, write_json
+from qaclims_ray.storage.files import find, remove, write_json
 from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.records import read_record
 
 COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"
@@ -65,10 +66,17 @@ class Manifest(TypedDict):
     facts: Tree
     """What the stage found out, such as class names."""
     files: NotRequired[list[File]]
-    """Tables and weights; artifacts of earlier versions lack the list."""
+    """Tables, weights and figures; artifacts of earlier versions lack the list."""
     versions: dict[str, str]
     revision: str
     """Commit of the code, or an empty string outside a checkout."""
+
+
+class MadeFrom(TypedDict):
+    """What unfinished work is made from."""
+
+    recipe: Tree
+    inputs: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -101,16 +109,7 @@ class Artifact:
         Raises:
             ValueError: it is damaged.
         """
-        marker = f"{self.uri}/{COMPLETE}"
-        manifest: object = read_json(marker)
-        if manifest is None:
-            return None
-        if not isinstance(manifest, dict) or not Manifest.__required_keys__ <= manifest.keys():
-            raise ValueError(
-                f"{marker} is damaged: restore it from a copy, or make the artifact anew "
-                "(--overwrite)"
-            )
-        return cast(Manifest, manifest)
+        return read_record(f"{self.uri}/{COMPLETE}", Manifest)
 
     def is_complete(self) -> bool:
         """Whether all rows are there.
@@ -144,6 +143,20 @@ class Artifact:
         files = manifest.get("files", [])
         check_digests(self.uri, [file for file in files if file["name"].endswith(WEIGHTS)])
         return manifest
+
+    def fact(self, name: str) -> Any:
+        """Return what the stage of a complete artifact found out, such as `class_names`.
+
+        Raises:
+            ValueError: see `require`; or the manifest does not tell.
+        """
+        facts = self.require()["facts"]
+        if name not in facts:
+            raise ValueError(
+                f"{self.uri}/{COMPLETE} lacks the fact {name!r}: it is damaged, or of another "
+                "version; restore it from a copy, or make the artifact anew (--overwrite)"
+            )
+        return facts[name]
 
     def shards(self) -> list[str]:
         """URIs of the Parquet files, in order.
@@ -179,7 +192,7 @@ class Artifact:
             ValueError: unfinished work of another recipe is there; the differences are listed.
         """
         self._check_own_work(costly)
-        before = read_json(f"{self.work}/{_MADE_FROM}")
+        before = read_record(f"{self.work}/{_MADE_FROM}", MadeFrom)
         if before is None or before["inputs"] != inputs:
             if before is not None:
                 log.warning("%s: its inputs were made anew, unfinished work is dropped", self.uri)
@@ -188,13 +201,13 @@ class Artifact:
 
     def begin(self, inputs: dict[str, str]) -> None:
         """Say what the unfinished work is made from."""
-        write_json(f"{self.work}/{_MADE_FROM}", {"recipe": self.recipe, "inputs": inputs})
+        write_json(f"{self.work}/{_MADE_FROM}", MadeFrom(recipe=self.recipe, inputs=inputs))
 
     def _check_own_work(self, patterns: Sequence[str]) -> None:
         root = f"{self.uri}/{WORK}"
         costly = [uri for pattern in patterns for uri in find(f"{root}/*/{pattern}")]
         for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
-            made_from = read_json(f"{root}/{digest}/{_MADE_FROM}")
+            made_from = read_record(f"{root}/{digest}/{_MADE_FROM}", MadeFrom)
             if digest != self.digest and made_from is not None:
                 otherwise = self.otherwise(made_from["recipe"])
                 raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
@@ -280,8 +293,12 @@ def command(job: str) -> str:
 
 
 def _identity(files: Sequence[File], built: Built) -> str:
-    """Digest what others can see of an artifact; reasons of failed rows are told to people only."""
-    seen = [(file["name"], file["digest"]) for file in files if not file["name"].startswith("_")]
+    """Digest what others can see of an artifact; people alone see reasons and figures."""
+    seen = [
+        (file["name"], file["digest"])
+        for file in files
+        if not file["name"].startswith("_") and not file["name"].endswith(".json")
+    ]
     content = [seen, built.errors, built.facts.get("class_names")]
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
 

@@ -17,16 +17,19 @@ from typing import NamedTuple, TypeAlias
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+from typing_extensions import NotRequired, TypedDict
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
-from qaclims_ray.storage.files import find, read_json, remove
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.storage.files import find, remove
 from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, write_parquet
+from qaclims_ray.storage.records import read_record
 
 log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
-"""How far a training is, in the work folder: `step`, and whether its maps die (`train/log.py`)."""
+"""How far a training is, in its work folder: a `TrainingProgress`."""
 _PENDING = ".pending"
 _Actor: TypeAlias = Callable[[pa.Table], pa.Table]
 
@@ -36,10 +39,20 @@ def work_schema(name: str) -> pa.Schema:
     return schema_of(name).append(pa.field("error", pa.string()))
 
 
+class TrainingProgress(TypedDict):
+    """How far a training is."""
+
+    step: int
+    """Steps that were taken."""
+    dead: NotRequired[int]
+    """Steps in a row whose maps were dead."""
+
+
 def num_done(target: Artifact) -> int:
     """Count what earlier attempts left of an artifact: rows of a map, or steps of a training."""
     if ARTIFACTS[target.name].kind == "network":
-        return (read_json(f"{target.work}/{PROGRESS}") or {"step": 0})["step"]
+        said = attempt(read_record, f"{target.work}/{PROGRESS}", TrainingProgress)
+        return 0 if said is None or isinstance(said, ValueError) else said["step"]
     return PendingBlocks(target).count().rows
 
 

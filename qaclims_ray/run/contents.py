@@ -6,17 +6,16 @@ somebody asks (`qaclims verify`), and those of a network's weights before they a
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import TypedDict
 
-from typing_extensions import NotRequired
+from typing_extensions import NotRequired, TypedDict
 
 from qaclims_ray.storage.files import open_stream, sizes
 from qaclims_ray.storage.filesystem import in_threads
 from qaclims_ray.storage.parquet import key_range, read_footers
 
 _FOLDERS = ("", "_errors/", "_mask_errors/")
-_PARQUET, WEIGHTS = ".parquet", ".safetensors"
-"""Ends of the names of files that are listed."""
+_PARQUET, WEIGHTS, _JSON = ".parquet", ".safetensors", ".json"
+"""Ends of the names of files that are listed; names that begin with `_` are those of markers."""
 RANKING = "average_precision.json"
 """File of a classifier with the average precision of each class, on images of its training."""
 _THREADS = 4
@@ -38,12 +37,12 @@ class File(TypedDict):
 
 
 def list_contents(uri: str) -> list[File]:
-    """List the tables and weights of an artifact, sorted by name, each with its digest."""
+    """List the tables, weights and figures of an artifact by name, each with its digest."""
     found = {
         f"{folder}{name}": size
         for folder in _FOLDERS
         for name, size in sizes(f"{uri}/{folder}".rstrip("/")).items()
-        if name.endswith((_PARQUET, WEIGHTS))
+        if name.endswith((_PARQUET, WEIGHTS, _JSON)) and not name.startswith("_")
     }
     names = sorted(found)
     tables = [name for name in names if name.endswith(_PARQUET)]

@@ -18,7 +18,8 @@ from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.tables import Rows
-from qaclims_ray.storage.files import find, read_json, remove, write_json
+from qaclims_ray.storage.files import find, remove, write_json
+from qaclims_ray.storage.records import read_record
 
 MAX_CRASHES = 3
 """Processes that a row may end before it is recorded as failed."""
@@ -117,7 +118,7 @@ class CrashLog:
 
     def __init__(self, target: Artifact) -> None:
         folder = PendingBlocks(target).crash_log
-        pages = [read_json(page) or [] for page in find(f"{folder}/*.json")]
+        pages = [read_record(page, list[str]) or [] for page in find(f"{folder}/*.json")]
         self._crashes = Counter(key for page in pages for key in page)
         self._page = f"{folder}/{uuid4().hex}.json"
 

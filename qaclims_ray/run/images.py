@@ -47,7 +47,7 @@ def check_class_names(images: Artifact, network: Artifact) -> None:
     Raises:
         ValueError: it was trained for others; both lists are shown.
     """
-    here, there = class_names(images), tuple(network.require()["facts"]["class_names"])
+    here, there = class_names(images), tuple(network.fact("class_names"))
     if here and here != there:
         raise ValueError(
             f"{network.uri} was trained for the classes {', '.join(there)}, and {images.uri} has "
@@ -57,7 +57,7 @@ def check_class_names(images: Artifact, network: Artifact) -> None:
 
 def class_names(images: Artifact) -> tuple[str, ...]:
     """The class names of a complete artifact `images`, in the order of their indices."""
-    return tuple(images.require()["facts"]["class_names"])
+    return tuple(images.fact("class_names"))
 
 
 def identity_without_masks(images: Artifact, names: Sequence[str]) -> str:

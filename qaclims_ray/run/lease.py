@@ -17,16 +17,19 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypedDict, cast
+from uuid import uuid4
+
+from typing_extensions import NotRequired, TypedDict
 
 from qaclims_ray.run.progress import background
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import read_json, remove, write_json
+from qaclims_ray.storage.files import modified, remove, write_bytes, write_json
+from qaclims_ray.storage.records import read_record
 
 OWNER = "_owner.json"
 BEAT, STALE = 15.0, 90.0
-"""Seconds between two signs of life, and without any until an owner is taken for dead. They are
-watched rather than dated: clocks of different machines differ."""
+"""Seconds between two signs of life, and without any until an owner is taken for dead. How long ago
+the last one was, the storage's own clock tells; those of different machines differ."""
 _LOOK = 1.0
 """Seconds between two looks at another owner's signs."""
 
@@ -41,7 +44,7 @@ class Owner(TypedDict):
     pid: int
     alive: float
     """Seconds since 1970 of the last sign of life, by the owner's clock."""
-    job: str | None
+    job: NotRequired[str | None]
     """Folder of the job that the process acts for, if it is one of many."""
 
 
@@ -88,10 +91,8 @@ def _check_free(folder: str, uri: str) -> None:
 
 def _read(uri: str) -> Owner | None:
     """What the file says; None where there is none, or a damaged one that nobody can own."""
-    owner: object = attempt(read_json, uri)
-    return (
-        cast(Owner, owner) if isinstance(owner, dict) and {"host", "pid"} <= owner.keys() else None
-    )
+    owner = attempt(read_record, uri, Owner)
+    return None if isinstance(owner, ValueError) else owner
 
 
 def _lives(uri: str, owner: Owner) -> bool:
@@ -99,17 +100,32 @@ def _lives(uri: str, owner: Owner) -> bool:
         return False
     if owner["host"] == socket.gethostname():
         return _is_other_process(owner["pid"])
+    wait = STALE - _silent_for(uri)
+    if wait <= 0:
+        return False
     log.warning(
         "%s: process %s on %s worked here; waiting up to %.0f s for a sign of life of it",
-        *(uri, owner["pid"], owner["host"], STALE),
+        *(uri, owner["pid"], owner["host"], wait),
     )
-    end = time.monotonic() + STALE
+    end = time.monotonic() + wait
     while time.monotonic() < end:
         time.sleep(_LOOK)
         now = _read(uri)
         if now != owner:
             return now is not None
     return False
+
+
+def _silent_for(uri: str) -> float:
+    """Return the seconds since a file was written; both times are by the clock of its storage."""
+    probe = f"{uri}.{uuid4().hex}"
+    write_bytes(probe, b"")
+    try:
+        return (modified(probe) - modified(uri)).total_seconds()
+    except FileNotFoundError:  # its owner has just given it up
+        return STALE
+    finally:
+        remove(probe)
 
 
 def _is_other_process(pid: int) -> bool:

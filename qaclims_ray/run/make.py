@@ -22,6 +22,7 @@ from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage, identities
 from qaclims_ray.run.recorded import record
 from qaclims_ray.run.tables import frequent_reasons, read_errors
+from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import remove
 
 log = logging.getLogger(__name__)
@@ -84,20 +85,27 @@ def verify(experiment: Experiment) -> list[str]:
     """Compare every file of a run's complete artifacts with what was written; one line for each.
 
     Raises:
-        ValueError: a file is missing, or has other bytes.
+        ValueError: files are missing, or have other bytes; the lines of all artifacts are shown.
     """
-    lines: list[str] = []
-    for name in ARTIFACTS:
-        target = artifact(experiment, name)
-        manifest = target.manifest()
-        if manifest is not None:
-            files = manifest.get("files", [])
-            check_sizes(target.uri, files)
-            check_digests(target.uri, files)
-            sound = f"{len(files)} files, {sum(file['bytes'] for file in files):,} bytes"
-            said = sound if "files" in manifest else "an earlier version made it without digests"
-            lines.append(f"{name}: {said} · {target.uri}")
+    found = {name: artifact(experiment, name) for name in ARTIFACTS}
+    outcomes = {name: attempt(_verified, target) for name, target in found.items()}
+    lines = [f"{name}: {outcome}" for name, outcome in outcomes.items() if outcome is not None]
+    if any(isinstance(outcome, ValueError) for outcome in outcomes.values()):
+        raise ValueError("\n".join(lines))
     return lines or [f"no artifact of {experiment.run} is complete"]
+
+
+def _verified(target: Artifact) -> str | None:
+    """Say what was compared; None: the artifact is not complete."""
+    manifest = target.manifest()
+    if manifest is None:
+        return None
+    files = manifest.get("files", [])
+    check_sizes(target.uri, files)
+    check_digests(target.uri, files)
+    sound = f"{len(files)} files, {sum(file['bytes'] for file in files):,} bytes"
+    said = sound if "files" in manifest else "an earlier version made it without digests"
+    return f"{said} · {target.uri}"
 
 
 def tell_errors(target: Artifact, folder: str = ERRORS, what: str = "rows failed") -> None:

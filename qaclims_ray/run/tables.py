@@ -18,6 +18,7 @@ from jaxtyping import Int
 
 from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import PendingBlocks, work_schema
+from qaclims_ray.run.contents import check_digests
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
 from qaclims_ray.storage.filesystem import in_threads, patiently
@@ -174,7 +175,22 @@ def dataset(artifact: Artifact) -> pads.Dataset:
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a complete artifact, sorted by name."""
     wanted = None if columns is None else list(columns)
-    return patiently(lambda: dataset(artifact).to_table(columns=wanted), artifact.uri)
+    rows = dataset(artifact)
+    try:
+        return patiently(lambda: rows.to_table(columns=wanted), artifact.uri)
+    except ValueError:
+        check_files(artifact)
+        raise
+
+
+def check_files(artifact: Artifact) -> None:
+    """Look which file is to blame where the rows of a complete artifact cannot be read.
+
+    Raises:
+        ValueError: a file is not what was written; it is named.
+    """
+    manifest = artifact.manifest()
+    check_digests(artifact.uri, [] if manifest is None else manifest.get("files", []))
 
 
 def read_errors(artifact: Artifact, folder: str = ERRORS) -> pa.Table:

@@ -25,11 +25,11 @@ from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.study import Network, Study
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.evaluate import stream as stream_stage
-from qaclims_ray.evaluate.score import SCORES, Scores
+from qaclims_ray.evaluate.score import Scores, read_scores
 from qaclims_ray.ingest import stage as data_stage
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.lease import lease, on_behalf_of
-from qaclims_ray.storage.files import read_json, write_bytes, write_json
+from qaclims_ray.storage.files import write_bytes, write_json
 from qaclims_ray.train import stage as train_stage
 
 Split = Literal["tuning", "reporting"]
@@ -155,7 +155,7 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     found: dict[str, list[Scores]] = {}
     for trial in wanted:
         scored = artifact(trial.experiment, _scores_name(trial.network))
-        found.setdefault(trial.variant, []).append(read_json(f"{scored.uri}/{SCORES}"))
+        found.setdefault(trial.variant, []).append(read_scores(scored))
     return found
 
 

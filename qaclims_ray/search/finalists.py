@@ -22,7 +22,8 @@ from qaclims_ray.search.trial import (
     seed_experiment,
 )
 from qaclims_ray.search.tuner import NAME
-from qaclims_ray.storage.files import read_json, write_bytes, write_json
+from qaclims_ray.storage.files import write_bytes, write_json
+from qaclims_ray.storage.records import read_record
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.faults import DivergedError
 
@@ -126,8 +127,8 @@ def _score(plain: Tree, selection: Sequence[str], report: Sequence[str]) -> Seed
     """Score a trained network on both splits; its curves are kept beside it."""
     experiment = Experiment.model_validate(plain)
     kept = f"{experiment.run}/{_CURVES}"
-    found = read_json(kept)
-    if found is None:
+    found = read_record(kept, dict[str, list[float]])
+    if found is None or not {"choosing", "held_out"} <= found.keys():
         found = {"choosing": curve(experiment, selection), "held_out": curve(experiment, report)}
         write_json(kept, found)
     return SeedCurves(found["choosing"], found["held_out"])

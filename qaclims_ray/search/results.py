@@ -8,9 +8,10 @@ choosing.txt, held_out.txt     names of the selection images, and of the report 
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.config.overrides import Tree, flatten
@@ -43,6 +44,17 @@ class Finalist(TypedDict):
     """mIoU at that threshold on the report images."""
     diverged: list[int]
     """Seeds whose training diverged; their mIoU is 0."""
+
+
+class Found(TypedDict):
+    """Content of `finalists.json`."""
+
+    winner: str
+    finalists: list[Finalist]
+    space: dict[str, Any]
+    metrics: list[str]
+    thresholds: list[float]
+    importance: dict[str, float] | None
 
 
 class SeedCurves(NamedTuple):

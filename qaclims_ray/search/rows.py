@@ -3,9 +3,10 @@
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, cast
 
 import pyarrow as pa
+from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
@@ -14,8 +15,9 @@ from qaclims_ray.run.artifact import COMPLETE
 from qaclims_ray.search.space import Space
 from qaclims_ray.search.trial import CURVE, OVERRIDES, scored_in
 from qaclims_ray.storage.csv import csv_lines
-from qaclims_ray.storage.files import read_json, write_bytes
+from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.records import read_record
 
 TRIALS = "trials.parquet"
 _FIXED = {
@@ -27,6 +29,12 @@ _FIXED = {
     "seconds": pa.float64(),
 }
 """Columns before those of the searched keys."""
+
+
+class _Seconds(TypedDict):
+    """The part of a manifest that is shown."""
+
+    seconds: float
 
 
 class TrialRow(TypedDict):
@@ -61,8 +69,8 @@ def trial_row(experiment: Experiment, run: str, error: str | None) -> TrialRow:
         run: Run of the trial.
         error: Reason for which it failed, if it did.
     """
-    overrides = read_json(f"{run}/{OVERRIDES}") or {}
-    manifest = read_json(f"{run}/cam_net/{COMPLETE}")
+    overrides = read_record(f"{run}/{OVERRIDES}", Tree) or {}
+    manifest = read_record(f"{run}/cam_net/{COMPLETE}", _Seconds)
     epochs, metric = scored_in(f"{run}/cam_net"), experiment.tune.metric
     done = manifest is not None and error is None
     return TrialRow(
@@ -74,7 +82,7 @@ def trial_row(experiment: Experiment, run: str, error: str | None) -> TrialRow:
         seconds=manifest["seconds"] if manifest and not error else None,
         overrides=overrides,
         scores=[epoch[metric] for epoch in epochs],
-        curve=read_json(f"{run}/{CURVE}") or [],
+        curve=read_record(f"{run}/{CURVE}", list[float]) or [],
         error=None if error is None else re.sub("\x1b\\[[0-9;]*m", "", error),
     )
 

@@ -1,10 +1,10 @@
 """Thresholds of seeds and pseudo masks, chosen from counts on some images, reported on others."""
 
 from collections.abc import Sequence
-from typing import TypedDict
 
 import numpy as np
 from jaxtyping import Int
+from typing_extensions import TypedDict
 
 from qaclims_ray.metrics.confusion import mean_iou
 from qaclims_ray.search.sweep import SeedCounts, seed_overlap

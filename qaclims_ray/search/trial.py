@@ -1,6 +1,5 @@
 """One trial in plain torch: its experiment, its state, and the scores of its CAMs."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from typing import Any, NamedTuple
@@ -20,7 +19,8 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.search.holdout import SELECTION, read_names
 from qaclims_ray.storage.files import atomic_open, find, read_bytes, write_json
-from qaclims_ray.train.checkpoint import State
+from qaclims_ray.storage.records import read_lines
+from qaclims_ray.train.checkpoint import State, parse_state
 from qaclims_ray.train.validation import MODEL, SCORED_COLUMNS, Scorer, count_confusions
 
 
@@ -157,11 +157,7 @@ def scored_in(cam_net: str) -> list[dict[str, Any]]:
     Args:
         cam_net: Folder of the trial's network, which may still be training.
     """
-    try:
-        lines = read_bytes(f"{cam_net}/metrics/validation.jsonl").splitlines()
-    except FileNotFoundError:
-        return []
-    return [json.loads(line) for line in lines]
+    return read_lines(f"{cam_net}/metrics/validation.jsonl", dict[str, Any])
 
 
 def epochs_done(folder: str) -> int:
@@ -186,14 +182,13 @@ class TrialCheckpointer:
     def load(self) -> State | None:
         """Load the last state that was saved; None: there is none."""
         try:
-            content = BytesIO(read_bytes(self._uri))
+            return parse_state(BytesIO(read_bytes(self._uri)), self._uri)
         except FileNotFoundError:
             return None
-        return torch.load(content, map_location="cpu", weights_only=True)
 
     def save(self, state: State, metrics: Mapping[str, float]) -> None:
         """Save a state in place of the one before."""
-        with atomic_open(self._uri) as file:
+        with atomic_open(self._uri, durable=True) as file:
             torch.save(state, file)
         self._saved()
 

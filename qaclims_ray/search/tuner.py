@@ -8,7 +8,10 @@ goes on from its last state; one whose network is complete trains nothing. So th
 BOHB is left out: hpbandster, which it needs, had its last release in 2018.
 """
 
+import logging
+import re
 import threading
+import time
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -40,8 +43,9 @@ from qaclims_ray.search.trial import (
     scored_in,
     trial_experiment,
 )
-from qaclims_ray.storage.files import find, read_json, write_json
+from qaclims_ray.storage.files import find, write_json
 from qaclims_ray.storage.filesystem import arrow_filesystem
+from qaclims_ray.storage.records import require_record
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.loggers import search_callbacks
 from qaclims_ray.train.loop import train_here
@@ -49,6 +53,11 @@ from qaclims_ray.train.trainings import TRAININGS
 
 NAME = "trials"
 """Folder of the trials' runs."""
+_OUT_OF_MEMORY = re.compile(
+    r"OutOfMemoryError: .*memory|low on memory|OOM killer|can't allocate memory"
+)
+"""What Ray says of a process that it killed, or the kernel did."""
+log = logging.getLogger(__name__)
 _LOOK_EVERY = 1.0
 """Seconds between two looks at how far the workers of a trial are."""
 
@@ -70,8 +79,7 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
     runs = f"{target.uri}/{NAME}"
     total = experiment.tune.num_trials * experiment.train.ritc.epochs
     with watch("trials", partial(epochs_done, runs), total, unit="epoch"):
-        results = _fit(experiment, target, each)
-    errors = {Path(result.path).name: result.error for result in results}
+        errors = _run_with_fewer(experiment, target, each)
     # Not all that were begun earlier have results, if the time was up before.
     names = errors.keys() | _begun(runs).keys()
     if len(names) < experiment.tune.num_trials and experiment.compute.tune.max_seconds is None:
@@ -83,6 +91,39 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
     return [
         trial_row(experiment, run, None if error is None else str(error)) for run, error in rows
     ]
+
+
+def _run_with_fewer(
+    experiment: Experiment, target: Artifact, each: dict[str, float]
+) -> dict[str, Exception | None]:
+    """Run the trials, those that were killed for memory again with fewer at a time.
+
+    Returns:
+        By the name of each trial its error, or None.
+    """
+    limits, begun = experiment.compute.tune, time.monotonic()
+    at_a_time, seconds = limits.max_concurrent, limits.max_seconds
+    while True:
+        own = {"max_concurrent": at_a_time, "max_seconds": seconds}
+        today = {f"compute.tune.{key}": value for key, value in own.items()}
+        results = _fit(experiment.with_overrides(today), target, each)
+        errors = {Path(result.path).name: result.error for result in results}
+        starved = [name for name, error in errors.items() if lacked_memory(error)]
+        if not starved or at_a_time == 1:
+            return errors
+        at_a_time //= 2
+        if limits.max_seconds is not None:
+            seconds = max(1.0, limits.max_seconds - (time.monotonic() - begun))
+        log.warning(
+            "%d of %d trials were killed for lack of memory: they go on, %d at a time "
+            "(compute.tune.max_concurrent)",
+            *(len(starved), len(errors), at_a_time),
+        )
+
+
+def lacked_memory(error: Exception | None) -> bool:
+    """Tell whether a trial's error says that its process was killed for lack of memory."""
+    return error is not None and bool(_OUT_OF_MEMORY.search(f"{type(error).__name__}: {error}"))
 
 
 def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ray.tune.ResultGrid:
@@ -117,7 +158,9 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
 
 def _begun(folder: str) -> dict[str, Tree]:
     """Read the overrides of the trials whose runs lie in a folder, by their names."""
-    return {uri.split("/")[-2]: read_json(uri) for uri in find(f"{folder}/*/{OVERRIDES}")}
+    return {
+        uri.split("/")[-2]: require_record(uri, Tree) for uri in find(f"{folder}/*/{OVERRIDES}")
+    }
 
 
 class Names:

@@ -34,7 +34,7 @@ def run(experiment: Experiment, to: str, *, onnx: bool) -> str:
     check_lineage(experiment, "segmenter")
     segmenter, to = artifact(experiment, "segmenter"), absolute(to)
     net = load_trained(experiment, segmenter)
-    names: list[str] = segmenter.require()["facts"]["class_names"]
+    names: list[str] = segmenter.fact("class_names")
     told = f"export_segmenter: {type(net.net).__name__}, background and {len(names)} classes"
     with TemporaryDirectory() as folder:
         save_segmenter(net, folder, names)

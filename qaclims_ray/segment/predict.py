@@ -5,28 +5,27 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from safetensors.torch import load
 from torch import Tensor
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.segment import Segment
 from qaclims_ray.images.transforms import normalise
+from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.crf import CRF_SETTINGS, crf_probabilities
 from qaclims_ray.model.par import refine_scores
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import Image, LabelMap
 
 
 def load_trained(experiment: Experiment, segmenter: Artifact) -> Segmenter:
     """Load the network of a complete artifact `segmenter`, in evaluation mode."""
-    names: list[str] = segmenter.require()["facts"]["class_names"]
+    names: list[str] = segmenter.fact("class_names")
     source = experiment.train.segmenter.net
     located = resolve(source) if isinstance(source, str) else source
     net = build_segmenter(located, len(names) + 1, weights=None)
-    net.load_state_dict(load(read_bytes(f"{segmenter.uri}/model.safetensors")))
+    load_network(net, f"{segmenter.uri}/model.safetensors")
     return net.eval()
 
 

@@ -78,7 +78,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, images_of(target.name))
     segmenter = artifact(experiment, "segmenter")
     num_images = images.require()["rows"]
-    if images.require()["facts"]["num_masks"]:  # else no label of the images is used
+    if images.fact("num_masks"):  # else no label of the images is used
         check_class_names(images, segmenter)
     start(experiment.compute)
     map_actor(

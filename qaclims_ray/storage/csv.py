@@ -12,13 +12,20 @@ def csv_lines(table: pa.Table, header: bool = True) -> bytes:
 
     An apostrophe goes before a text that a spreadsheet would compute, such as `=1+1`.
     """
-    columns = [_inert(column) if pa.types.is_string(column.type) else column for column in table]
+    columns = [_inert(column) if _is_text(column.type) else column for column in table]
+    names = _inert(pa.chunked_array([table.column_names], pa.string())).to_pylist()
     out = BytesIO()
-    plain = pa.table(columns, names=table.column_names)
+    plain = pa.table(columns, names=names)
     pv.write_csv(plain, out, pv.WriteOptions(include_header=header))
     return out.getvalue()
 
 
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
 def _inert(texts: pa.ChunkedArray) -> pa.ChunkedArray:
-    options = pc.ReplaceSubstringOptions(r"^([=+\-@\t\r])", r"'\1")
+    options = pc.ReplaceSubstringOptions(
+        r"^([=+\-@\t\r\n\x{FF1D}\x{FF0B}\x{FF0D}\x{FF20}])", r"'\1"
+    )
     return pc.call_function("replace_substring_regex", [texts], options)

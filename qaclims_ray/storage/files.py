@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from glob import glob as local_glob
 from io import BytesIO
 from pathlib import Path
@@ -44,6 +45,13 @@ def size(uri: str) -> int:
     fs: Any
     fs, path = filesystem(uri)
     return patiently(lambda: fs.size(path), uri)
+
+
+def modified(uri: str) -> datetime:
+    """Return when a file was written, by the clock of its storage."""
+    fs: Any
+    fs, path = filesystem(uri)
+    return patiently(lambda: fs.modified(path), uri)
 
 
 def sizes(folder: str) -> dict[str, int]:
@@ -275,9 +283,9 @@ def staged_open(uri: str) -> Generator[IO[bytes]]:
         patiently(lambda: fs.put_file(str(local), path), uri)
 
 
-def write_bytes(uri: str, content: bytes) -> None:
-    """Write a whole file, atomically."""
-    with atomic_open(uri) as file:
+def write_bytes(uri: str, content: bytes, *, durable: bool = False) -> None:
+    """Write a whole file; see `atomic_open`."""
+    with atomic_open(uri, durable=durable) as file:
         file.write(content)
 
 

@@ -68,6 +68,10 @@ def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
             return pq.read_metadata(path, filesystem=fs)
         except (FileNotFoundError, pa.ArrowInvalid):
             return None
+        except OSError as error:
+            if "deserialize thrift" not in str(error):  # not the file's fault, but its storage's
+                raise
+            return None
 
     return in_threads(lambda path: patiently(lambda: read(path), path), paths)
 

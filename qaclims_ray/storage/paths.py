@@ -11,20 +11,26 @@ _LONGEST = 255
 """Bytes of a file's name, on every usual file system."""
 _MEMBER = re.compile(r"(.+)#(.*):(\d+)\+(\d+)", re.DOTALL)
 _USER = re.compile(r"(?<=://)[^/?#\s]*@")
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _QUERY = re.compile(r"""(://[^\s?#]*)?\?(?(1)|(?=[^\s#]*=))[^\s#]*[^\s#:,;.)'"\]}]""")
 
 
-def shown(text: str) -> str:
-    """Return a URI, or a message that holds some, without what must stay secret.
+def plain(text: str) -> str:
+    """Return a text that a terminal may show, which names and answers of others may be a part of.
 
-    User and password, and what follows a question mark, such as a signature, are left out.
     Characters that are not UTF-8, as in old file names, are escaped, and so are those that command
-    a terminal or turn the direction of a text.
+    a terminal or turn the direction of a text. Tabs and line ends stay.
     """
     text = text.encode(errors="backslashreplace").decode()
-    text = _CONTROL.sub(lambda one: one[0].encode("unicode_escape").decode(), text)
-    return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", text))
+    return _CONTROL.sub(lambda one: one[0].encode("unicode_escape").decode(), text)
+
+
+def shown(text: str) -> str:
+    """Return a URI, or a message that holds some, without what must stay secret; see `plain` too.
+
+    User and password, and what follows a question mark, such as a signature, are left out.
+    """
+    return _QUERY.sub(lambda query: f"{query[1] or ''}?…", _USER.sub("", plain(text)))
 
 
 def absolute(uri: str) -> str:

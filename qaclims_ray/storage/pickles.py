@@ -8,7 +8,10 @@ array that claims more elements than its list holds crashes the process. So clai
 import io
 import math
 import pickle
+import pickletools
 import re
+from collections.abc import Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,6 +24,13 @@ _HEADERS = {
 }
 _TYPE_CODES = re.compile(r"[biufUSO][1-9]\d*")
 """Numbers, texts and objects, with their size; no structures."""
+_MEMOISE = {"PUT", "BINPUT", "LONG_BINPUT", "MEMOIZE"}
+_RECALL = {"GET", "BINGET", "LONG_BINGET"}
+"""Operations of a pickle that number a value, and that take it by its number."""
+_DEEPEST = 64
+"""Tuples within each other; NumPy's files have three."""
+_LONGEST = 300
+"""Characters of a reason."""
 
 
 class _Dtype:
@@ -83,6 +93,43 @@ class _Unpickler(pickle.Unpickler):
         return _KNOWN[short, global_name]
 
 
+def _check_bounds(content: bytes) -> None:
+    """Walk through a pickle, and make nothing of it.
+
+    The pickle machine takes memory for the highest number that a short file gives to a value, and
+    the interpreter ends where it hashes tuples within tuples a thousand times over.
+
+    Raises:
+        ValueError: values are not numbered one after the other, or lie too deep.
+    """
+    stack: list[int | None] = []  # how many tuples lie within each value; None for a mark
+    memo: dict[int, int | None] = {}
+    for opcode, argument, _ in pickletools.genops(content):
+        if opcode.name in _MEMOISE:
+            number = len(memo) if argument is None else int(str(argument))
+            if number > len(memo):
+                raise ValueError(f"value number {number:,} comes after {len(memo):,}")
+            memo[number] = stack[-1]
+        elif opcode.name in _RECALL:
+            stack.append(memo[int(str(argument))])
+        else:
+            depth = _take(stack, opcode.stack_before) + opcode.name.startswith("TUPLE")
+            if depth > _DEEPEST:
+                raise ValueError(f"more than {_DEEPEST} tuples lie within each other")
+            marks = (one is pickletools.markobject for one in opcode.stack_after)
+            stack += [None if is_mark else depth for is_mark in marks]
+
+
+def _take(stack: list[int | None], kinds: Sequence[object]) -> int:
+    """Take what an operation takes from the stack; return the greatest depth of it."""
+    taken = [0]
+    if pickletools.markobject in kinds:
+        while (one := stack.pop()) is not None:
+            taken.append(one)
+        kinds = kinds[: kinds.index(pickletools.markobject)]
+    return max([*taken, *(stack.pop() or 0 for _ in kinds)])
+
+
 def read_dictionary(path: str) -> dict[Any, Any]:
     """Read the one dictionary in a `.npy` file at a path or URL.
 
@@ -94,13 +141,16 @@ def read_dictionary(path: str) -> dict[Any, Any]:
     try:
         _, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
     except Exception as error:  # NumPy parses Python's syntax
-        raise ValueError(f"{path!r} is no .npy file: {error}") from error
+        reason = shorten(str(error), _LONGEST)
+        raise ValueError(f"{path!r} is no .npy file: {reason}") from error
     if dtype != np.dtype(object):
         raise ValueError(f"{path!r} holds an array of {dtype}, not a pickled dictionary")
     try:
+        _check_bounds(stream.getbuffer()[stream.tell() :].tobytes())
         loaded = _Unpickler(stream, encoding="latin1").load()
     except Exception as error:  # a pickle machine fails in any way on bytes that are none
-        raise ValueError(f"{path!r} cannot be loaded: {error}") from error
+        reason = shorten(str(error), _LONGEST)
+        raise ValueError(f"{path!r} cannot be loaded: {reason}") from error
     content = loaded.item() if isinstance(loaded, _Array) and loaded.size == 1 else None
     if not isinstance(content, dict):
         raise ValueError(f"{path!r} is not a dictionary that NumPy saved")

@@ -1,8 +1,10 @@
 """The state of a training between two lives of its workers."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from textwrap import shorten
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 
@@ -52,5 +54,28 @@ def save_state(state: State, folder: str | Path) -> None:
 
 
 def load_state(folder: str | Path) -> State:
-    """Read the state in a folder, its tensors onto the CPU."""
-    return torch.load(Path(folder, _FILE), map_location="cpu", weights_only=True)
+    """Read the state in a folder, its tensors onto the CPU; errors as in `parse_state`."""
+    path = Path(folder, _FILE)
+    return parse_state(path, str(path))
+
+
+def parse_state(source: Path | BytesIO, uri: str) -> State:
+    """Read a state from a file, or its bytes.
+
+    Raises:
+        ValueError: it is damaged, or no state at all.
+    """
+    try:
+        state = torch.load(source, map_location="cpu", weights_only=True)
+    except Exception as error:  # a pickle machine fails in any way on bytes that are none
+        raise _unusable(uri, error) from error
+    if not isinstance(state, dict) or not {"step", "scores"} <= state.keys():
+        raise _unusable(uri, "it holds something else")
+    return cast(State, state)
+
+
+def _unusable(uri: str, why: object) -> ValueError:
+    reason = shorten(
+        f"{type(why).__name__}: {why}" if isinstance(why, Exception) else str(why), 300
+    )
+    return ValueError(f"the checkpoint {uri} cannot be read: {reason}")

@@ -7,16 +7,26 @@ once, and the driver raises what was noted instead of what followed from it in o
 
 from collections.abc import Mapping
 
-from qaclims_ray.storage.files import find, read_json, write_json
+from typing_extensions import TypedDict
+
+from qaclims_ray.storage.files import find, write_json
+from qaclims_ray.storage.records import require_record
 
 
 class DivergedError(ValueError):
     """A loss or gradient is not finite: these settings fail with this seed, whoever tries again."""
 
 
+class Fault(TypedDict):
+    """What a worker noted."""
+
+    message: str
+    diverged: bool
+
+
 def note_fault(folder: str, rank: int, error: ValueError) -> None:
     """Note what ended a worker and would only happen again."""
-    fault = {"message": str(error), "diverged": isinstance(error, DivergedError)}
+    fault = Fault(message=str(error), diverged=isinstance(error, DivergedError))
     write_json(f"{folder}/{rank:05d}.json", fault)
 
 
@@ -32,7 +42,7 @@ def failure(folder: str, deaths: Mapping[str, Exception]) -> ValueError:
         folder: Where faults are noted.
         deaths: Last error of each worker that died.
     """
-    noted = [read_json(uri) for uri in noted_faults(folder)]
+    noted = [require_record(uri, Fault) for uri in noted_faults(folder)]
     if noted:
         kind = DivergedError if any(fault["diverged"] for fault in noted) else ValueError
         return kind("\n".join(dict.fromkeys(fault["message"] for fault in noted)))

@@ -6,12 +6,16 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
+
+from typing_extensions import TypedDict
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.blocks import PROGRESS
+from qaclims_ray.run.blocks import PROGRESS, TrainingProgress
 from qaclims_ray.run.collapse import dead_maps
-from qaclims_ray.storage.files import find, read_bytes, read_json, write_bytes, write_json
+from qaclims_ray.storage.errors import attempt
+from qaclims_ray.storage.files import find, write_bytes, write_json
+from qaclims_ray.storage.records import read_lines, read_record
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +43,14 @@ class Board(Protocol):
         ...
 
 
+class LogRow(TypedDict):
+    """Scalars of a step; further ones are those of its training."""
+
+    step: int
+    images_per_second: float
+    """Of all workers."""
+
+
 class Log:
     """The log of worker 0: one line for each step, one file for each epoch.
 
@@ -59,7 +71,7 @@ class Log:
     def start(self, epoch: int) -> None:
         """Begin an epoch, or go on with one."""
         self._epoch = epoch
-        self._rows = [row for row in _read(self._uri()) if row["step"] < self._done]
+        self._rows = [row for row in read_log(self._uri()) if row["step"] < self._done]
 
     def add(self, step: int, num_images: int, waited: float, scalars: Mapping[str, float]) -> None:
         """Note one step.
@@ -119,7 +131,9 @@ class Progress:
 
     def __call__(self) -> int:
         """Return the number of steps done."""
-        said = read_json(f"{self._target.work}/{PROGRESS}") or {"step": 0}
+        said = attempt(read_record, f"{self._target.work}/{PROGRESS}", TrainingProgress)
+        if said is None or isinstance(said, ValueError):  # it tells how far, and nothing more
+            return 0
         if said.get("dead", 0) >= DEAD_STEPS:
             self.warn()
         return said["step"]
@@ -134,15 +148,13 @@ class Progress:
 def ends_dead(target: Artifact) -> bool:
     """Tell whether no step of a training's last epoch had a logit above 0: its CAMs are empty."""
     epochs = find(f"{target.uri}/metrics/epoch-*.jsonl")
-    rows = _read(epochs[-1]) if epochs else []
+    rows = read_log(epochs[-1]) if epochs else []
     return bool(rows) and all(row.get(MAX_LOGIT, 1.0) <= 0 for row in rows)
 
 
-def _read(uri: str) -> list[dict[str, Any]]:
-    try:
-        return [json.loads(line) for line in read_bytes(uri).splitlines()]
-    except FileNotFoundError:
-        return []
+def read_log(uri: str) -> list[dict[str, Any]]:
+    """Read the steps of an epoch, none where there is no file; a damaged one is a ValueError."""
+    return cast(list[dict[str, Any]], read_lines(uri, LogRow))
 
 
 class TensorBoard:

@@ -10,21 +10,20 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from pickle import UnpicklingError
 from textwrap import shorten
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from torch import nn
 
 from qaclims_ray.config.compute import Workers
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model.checkpointed import checkpoint_activations
+from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.storage.files import read_bytes, write_bytes
+from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.train.batches import Batch, BatchLoader
 from qaclims_ray.train.checkpoint import Checkpointer, NoCheckpoints, State
 from qaclims_ray.train.faults import DivergedError
@@ -170,8 +169,8 @@ class Trainer:
                 return 0, []
             self._step.load_state(state)
             return state["step"], state["scores"]
-        except (OSError, EOFError, LookupError, RuntimeError, ValueError, UnpicklingError) as error:
-            reason = shorten(f"{type(error).__name__}: {error}", 300)
+        except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = shorten(f"{type(error).__name__}: {error}", 500)
             raise ValueError(
                 f"the last checkpoint can't be used: {reason}\n"
                 "If it is damaged, or another version of torch wrote it, --overwrite trains anew."
@@ -226,10 +225,10 @@ class Trainer:
     def _write_model(self) -> None:
         net = self._step.trained()
         if self._fit.keep == "best":
-            net.load_state_dict(load(read_bytes(f"{self._target.uri}/{BEST}")))
+            load_network(net, f"{self._target.uri}/{BEST}")
         with evaluating(net):
             self._task.finish(net)
-        write_bytes(f"{self._target.uri}/{MODEL}", weights(net))
+        write_bytes(f"{self._target.uri}/{MODEL}", weights(net), durable=True)
 
 
 def _timed(items: Iterator[_T]) -> Iterator[tuple[float, _T]]:

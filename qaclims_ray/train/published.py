@@ -3,7 +3,6 @@
 from functools import partial
 
 import torch
-from safetensors.torch import load
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model import checkpoints
@@ -12,7 +11,7 @@ from qaclims_ray.model.irn import build_irn
 from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
-from qaclims_ray.storage.files import read_bytes, write_bytes
+from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.train.validation import MODEL, weights
 
 PUBLISHED_BACKBONE = "resnet50"
@@ -38,7 +37,7 @@ def _import(experiment: Experiment, checkpoint: str, target: Artifact) -> Built:
         net = build_cam_net(experiment.model.backbone, len(names))
         state = checkpoints.from_published_cam(state)
     checkpoints.load_exactly(net, state, checkpoint)
-    write_bytes(f"{target.uri}/{MODEL}", weights(net))
+    write_bytes(f"{target.uri}/{MODEL}", weights(net), durable=True)
     return Built(0, 0, {"class_names": list(names), "imported": [checkpoint]})
 
 
@@ -56,6 +55,6 @@ def export_net(experiment: Experiment, network: str, checkpoint: str) -> str:
         )
     source = artifact(experiment, network)
     source.require()
-    state = load(read_bytes(f"{source.uri}/{MODEL}"))
+    state = checkpoints.read_tensors(f"{source.uri}/{MODEL}")
     torch.save(checkpoints.to_published_cam(state), checkpoint)
     return f"{network}: exported · {checkpoint}"

@@ -6,12 +6,12 @@ from typing import Literal, NamedTuple
 import pyarrow.dataset as pads
 import torch
 from jaxtyping import Float
-from safetensors.torch import load
 from torch import Tensor
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.train import Ritc
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
+from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.clip import MaskPromptedClip, load_clip
 from qaclims_ray.model.losses import (
     area,
@@ -24,7 +24,6 @@ from qaclims_ray.model.shapes import Cams, Images, Labels
 from qaclims_ray.model.texts import PairFeatures, pair_features
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table
-from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.train.batches import Batch, CamTargets, Target, named_by
 from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.pairs import PairTable
@@ -88,7 +87,7 @@ class RitcTask(CamTask):
         """Build the classifier's network, its classifier scaled by `head_scale`."""
         experiment = self._experiment
         net = build_cam_net(experiment.model.backbone, len(self._data.class_names))
-        net.load_state_dict(load(read_bytes(f"{artifact(experiment, 'classifier').uri}/{MODEL}")))
+        load_network(net, f"{artifact(experiment, 'classifier').uri}/{MODEL}")
         with torch.no_grad():
             net.classifier.weight.mul_(self._head_scale)
         return net

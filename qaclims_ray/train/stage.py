@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
+import ray.exceptions
 import ray.train
 import ray.train.torch
 from ray.train.collective import barrier, broadcast_from_rank_zero
@@ -108,6 +109,11 @@ def _train_on_ray(
         trainer.fit()
     except ray.train.TrainingFailedError as error:
         raise failure(faults, _deaths(error)) from None
+    except ray.exceptions.RayActorError as error:  # Ray Train's own process, its controller
+        raise ValueError(
+            f"the controller of Ray Train died ({type(error).__name__}), killed or for lack of "
+            "memory. The same command goes on from the last checkpoint."
+        ) from None
     if noted_faults(faults):
         raise failure(faults, {})
 

@@ -161,3 +161,23 @@ def test_nodes_have_what_a_search_needs(cluster):
     (command,) = cluster["setup_commands"]
     assert command.endswith(' "/home/ray/qaclims_ray[tune]"')
     assert load("tune_voc12").tune.searcher == "optuna"
+
+
+def test_nodes_are_bounded(cluster):
+    """A group of one's own, as Ray's lets SSH in from anywhere; IMDSv2; encrypted disks."""
+    for name, node in cluster["available_node_types"].items():
+        config = node["node_config"]
+        assert config["SecurityGroupIds"] == ["sg-00000000000000000"], name
+        assert config["MetadataOptions"]["HttpTokens"] == "required", name
+        assert config["MetadataOptions"]["HttpPutResponseHopLimit"] == 1, name
+        disks = [disk["Ebs"] for disk in config["BlockDeviceMappings"]]
+        assert all(disk["Encrypted"] is True for disk in disks), name
+    assert "--cidr $(curl -s https://checkip.amazonaws.com)/32" in PATH.read_text()
+    assert "0.0.0.0/0" not in PATH.read_text()
+
+
+def test_what_is_installed_has_a_version(cluster):
+    packages = re.findall(r"boto3\S*", PATH.read_text())
+    assert {one.strip('".') for one in packages} == {"boto3==1.43.117"}
+    images = [cluster["docker"]["head_image"], cluster["docker"]["worker_image"]]
+    assert all(re.fullmatch(r"rayproject/ray:\d+\.\d+\.\d+-py\d+-\w+", one) for one in images)

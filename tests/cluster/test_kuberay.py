@@ -32,8 +32,14 @@ WHOLE = {"type": "integer", "minimum": 0}
 TEXTS = {"type": "object", "additionalProperties": TEXT}
 QUANTITY = {"type": "string", "pattern": r"^[1-9]\d*(Gi|Mi)?$"}
 AMOUNTS = {"type": "object", "required": ["cpu", "memory"], "additionalProperties": QUANTITY}
+OWN_RIGHTS = _object(
+    "allowPrivilegeEscalation capabilities",
+    allowPrivilegeEscalation={"const": False},
+    capabilities=_object("drop", drop={"const": ["ALL"]}),
+)
 CONTAINER = _object(
-    "name image resources volumeMounts",
+    "name image resources volumeMounts securityContext",
+    securityContext=OWN_RIGHTS,
     name={"enum": ["ray-head", "ray-worker"]},
     image={"type": "string", "pattern": r"^[a-z0-9./_-]+:[\w.-]+$"},
     resources=_object("requests limits", requests=AMOUNTS, limits=AMOUNTS),
@@ -48,8 +54,17 @@ TOLERATION = _object(
     effect={"enum": ["NoSchedule", "NoExecute", "PreferNoSchedule"]},
 )
 POD = _object(
-    "containers volumes serviceAccountName restartPolicy",
+    "containers volumes serviceAccountName restartPolicy securityContext",
     serviceAccountName=TEXT,
+    automountServiceAccountToken={"const": False},
+    securityContext=_object(
+        "runAsNonRoot runAsUser runAsGroup fsGroup seccompProfile",
+        runAsNonRoot={"const": True},
+        runAsUser={"type": "integer", "minimum": 1},
+        runAsGroup=WHOLE,
+        fsGroup=WHOLE,
+        seccompProfile=_object("type", type={"const": "RuntimeDefault"}),
+    ),
     restartPolicy={"const": "Never"},
     terminationGracePeriodSeconds=WHOLE,
     nodeSelector=TEXTS,
@@ -67,6 +82,7 @@ CLUSTER = _object(
         version={"enum": ["v1", "v2"]},
         upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]},
         idleTimeoutSeconds=WHOLE,
+        securityContext=OWN_RIGHTS,
     ),
     headGroupSpec=_object("rayStartParams template", rayStartParams=TEXTS, template=TEMPLATE),
     workerGroupSpecs=_list(
@@ -92,6 +108,12 @@ JOB = _object(
     ttlSecondsAfterFinished=WHOLE,
     rayClusterSpec=CLUSTER,
 )
+PEER = _object(
+    podSelector=_object(matchLabels=TEXTS),
+    namespaceSelector=_object(matchLabels=TEXTS),
+    ipBlock=_object("cidr", cidr=TEXT, **{"except": _list(TEXT)}),
+)
+PORT = _object("protocol port", protocol={"const": "TCP"}, port=WHOLE)
 METADATA = _object(name=TEXT, generateName=TEXT, annotations=TEXTS)
 KINDS = {
     "RayCluster": _object(
@@ -103,7 +125,20 @@ KINDS = {
         apiVersion={"const": "ray.io/v1"}, kind=TEXT, metadata=METADATA, spec=JOB,
     ),
     "ServiceAccount": _object(
-        "apiVersion kind metadata", apiVersion={"const": "v1"}, kind=TEXT, metadata=METADATA
+        "apiVersion kind metadata",
+        apiVersion={"const": "v1"}, kind=TEXT, metadata=METADATA,
+        automountServiceAccountToken={"const": False},
+    ),
+    "NetworkPolicy": _object(
+        "apiVersion kind metadata spec",
+        apiVersion={"const": "networking.k8s.io/v1"}, kind=TEXT, metadata=METADATA,
+        spec=_object(
+            "podSelector policyTypes ingress egress",
+            podSelector=_object("matchLabels", matchLabels=TEXTS),
+            policyTypes={"const": ["Ingress", "Egress"]},
+            ingress=_list(_object("from", **{"from": _list(PEER)}, ports=_list(PORT))),
+            egress=_list(_object("to", to=_list(PEER))),
+        ),
     ),
 }  # fmt: skip
 """Of the objects' fields those that are used here, as KubeRay 1.7 and Kubernetes define them."""
@@ -199,13 +234,48 @@ def test_the_object_store_fits_in_shared_memory(cluster):
         assert "medium" not in paths["/tmp/ray"]
 
 
-def test_pods_act_by_a_role(cluster):
-    account = _load("serviceaccount.yaml")["metadata"]
-    assert account["annotations"]["eks.amazonaws.com/role-arn"].startswith("arn:aws:iam::")
-    for template in _templates(cluster):
-        assert template["spec"]["serviceAccountName"] == account["name"]
+def test_pods_act_by_a_role_and_workers_have_no_rights_of_the_heads(cluster):
+    head, worker = _load("serviceaccount.yaml"), _load("workeraccount.yaml")
+    for account in (head, worker):
+        role = account["metadata"]["annotations"]["eks.amazonaws.com/role-arn"]
+        assert role.startswith("arn:aws:iam::")
+    assert worker["automountServiceAccountToken"] is False
+    first, *others = _templates(cluster)
+    assert first["spec"]["serviceAccountName"] == head["metadata"]["name"]
+    assert len(others) == 2
+    for template in others:
+        assert template["spec"]["serviceAccountName"] == worker["metadata"]["name"]
+        assert template["spec"]["automountServiceAccountToken"] is False
+    assert head["metadata"]["name"] != worker["metadata"]["name"]
+    for template in (first, *others):
         names = {one["name"] for one in template["spec"]["containers"][0]["env"]}
         assert not [name for name in names if "AWS" in name or "TOKEN" in name]
+
+
+@pytest.mark.parametrize("path", ["securityContext", "containers.0.securityContext"])
+def test_a_pod_without_bounds_of_its_rights_is_refused(path):
+    tree = _load("raycluster.yaml")
+    for template in _templates(tree["spec"]):
+        section = template["spec"]
+        *folders, name = path.split(".")
+        for folder in folders:
+            section = section[int(folder)] if folder.isdigit() else section[folder]
+        kept = section.pop(name)
+        with pytest.raises(ValidationError):
+            _check(tree)
+        section[name] = kept
+    assert "securityContext" in tree["spec"]["autoscalerOptions"]
+
+
+def test_pods_are_reached_by_rays_own_and_reach_no_metadata():
+    policy = _load("networkpolicy.yaml")["spec"]
+    assert policy["podSelector"]["matchLabels"] == {"ray.io/is-ray-node": "yes"}
+    own, others = policy["ingress"]
+    assert own["from"] == [{"podSelector": policy["podSelector"]}]
+    assert all(one["podSelector"]["matchLabels"] for one in others["from"])
+    assert {one["port"] for one in others["ports"]} == {8265, 52365}
+    (everywhere,) = (one["ipBlock"] for rule in policy["egress"] for one in rule["to"])
+    assert everywhere["except"] == ["169.254.169.254/32"]
 
 
 def test_ray_is_that_of_the_constraints(cluster):

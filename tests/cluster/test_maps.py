@@ -1,4 +1,5 @@
 import os
+import random
 import re
 import signal
 import subprocess
@@ -12,10 +13,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from qaclims_ray.cli import explain
 from qaclims_ray.cluster import maps
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.tables import publish, read_errors, read_table
+from qaclims_ray.storage.parquet import write_parquet
 
 
 class Collector:
@@ -71,6 +74,23 @@ def test_few_rows_are_prepared_at_a_time_and_actors_take_whole_batches(
     )  # fmt: skip
     assert {row["prepared"] for row in taken} == {4}
     assert {row["taken"] for row in taken} == {12}
+
+
+def test_flipped_bytes_in_the_pages_of_a_shard_end_a_map(local_ray, tmp_path):
+    pixels = random.Random(0).randbytes(5000)  # nothing that is compressed
+    source, blocks = str(tmp_path / "source.parquet"), Path(tmp_path, "blocks")
+    write_parquet(pa.table({"name": ["a", "b"], "image": [pixels, pixels[::-1]]}), source)
+    maps.write_blocks(maps.read_rows([source]), str(blocks))
+    (block,) = blocks.glob("*.parquet")
+    for path in (Path(source), block):
+        content = bytearray(path.read_bytes())
+        content[content.index(pixels[:20]) + 2000] ^= 1
+        path.write_bytes(content)
+        with pytest.raises((ray.exceptions.RayError, OSError)) as caught:
+            maps.read_rows([str(path)]).take_all()
+        message = explain(caught.value)
+        assert message is not None
+        assert re.search(r"OSError: .*checksum", message), message
 
 
 NUM_ROWS = 24

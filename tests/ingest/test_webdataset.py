@@ -1,5 +1,7 @@
 import json
+import random
 import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -276,3 +278,24 @@ def test_json_labels_of_another_kind_are_recorded(tmp_path, image, label):
     listing = read_webdataset([tar(tmp_path / "a.tar", members)])
     assert (labels(listing), listing.class_names) == ({"1": ["cat"]}, ("cat",))
     assert "is neither a class name nor a class index" in listing.errors[0][1]
+
+
+def test_a_damaged_header_costs_its_own_tar_at_most(tmp_path, image):
+    good = tar(tmp_path / "good.tar", [("9.cls", "cat"), ("9.jpg", image)])
+    path = tmp_path / "bad.tar"
+    whole = Path(tar(path, [("0.cls", "cat"), ("0.jpg", image), ("1.jpg", image)])).read_bytes()
+    signs, chance = [0, 1, 48, 55, 0x80, 0xFF, 32, *b"xgSLK"], random.Random(0)
+    for _ in range(300):
+        content, start = bytearray(whole), chance.choice([0, 1024])
+        for _ in range(chance.randint(1, 3)):
+            content[start + chance.randrange(512)] = chance.choice(signs)
+        header = content[start : start + 512]
+        header[148:156] = b" " * 8
+        content[start + 148 : start + 156] = b"%06o\0 " % sum(header)  # as if it were no damage
+        path.write_bytes(content)
+        listing = read_webdataset([str(path), good])
+        assert "9" in {source["name"] for source in listing.sources}
+    path.write_bytes(b"\7" * 2048)
+    listing = read_webdataset([str(path), good])
+    assert [source["name"] for source in listing.sources] == ["9"]
+    assert "bad.tar: no tar" in listing.errors[0][1]

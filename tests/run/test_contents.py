@@ -80,10 +80,27 @@ def test_flipped_bytes_in_pages_are_found(images):
     assert verify(experiment)[0].startswith("images: 4 files, ")
     path = Path(target.uri, "part-00000.parquet")
     _flip(path, path.read_bytes().index(PIXELS[:20]) + 2000)
-    with pytest.raises(ValueError, match=r"images: OSError: .*checksum"):
+    with pytest.raises(ValueError, match=r"1 of 4 files: part-00000\.parquet has other bytes"):
         read_table(target)
     with pytest.raises(ValueError, match=r"1 of 4 files: part-00000\.parquet has other bytes"):
         verify(experiment)
+
+
+def test_verify_names_every_damaged_artifact_and_the_sound_ones(images):
+    experiment, target = images
+    scores = own_artifact(experiment, "scores")
+    write_json(f"{scores.uri}/scores.json", {"best": {"miou": 41.5}})
+    write_artifact(scores, [])
+    write_artifact(own_artifact(experiment, "corpus"), [{"name": "a", "answers": []}])
+    Path(target.uri, "part-00002.parquet").unlink()
+    _flip(Path(scores.uri, "scores.json"), 25)
+    with pytest.raises(ValueError, match="damaged") as caught:
+        verify(experiment)
+    bad, good, worse = str(caught.value).splitlines()
+    assert bad.startswith("images: ")
+    assert "part-00002.parquet is missing" in bad
+    assert good.startswith("corpus: 1 files, ")
+    assert "2 files: scores.json has other bytes" in worse
 
 
 def test_flipped_bytes_in_weights_are_found_before_they_are_used(make_experiment, tmp_path):

@@ -35,15 +35,15 @@ def test_the_owner_says_who_it_is_and_leaves_nothing(folder):
 @pytest.fixture
 def looks(folder, monkeypatch):
     """Lets another owner claim the folder anew before each look at it."""
-    claims, read = [], owner.read_json
+    claims, read = [], owner.read_record
     monkeypatch.setattr(owner, "_LOOK", 0.0)
 
-    def read_json(uri):
+    def read_record(uri, kind):
         if claims:
             _claim(folder, **claims.pop(0))
-        return read(uri)
+        return read(uri, kind)
 
-    monkeypatch.setattr(owner, "read_json", read_json)
+    monkeypatch.setattr(owner, "read_record", read_record)
     return claims
 
 
@@ -131,3 +131,26 @@ def test_an_error_in_the_work_gives_it_up_too(folder):
     with pytest.raises(KeyboardInterrupt), lease(folder):
         raise KeyboardInterrupt
     assert read_json(f"{folder}/{OWNER}") is None
+
+
+def test_a_job_elsewhere_that_has_been_silent_for_long_is_followed_at_once(folder, monkeypatch):
+    """By the clock of the storage, whatever that of the owner says."""
+    _claim(folder, host="elsewhere", age=-DAY)
+    long_ago = time.time() - owner.STALE - 1
+    os.utime(f"{folder}/{OWNER}", (long_ago, long_ago))
+    monkeypatch.setattr(time, "sleep", lambda _: pytest.fail("it waited"))
+    with lease(folder):
+        assert read_json(f"{folder}/{OWNER}")["host"] == socket.gethostname()
+    assert os.listdir(folder) == []
+
+
+@pytest.mark.parametrize("age", [0.0, 60.0])
+def test_only_the_rest_of_the_time_is_waited(folder, monkeypatch, caplog, age):
+    _claim(folder, host="elsewhere")
+    before = time.time() - age
+    os.utime(f"{folder}/{OWNER}", (before, before))
+    clock = iter([0.0, owner.STALE - age - 1, owner.STALE - age + 1])
+    monkeypatch.setattr(owner.time, "monotonic", lambda: next(clock, 1e9))
+    monkeypatch.setattr(owner.time, "sleep", lambda _: None)
+    assert owner._lives(f"{folder}/{OWNER}", owner._read(f"{folder}/{OWNER}")) is False
+    assert f"waiting up to {owner.STALE - age:.0f} s" in caplog.text

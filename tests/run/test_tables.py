@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.run.artifact import COMPLETE, Artifact, Manifest
+from qaclims_ray.run.artifact import COMPLETE, Artifact
 from qaclims_ray.run.contents import list_contents
 from qaclims_ray.run.tables import (
     NameIndex,
@@ -20,6 +20,7 @@ from qaclims_ray.run.tables import (
     work_schema,
 )
 from qaclims_ray.storage.files import write_bytes, write_json
+from tests.build import manifest
 
 
 def _image(name: str, size: int = 10, mask: bytes | None = None) -> dict:
@@ -243,9 +244,8 @@ class TestReading:
         assert look_up(target, [], ["name"]).num_rows == 0
 
     def test_a_look_up_opens_no_shard_that_cannot_hold_a_name(self, target):
-        unused = dict.fromkeys(Manifest.__required_keys__)
         files = list_contents(target.uri)
-        write_json(f"{target.uri}/{COMPLETE}", {**unused, "files": files})
+        write_json(f"{target.uri}/{COMPLETE}", manifest(target.name, files=files))
         index, last = NameIndex(target), target.shards()[-1]
         size = Path(last).stat().st_size
         Path(last).write_bytes(bytes(size))

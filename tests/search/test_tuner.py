@@ -1,14 +1,19 @@
+import os
+import signal
 from copy import deepcopy
 from typing import ClassVar
 
 import pytest
+import ray.tune
+from ray.exceptions import ActorDiedError
+from ray.exceptions import OutOfMemoryError as RayOutOfMemoryError
 from ray.tune.experiment import Trial
 from ray.tune.logger import JsonLoggerCallback
 
 from qaclims_ray.search import tuner as stage
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.results import search_artifact
-from qaclims_ray.search.tuner import Names, run_trials
+from qaclims_ray.search.tuner import Names, lacked_memory, run_trials
 
 EACH = {"CPU": 1.0, "GPU": 0.0}
 
@@ -91,3 +96,50 @@ def test_a_search_that_is_taken_up_obeys_what_is_said_today(
     rows = run_trials(search, target, {"CPU": 2.0, "GPU": 0.0})
     assert [row["status"] for row in rows] == ["complete"] * 4
     assert (Watch.peak, Watch.failures, Watch.cpus) == (1, {3}, {2.0})
+
+
+@pytest.mark.parametrize(
+    ("error", "lacked"),
+    [
+        (None, False),
+        (ValueError("the loss is not finite"), False),
+        (ActorDiedError(), False),
+        (RayOutOfMemoryError("Task was killed due to the node running low on memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate"), True),
+        (RuntimeError("torch.OutOfMemoryError: CUDA out of memory."), True),
+        (RuntimeError("(1) The process is killed by SIGKILL by OOM killer due to"), True),
+    ],
+)
+def test_what_was_killed_for_memory_is_told_from_other_failures(error, lacked):
+    assert lacked_memory(error) is lacked
+
+
+def test_trials_killed_for_memory_go_on_with_fewer_at_a_time(
+    local_ray, make_experiment, tmp_path, monkeypatch, caplog
+):
+    own = {
+        "tune.space": {"train.ritc.loss.area": {"uniform": [0.1, 0.2]}},
+        "tune.num_trials": 2,
+        "compute.tune": {"max_failures": 0, "max_concurrent": 2, "num_cpus": 1},
+    }
+    search, killed = make_experiment(tmp_path / "run", own), tmp_path / "killed"
+    limits = []
+
+    def trial(plain, folder, config):
+        if not killed.exists():
+            killed.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        ray.tune.report({"epoch": 1, "miou": 0.5})
+
+    fit = stage._fit
+
+    def watched(experiment, *arguments):
+        limits.append(experiment.compute.tune.max_concurrent)
+        return fit(experiment, *arguments)
+
+    monkeypatch.setattr(stage, "_trial", trial)
+    monkeypatch.setattr(stage, "_fit", watched)
+    errors = stage._run_with_fewer(search, search_artifact(search), EACH)
+    assert errors == {"trial_00000": None, "trial_00001": None}
+    assert limits == [2, 1]
+    assert "killed for lack of memory: they go on, 1 at a time" in caplog.text

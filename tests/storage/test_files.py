@@ -3,10 +3,12 @@ from pathlib import Path
 from uuid import uuid4
 
 import fsspec
+import pyarrow as pa
 import pytest
 
 from qaclims_ray.storage import files as storage
-from qaclims_ray.storage.files import glob, list_files, write_bytes
+from qaclims_ray.storage.files import glob, list_files, write_bytes, write_json
+from qaclims_ray.storage.parquet import write_parquet
 from qaclims_ray.storage.paths import member
 from tests.build import put
 
@@ -234,3 +236,19 @@ def test_only_existing_files_are_returned(folder):
     for path in paths[:2]:
         write_bytes(path, b"")
     assert storage.existing(paths) == set(paths[:2])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda uri: write_bytes(uri, b"x", durable=True),
+        lambda uri: write_json(uri, {}),
+        lambda uri: write_parquet(pa.table({"a": [1]}), uri),
+    ],
+)
+def test_what_a_marker_vouches_for_is_on_disk_before_it_appears(tmp_path, monkeypatch, write):
+    path, synced = tmp_path / "file", []
+    monkeypatch.setattr(os, "fsync", lambda _: synced.append(path.exists()))
+    write(str(path))
+    assert synced == [False]
+    assert path.exists()

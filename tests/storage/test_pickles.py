@@ -1,5 +1,6 @@
 """A published file is read, and nothing that another one asks for is run, crashed or filled."""
 
+import io
 import os
 import pickle
 import tracemalloc
@@ -133,3 +134,44 @@ def test_a_short_file_takes_little_memory(tmp_path):
     assert peak < 1_000_000
     assert found["large"][0].size == 0
     assert found["nested"].shape == (9, 9, 9)
+
+
+NESTED = b")" + b"\x85" * 1_000_000  # tuples, each in the next
+
+
+@pytest.mark.parametrize(
+    ("pickled", "reason"),
+    [
+        (b"}(" + NESTED + b"Nu.", "more than 64 tuples"),  # as a key, which is hashed
+        (b"}(N" + NESTED + b"u.", "more than 64 tuples"),
+        (b"}()" + b"q\x00h\x00\x85" * 100 + b"Nu.", "more than 64 tuples"),
+        (b"Nr" + (2**28).to_bytes(4, "little") + b".", "value number 268,435,456 comes after 0"),
+        (b"Np268435456\n.", "value number 268,435,456 comes after 0"),
+        (b"\x8e" + (2**31).to_bytes(8, "little") + b".", "expected 2147483648 bytes"),
+        (b"0.", "pop from empty"),
+    ],
+)
+def test_a_pickle_that_ends_the_process_or_fills_the_memory_is_refused(tmp_path, pickled, reason):
+    whole = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        whole, {"descr": "|O", "fortran_order": False, "shape": ()}
+    )
+    path = tmp_path / "a.npy"
+    path.write_bytes(whole.getvalue() + b"\x80\x04" + pickled)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=rf"cannot be loaded: .*{reason}") as caught:
+        read_dictionary(str(path))
+    assert tracemalloc.get_traced_memory()[1] < 30_000_000
+    tracemalloc.stop()
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("length", [100, 2**31 - 1])
+def test_a_header_that_nests_or_claims_too_much_is_refused(tmp_path, length):
+    header = b"{'descr': '|O', 'fortran_order': False, 'shape': " + b"(" * 4000 + b")" * 4000 + b"}"
+    size = max(length, len(header)) if length > 100 else len(header)
+    path = tmp_path / "a.npy"
+    path.write_bytes(b"\x93NUMPY\x02\x00" + size.to_bytes(4, "little") + header)
+    with pytest.raises(ValueError, match=r"is no \.npy file") as caught:
+        read_dictionary(str(path))
+    assert len(str(caught.value).splitlines()) == 1

@@ -68,6 +68,10 @@ def test_an_unfinished_corpus_or_another_artifact_is_refused(corpus, tmp_path):
         _engine(str(corpus))
 
 
+_POOLS: list[pa.MemoryPool] = []
+"""What Arrow keeps in them may outlive their test; without them it would end the process."""
+
+
 def test_only_the_row_groups_that_hold_the_names_are_read(tmp_path, monkeypatch):
     folder = tmp_path / "corpus"
     folder.mkdir()
@@ -78,6 +82,7 @@ def test_only_the_row_groups_that_hold_the_names_are_read(tmp_path, monkeypatch)
     engine = _engine(str(folder))
     own = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(own)  # its maximum is of this test alone
+    _POOLS.append(pool)
     pa.set_memory_pool(pool)
     try:
         assert _ask(engine, ["0500"], [["where?"]]) == [["500" * 2000]]
