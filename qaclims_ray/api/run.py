@@ -20,7 +20,7 @@ from jaxtyping import Float
 from qaclims_ray.api.names import check_name
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.stats.export import answer_tables
-from qaclims_ray.evaluate.score import Figures, Scores
+from qaclims_ray.evaluate.score import Figures, Scores, read_scores
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.images.label_maps import row_label_map
