@@ -101,7 +101,7 @@ def run_config(workers: Workers, target: Artifact, score: str | None = None) -> 
         ValueError: what Ray Train wrote of the checkpoints is damaged.
     """
     filesystem, path = arrow_filesystem(f"{target.work}/train")
-    read_record(f"{target.work}/train/fit/{_SNAPSHOT}", dict[str, Any])
+    read_record(f"{target.work}/train/{target.name}/{_SNAPSHOT}", dict[str, Any])
     return ray.train.RunConfig(
         name=target.name,
         storage_path=path,

@@ -182,7 +182,7 @@ def best_threshold(experiment: Experiment, name: str) -> float:
     scores = scores_of(name)
     if scores is None or not _is_made(experiment, scores):
         return experiment.evaluate.threshold
-    return read_scores(artifact(experiment, scores))["best"]["threshold"]
+    return float(read_scores(artifact(experiment, scores))["best"]["threshold"])
 
 
 def _is_made(experiment: Experiment, name: str) -> bool:

@@ -100,6 +100,7 @@ def clip_run(demo_run, tmp_path_factory):
     options = {
         "cams.clip.model": str(folder),
         "cams.clip.flip": True,
+        "cams.clip.affinity": True,
         "compute.cams.batch_size": 1,
     }
     experiment = demo_run.with_overrides({**own, **options})

@@ -169,7 +169,7 @@ def test_checkpoints(experiment, tmp_path):
     target = own_artifact(experiment, "cam_net")
     trial = TrialCheckpointer(target, lambda: None)
     _check(f"{target.work}/state.pt", whole, trial.load)
-    snapshot = f"{target.work}/train/fit/checkpoint_manager_snapshot.json"
+    snapshot = f"{target.work}/train/{target.name}/checkpoint_manager_snapshot.json"
     _check(snapshot, b"{}", lambda: run_config(Workers(), target), ANY_RECORD - {"half", "zeros"})
 
 

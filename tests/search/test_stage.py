@@ -61,7 +61,8 @@ def test_trials_write_networks_and_share_all_else(searched):
     experiment, _ = searched
     assert sorted(path.name for path in Path(experiment.run).iterdir()) == ["search"]
     folder = Path(experiment.run, "search", "trials", "trial_00000")
-    assert {path.name for path in folder.iterdir()} == {"cam_net", "curve.json", "overrides.json"}
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"cam_net", "config.yaml", "curve.json", "overrides.json"}
 
 
 def test_the_best_trial_is_compared_with_the_own_values(searched):

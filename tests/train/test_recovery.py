@@ -72,7 +72,7 @@ def _killed_in_step(number, folder):
         from qaclims_ray.run.artifact import own_artifact
         from qaclims_ray.train.step import Step
 
-        checkpoints = Path(own_artifact(experiment, "classifier").work, "train", "fit")
+        checkpoints = Path(own_artifact(experiment, "classifier").work, "train", "classifier")
         killed, resumed = Path(folder, "killed"), Path(folder, "resumed")
         plain = Step.__call__
 
@@ -196,7 +196,7 @@ def test_another_recipe_never_clears_the_checkpoints_of_a_training_unasked(make)
     diverges = make(**{**one, "train.classifier.optimiser.learning_rate": 1e30})
     with pytest.raises(DivergedError, match="step 1"):
         stage.run(diverges, "classifier", make_scorer=_equal_scores)
-    fit = Path(own_artifact(diverges, "classifier").work, "train", "fit")
+    fit = Path(own_artifact(diverges, "classifier").work, "train", "classifier")
     (state,) = fit.glob("step-*/state.pt")
     for path in fit.iterdir():
         if path != state.parent:

@@ -195,7 +195,7 @@ def test_elastic_workers_need_room_for_the_fewest_alone(local_ray):
 def test_what_workers_would_stumble_over_is_found_before_they_start(demo_run, tmp_path):
     experiment = _own(demo_run, tmp_path, **{"train.seed": 8, "compute.train.tensorboard": True})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qaclims_ray.train.log.find_spec", lambda name: None)
+        patch.setattr("qaclims_ray.train.loggers.find_spec", lambda name: None)
         with pytest.raises(ValueError, match="pip install tensorboard"):
             stage.run(experiment, "classifier")
 
