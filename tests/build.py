@@ -28,6 +28,23 @@ from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.storage.parquet import write_parquet
 
+WAITING_JOB = """
+import sys, time
+from pathlib import Path
+import ray.train, ray.tune
+from qaclims_ray.cli import run_job
+from qaclims_ray.cluster.session import start
+from qaclims_ray.cluster.training import Trainer
+from qaclims_ray.config.compute import Compute
+
+what, folder = sys.argv[1:]
+
+def wait(config=None):
+    Path(folder, "begun").touch()
+    time.sleep(600)
+"""
+"""Beginning of a script whose `main` has Ray wait for long, in the way that `what` says."""
+
 
 def manifest(name: str, **values: object) -> dict[str, object]:
     """Return the completion marker of an artifact, all but its list of files."""

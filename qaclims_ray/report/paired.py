@@ -87,6 +87,7 @@ def compare(
     apart: list[Apart] = []
 
     def rows() -> Iterator[Int[np.ndarray, "S ranks 3 K"]]:
+        """Counts of each image, by run; numbers and worst images are noted on the way."""
         for name, tallies in joint(sides):
             pairs = zip(tallies, ranks, strict=True)
             counts = np.stack([dense(one, num_classes, own)[:, 0] for one, own in pairs])

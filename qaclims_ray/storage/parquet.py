@@ -64,6 +64,7 @@ def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
     paths = [arrow_filesystem(uri)[1] for uri in uris]
 
     def read(path: str) -> pq.FileMetaData | None:
+        """Read one footer."""
         try:
             return pq.read_metadata(path, filesystem=fs)
         except (FileNotFoundError, pa.ArrowInvalid):

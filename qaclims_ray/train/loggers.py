@@ -77,6 +77,7 @@ def _mlflow(experiment: Experiment, server: str, target: Artifact) -> Remote:
     client, number = mlflow.MlflowClient(), mlflow.active_run().info.run_id
 
     def send(rows: Sequence[Row]) -> None:
+        """Send scalars in calls as large as the server takes."""
         metrics = [
             mlflow.entities.Metric(key, value, row.milliseconds, row.step)
             for row in rows

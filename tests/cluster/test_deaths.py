@@ -14,23 +14,11 @@ import ray.exceptions
 from qaclims_ray.cli import RAY_DEATHS, explain
 from qaclims_ray.cluster import deaths, session
 from qaclims_ray.config.compute import Compute
-from tests.build import free_port
+from tests.build import WAITING_JOB, free_port
 
-JOB = """
-import sys, time
-from pathlib import Path
-import ray, ray.train
-from qaclims_ray.cli import run_job
-from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.training import Trainer
-from qaclims_ray.config.compute import Compute
-
-what, folder = sys.argv[1:]
-
-def wait(config=None):
-    Path(folder, "begun").touch()
-    time.sleep(600)
-
+JOB = (
+    WAITING_JOB
+    + """
 def main():
     start(Compute(num_cpus=3, object_store_megabytes=100))
     if what == "training":
@@ -43,6 +31,7 @@ def main():
 
 run_job(main)
 """
+)
 
 
 def _ended(*arguments: str) -> subprocess.Popen:

@@ -12,22 +12,11 @@ import ray.train.torch
 from qaclims_ray.cli import INTERRUPTED
 from qaclims_ray.cluster.session import ENVIRONMENT
 from qaclims_ray.cluster.training import Trainer
+from tests.build import WAITING_JOB
 
-JOB = """
-import sys, time
-from pathlib import Path
-import ray.train, ray.tune
-from qaclims_ray.cli import run_job
-from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.training import Trainer
-from qaclims_ray.config.compute import Compute
-
-what, folder = sys.argv[1:]
-
-def wait(config=None):
-    Path(folder, "begun").touch()
-    time.sleep(600)
-
+JOB = (
+    WAITING_JOB
+    + """
 def main():
     start(Compute(num_cpus=3, object_store_megabytes=100))
     if what == "search":
@@ -48,6 +37,7 @@ def main():
 
 run_job(main)
 """
+)
 
 
 def test_ray_leaves_the_signal_to_python():

@@ -46,6 +46,11 @@ def test_clip_tells_regions_apart(clip: MaskPromptedClip, examples: list[Example
     assert measures["stuff of the background region"] > 0.9
 
 
+def test_clip_localises(clip: MaskPromptedClip, examples: list[Example]):
+    """A CLIP that saw regions alone has 0.2; names of what surrounds an object matter."""
+    assert measure_clip(clip, examples)["mIoU of CAMs"] > 0.4
+
+
 def test_clip_takes_imagenets_normalisation(clip: MaskPromptedClip):
     assert clip.image_mean == MEAN
     assert clip.image_std == STD

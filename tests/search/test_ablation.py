@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qaclims_ray.config.study import Study, load_study
+from qaclims_ray.config.study import Study, Variant, load_study
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.search.ablation import (
@@ -73,6 +73,24 @@ def test_trials_share_what_they_have_in_common(study):
     for name in ("images", "corpus", "texts", "classifier"):
         assert own_artifact(full, name).digest == own_artifact(no_area, name).digest
     assert own_artifact(full, "cam_net").digest != own_artifact(no_area, "cam_net").digest
+
+
+def test_a_variants_seeds_may_draw_images(study):
+    """Each seed then has images and texts of its own, which variants of the same seed share."""
+    drawn = Variant(title="frozen CLIP", seeds="images", overrides={"cams.kind": "clip"})
+    twin = drawn.model_copy(update={"overrides": {**drawn.overrides, "cams.clip.affinity": False}})
+    variants = {**study.variants, "clip": drawn, "plain": twin}
+    found = list(trials(study.model_copy(update={"variants": variants}), "reporting"))
+    first, second, other, _ = found[-4:]
+    assert [trial.experiment.data.seed for trial in found[-4:]] == [0, 5, 0, 5]
+    assert {trial.experiment.data.seed for trial in found[:-4]} == {0}
+    images = [own_artifact(trial.experiment, "images").digest for trial in (first, second, other)]
+    assert images[0] == images[2] != images[1]
+    assert first.base.run == other.base.run == "runs/study/reporting/images/seed-0"
+    assert first.base.run in first.experiment.base
+    texts = {trial.with_texts.run for trial in found}
+    assert len(texts) == len(study.variants) + 4
+    assert all(trial.with_texts.run in trial.experiment.base for trial in found)
 
 
 def test_the_threshold_of_the_highest_mean_is_chosen():

@@ -176,5 +176,5 @@ def _section(name: str, record: dict[str, dict[str, Any]]) -> str:
         f"| {question} | " + " | ".join(f"{accuracies[t][question]:.3f}" for t in titles) + " |"
         for question in accuracies[titles[0]]
     ]
-    head = f"| share right | {' | '.join(titles)} |\n|---|{'---|' * len(titles)}"
+    head = f"| share right, or mIoU | {' | '.join(titles)} |\n|---|{'---|' * len(titles)}"
     return f"## {name}\n\n{facts}\n\n" + "\n".join([head, *rows])
