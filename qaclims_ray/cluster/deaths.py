@@ -3,14 +3,16 @@
 Without them Ray waits a minute for what does not come back, then ends the process without a word.
 """
 
+import os
+import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
-from subprocess import Popen
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
 
 import ray
-from ray._private import worker  # pyright: ignore[reportPrivateUsage]
 
 _NAMES = {"gcs_server": "head process", "raylet": "process of this node"}
 """Of Ray's processes those without which nothing goes on."""
@@ -19,17 +21,35 @@ _SILENT, _CONNECT = 30.0, 5.0
 that one attempt takes at most."""
 
 
+class _Process(NamedTuple):
+    """A child of this process."""
+
+    name: str
+    pid: int
+
+
 def watch_ray() -> Callable[[], str | None]:
     """Return a function that says which process of the Ray that runs has died; None: none has."""
-    node: Any = worker._global_node  # pyright: ignore[reportPrivateUsage]
-    own = [(name, info.process) for name, all_of in node.all_processes.items() for info in all_of]
-    return _Own(own) if own else _Head(node.gcs_address)
+    own = [child for child in _children() if child.name in _NAMES]
+    return _Own(own) if own else _Head(ray.get_runtime_context().gcs_address)
+
+
+def _children() -> Iterator[_Process]:
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().partition(b"\0")[0]
+            # The name stands in parentheses, and may hold any character itself.
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+        except OSError:
+            continue  # it has ended
+        if int(parent) == os.getpid():
+            yield _Process(os.path.basename(command.decode(errors="replace")), int(folder.name))
 
 
 class _Own:
     """The processes of a Ray on this machine."""
 
-    def __init__(self, processes: Sequence[tuple[str, Popen[bytes]]]) -> None:
+    def __init__(self, processes: Sequence[_Process]) -> None:
         self._processes = processes
         self._told: str | None = None
 
@@ -40,22 +60,34 @@ class _Own:
         return self._told
 
 
-def _dead(processes: Sequence[tuple[str, Popen[bytes]]]) -> str | None:
-    for name, process in processes:
-        if name in _NAMES and process.poll() is not None:
-            for _, other in processes:  # none is of use without the others
-                other.kill()
+def _dead(processes: Sequence[_Process]) -> str | None:
+    for process in processes:
+        if (how := _how_it_ended(process.pid)) is not None:
+            for other in processes:  # none is of use without the others
+                _kill(other.pid)
             return (
-                f"Ray's {_NAMES[name]} ({name}, {process.pid}) died, {_how(process.returncode)}. "
+                f"Ray's {_NAMES[process.name]} ({process.name}, {process.pid}) died, {how}. "
                 "Work is kept: the same command goes on."
             )
     return None
 
 
-def _how(code: int) -> str:
-    return (
-        f"killed by signal {-code} (9 may be for lack of memory)" if code < 0 else f"status {code}"
-    )
+def _how_it_ended(pid: int) -> str | None:
+    """Look at a child without taking its end from Ray, which waits for it; None: it runs."""
+    try:
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return "how is not known"
+    if end is None:
+        return None
+    if end.si_code == os.CLD_EXITED:
+        return f"status {end.si_status}"
+    return f"killed by signal {end.si_status} (9 may be for lack of memory)"
+
+
+def _kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class _Head:

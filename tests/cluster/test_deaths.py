@@ -34,27 +34,37 @@ run_job(main)
 )
 
 
-def _ended(*arguments: str) -> subprocess.Popen:
-    process = subprocess.Popen([sys.executable, "-c", *arguments])
-    process.wait()
+def _ended(code: str) -> subprocess.Popen:
+    """A process that has ended, and whose end nobody has asked for yet."""
+    process = subprocess.Popen([sys.executable, "-c", code])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     return process
+
+
+def _named(name: str, process: subprocess.Popen) -> deaths._Process:
+    return deaths._Process(name, process.pid)
 
 
 def test_a_process_that_died_is_named_and_the_others_are_ended():
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-    assert deaths._dead([("raylet", other)]) is None
-    assert deaths._dead([("log_monitor", _ended("")), ("raylet", other)]) is None
+    assert deaths._dead([_named("raylet", other)]) is None
     killed = _ended("import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
-    told = deaths._dead([("raylet", other), ("gcs_server", killed)])
+    told = deaths._dead([_named("raylet", other), _named("gcs_server", killed)])
     assert told == (
         f"Ray's head process (gcs_server, {killed.pid}) died, killed by signal 9 (9 may be for "
         "lack of memory). Work is kept: the same command goes on."
     )
     assert other.wait() == -signal.SIGKILL
+    assert killed.wait() == -signal.SIGKILL  # its end was left to who started it
+    assert "died, how is not known." in deaths._dead([_named("raylet", killed)])
+    failed = _ended("import sys; sys.exit(3)")
+    assert "died, status 3." in deaths._dead([_named("raylet", failed)])
 
 
 def test_the_ray_of_this_session_is_watched(local_ray):
-    assert deaths.watch_ray()() is None
+    watch = deaths.watch_ray()
+    assert sorted(one.name for one in watch._processes) == ["gcs_server", "raylet"]
+    assert watch() is None
 
 
 def test_a_head_elsewhere_counts_as_dead_after_it_is_silent_for_long(local_ray):
