@@ -1,5 +1,7 @@
 """CAM rows as arrays."""
 
+from itertools import count
+
 import numpy as np
 from jaxtyping import Float
 
@@ -13,6 +15,15 @@ def unpack_cams(row: CamRow) -> CamArray:
     """Return the CAMs of a row as float32, at the size that they have there."""
     shape = (len(row["classes"]), row["cam_height"], row["cam_width"])
     return np.frombuffer(row["cam"], np.float16).reshape(shape).astype(np.float32)
+
+
+def cams_by_class(row: CamRow) -> dict[int, CamRow]:
+    """Split the CAMs of an image into rows of one class each, by their class indices."""
+    size = 2 * row["cam_height"] * row["cam_width"]
+    return {
+        label: CamRow({**row, "classes": [label], "cam": row["cam"][place : place + size]})
+        for label, place in zip(row["classes"], count(0, size), strict=False)
+    }
 
 
 def resized_cams(cams: CamArray, size: tuple[int, int]) -> Float[np.ndarray, "N H W"]:

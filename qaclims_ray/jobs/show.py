@@ -7,7 +7,8 @@
 Shows 24 images of all classes, or so many (--num), or those called A and B (a name with a comma in
 quotes: --names 'A,"B,C"'), or a Parquet file of `images` (--shard). With --cams and --baseline also
 the CAMs of QA-CLIMS and of the classifier, and of each image a paletted PNG and an overlay in
-show/cams and show/baseline_cams. --of names any artifacts of CAMs or label maps. Needs no Ray.
+show/cams and show/baseline_cams. --of names any artifacts of CAMs or label maps, --to another folder
+than show. CAMs of an image with several classes are drawn together and class by class. Needs no Ray.
 """
 
 import csv
@@ -27,6 +28,7 @@ def main() -> None:
         names={"default": "", "metavar": "A,B", "help": "names of images"},
         shard={"type": int, "metavar": "K", "help": "number of a Parquet file"},
         of={"default": "", "metavar": "A,B", "help": "artifacts of CAMs or label maps"},
+        to={"metavar": "FOLDER", "help": "folder or URL; default: show in the run"},
     )
     from qaclims_ray.report import sheet
 
@@ -34,4 +36,13 @@ def main() -> None:
     flags = {"baseline_cams": which.baseline, "cams": which.cams}
     asked = [*(name for name, is_set in flags.items() if is_set), *which.of.split(",")]
     drawn = [name for name in dict.fromkeys(asked) if name]
-    say(sheet.run(experiment, names=names, num_images=which.num, shard=which.shard, drawn=drawn))
+    say(
+        sheet.run(
+            experiment,
+            names=names,
+            num_images=which.num,
+            shard=which.shard,
+            drawn=drawn,
+            folder=which.to,
+        )
+    )

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from matplotlib import colormaps
 from PIL import Image as pil
 
-from qaclims_ray.images.cams import full_size
+from qaclims_ray.images.cams import cams_by_class, full_size
 from qaclims_ray.images.decode import MAX_PIXELS, decode_mask
 from qaclims_ray.images.label_maps import row_label_map
 from qaclims_ray.images.palette import voc_palette
@@ -37,6 +37,8 @@ class Drawing(NamedTuple):
     """Image, the row about it, and a background threshold to a picture of the image's size."""
     label_map: Callable[[Any, float], LabelMap | None]
     """Row and background threshold to the classes of its pixels."""
+    by_class: Callable[[Any], dict[int, Any]] | None = None
+    """Row to rows of one class each; None: a picture shows all classes apart already."""
 
 
 def data_uri(picture: Image) -> str:
@@ -114,7 +116,7 @@ def _row_picture(image: Image, row: LabelMapRow, _: float) -> Image:
 
 
 DRAWINGS: dict[str, Drawing] = {
-    "cams": Drawing(cam_picture, cam_label_map),
+    "cams": Drawing(cam_picture, cam_label_map, cams_by_class),
     "label_maps": Drawing(_row_picture, lambda row, _: row_label_map(row)),
 }
 """Kinds of artifacts that are shown beside the images."""

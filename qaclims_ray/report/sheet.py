@@ -1,8 +1,8 @@
 """A contact sheet: some images with their labels, masks and CAMs, to see that the data are right.
 
-<run>/show/sheet.html            the page, one file
-<run>/show/cams/masks/*.png      where CAMs are asked for: label maps with a palette, and
-<run>/show/cams/overlays/*.png   CAMs over their images, in full size
+<folder>/sheet.html            the page, one file
+<folder>/cams/masks/*.png      where CAMs are asked for: label maps with a palette, and
+<folder>/cams/overlays/*.png   CAMs over their images, in full size
 """
 
 import io
@@ -53,6 +53,7 @@ def run(
     num_images: int | None = None,
     shard: int | None = None,
     drawn: Sequence[str] = (),
+    folder: str | None = None,
 ) -> str:
     """Write the sheet and return one line that says where it lies.
 
@@ -61,7 +62,9 @@ def run(
         names: Images to show; none: those of `shard`, else some that show all classes.
         num_images: Show so many of them; None: all of a shard, else `NUM_IMAGES`.
         shard: Number of a Parquet file of `images`.
-        drawn: Artifacts that are drawn beside the images and written as PNGs, such as `cams`.
+        drawn: Artifacts that are drawn beside the images and written as PNGs, such as `cams`. CAMs
+            of an image with several classes are drawn class by class as well.
+        folder: Folder or URL of the sheet and the PNGs; None: `<run>/show`.
 
     Raises:
         ValueError: no such image or shard, no image wanted, an artifact that cannot be drawn or is
@@ -83,14 +86,16 @@ def run(
         check_lineage(experiment, name)
         artifact(experiment, name).require()
     columns = columns_of(experiment, drawn, chosen)
-    folder = f"{absolute(experiment.run)}/show"
+    folder = f"{absolute(experiment.run)}/show" if folder is None else absolute(folder)
     panels: list[Markup] = []
+    num_pictures = 2
     for row in rows_of(experiment, images_name, chosen).values():
         image = decode(row["image"], max_pixels=limit)
-        pictures = _draw(image, row["name"], columns, folder)
+        pictures = _draw(image, row["name"], columns, classes, folder)
+        num_pictures = max(num_pictures, 2 + len(pictures))
         panels.append(panel(row, image, classes, pictures))
     uri = f"{folder}/sheet.html"
-    write_bytes(uri, page(experiment.name, panels, classes, 2 + len(drawn)).encode())
+    write_bytes(uri, page(experiment.name, panels, classes, num_pictures).encode())
     return f"show: {len(panels)} images · {uri}"
 
 
@@ -175,7 +180,13 @@ def _disagreements(labels: Sequence[int], label_map: LabelMap, classes: Sequence
     ]
 
 
-def _draw(image: Image, name: str, columns: Mapping[str, Column], folder: str) -> dict[str, Image]:
+def _draw(
+    image: Image,
+    name: str,
+    columns: Mapping[str, Column],
+    classes: Sequence[str],
+    folder: str,
+) -> dict[str, Image]:
     """Draw what the columns hold about an image, and write it as PNGs."""
     pictures: dict[str, Image] = {}
     for key, (title, rows, threshold, drawing) in columns.items():
@@ -183,6 +194,9 @@ def _draw(image: Image, name: str, columns: Mapping[str, Column], folder: str) -
             pictures[title] = drawing.picture(image, rows[name], threshold)
             label_map = drawing.label_map(rows[name], threshold)
             _write_pngs(f"{folder}/{key}", name, pictures[title], label_map)
+            parts = {} if drawing.by_class is None else drawing.by_class(rows[name])
+            for label, part in parts.items() if len(parts) > 1 else ():
+                pictures[f"{title}: {classes[label]}"] = drawing.picture(image, part, threshold)
     return pictures
 
 

@@ -5,6 +5,7 @@ from PIL import Image as pil
 from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.report import pictures, sheet
 from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import CamRow, ImageRow
@@ -29,11 +30,17 @@ def test_the_sheet_shows_images_with_labels_masks_and_sizes(experiment, tmp_path
 
 
 def test_chosen_images_with_cams_as_pngs(experiment, tmp_path):
-    names = ["train_000003", "train_000001"]
+    rows = {row["name"]: row for row in read_table(artifact(experiment, "images")).to_pylist()}
+    several = next(name for name, row in rows.items() if len(row["labels"]) > 1)
+    single = next(name for name, row in rows.items() if len(row["labels"]) == 1)
+    names = [several, single]
     sheet.run(experiment, names=names, drawn=["baseline_cams", "cams"])
     html = (tmp_path / "show" / "sheet.html").read_text()
-    assert html.count("<img") == 2 * 4
-    rows = {row["name"]: row for row in read_table(artifact(experiment, "images")).to_pylist()}
+    labels = rows[several]["labels"]
+    assert html.count("<img") == 2 * 4 + 2 * len(labels)
+    classes = class_names(artifact(experiment, "images"))
+    assert all(html.count(f"CAM: {classes[label]}</figcaption>") == 2 for label in labels)
+    assert f"--pictures:{4 + 2 * len(labels)}" in html
     for folder in ("baseline_cams", "cams"):
         files = sorted((tmp_path / "show" / folder / "masks").iterdir())
         assert [file.stem for file in files] == sorted(names)
@@ -43,6 +50,14 @@ def test_chosen_images_with_cams_as_pngs(experiment, tmp_path):
             assert values <= {label + 1 for label in rows[file.stem]["labels"]}
             over = pil.open(tmp_path / "show" / folder / "overlays" / file.name)
             assert over.size == (96, 96)
+
+
+def test_the_sheet_and_its_pngs_lie_where_they_are_wanted(experiment, tmp_path):
+    wanted = tmp_path / "elsewhere"
+    line = sheet.run(experiment, num_images=1, drawn=["cams"], folder=str(wanted))
+    assert line == f"show: 1 images · {wanted}/sheet.html"
+    assert len(list(wanted.glob("cams/*/*.png"))) == 2
+    assert not (tmp_path / "show").exists()
 
 
 def test_a_shard_and_a_number(experiment, tmp_path):
