@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from textwrap import wrap
 
-from qaclims_ray.evaluate.score import CHOSEN, NOTHING, Figures, Scores
+from qaclims_ray.evaluate.score import Figures, Scores
+from qaclims_ray.evaluate.settings import CHOSEN, NOTHING
 
 _COLUMNS = {
     "miou": "mIoU",

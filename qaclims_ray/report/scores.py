@@ -8,7 +8,8 @@ from markupsafe import Markup
 from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.score import NOTHING, Scores, read_scores
+from qaclims_ray.evaluate.score import Scores, read_scores
+from qaclims_ray.evaluate.settings import NOTHING
 from qaclims_ray.evaluate.text import USED
 from qaclims_ray.report.charts import STYLES, Line, Mark, chart
 from qaclims_ray.report.render import percent, render

@@ -3,13 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from qaclims_ray.evaluate import score
 from qaclims_ray.evaluate.score import report_label_maps, report_scores
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.metrics.confusion import levels
 from qaclims_ray.metrics.counts import tally
-from qaclims_ray.run.artifact import Built, artifact, own_artifact
-from tests.build import write_artifact
 
 CLASSES = ("cat", "dog", "boat")
 THRESHOLDS = (0.2, 0.5, 0.8)
@@ -131,27 +128,6 @@ def test_thresholds_that_do_not_ascend_are_an_error(experiment, thresholds):
 
 
 @pytest.mark.parametrize(
-    ("recorded", "allowed", "told"),
-    [
-        ({"pixel_masks": False, "reason": "ImageNet"}, True, "no (ImageNet)"),
-        ({"pixel_masks": True, "reason": "COCO"}, True, "yes (COCO)"),
-        ({"pixel_masks": None, "reason": "no name"}, False, "unknown (no name)"),
-        # Segmenters of before record nothing.
-        (None, False, "no"),
-        (None, True, "allowed"),
-    ],
-)
-def test_predictions_state_what_trained_the_segmenters_weights(
-    make_experiment, tmp_path, recorded, allowed, told
-):
-    key = "train.segmenter.pixel_supervised_weights"
-    experiment = make_experiment(tmp_path, {key: allowed})
-    facts = {} if recorded is None else {"weights": recorded}
-    artifact(experiment, "segmenter").complete(Built(1, 0, facts), 1.0, {})
-    assert score._pixel_supervised(experiment) == told
-
-
-@pytest.mark.parametrize(
     ("absent", "expected"), [("zero", (1 + 1 + 0 + 0) / 4), ("skip", (1 + 1 + 0) / 3)]
 )
 def test_a_class_without_truth_counts_as_the_configuration_says(
@@ -199,13 +175,3 @@ def test_weights_that_ground_truth_chose_are_told(truth, experiment, best, score
     own = experiment.with_overrides(keys)
     scores = report_scores([_tally(_perfect(truth), truth)], own, CLASSES, scored=scored)
     assert scores["settings"]["weights chosen by ground truth masks"] == told
-
-
-def test_how_truth_was_drawn_is_said_of_the_images_that_are_scored(make_experiment, tmp_path):
-    """Of the new images where predictions of these are scored, not of those of the training."""
-    coco = {"kind": "coco14", "root": "x", "crowds": "class", "overlap": "file_order"}
-    experiment = make_experiment(tmp_path).with_overrides({"new_images": coco})
-    write_artifact(own_artifact(experiment, "new_images"), [])
-    settings = score._settings(experiment, "new_predictions")
-    assert (settings["crowds"], settings["overlap"]) == ("class", "file_order")
-    assert settings["data"] == "coco14"
