@@ -14,7 +14,7 @@ from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.ask import answer_all, count_questions
-from qaclims_ray.corpus.engines.build import build_engine
+from qaclims_ray.corpus.engines.build import build_engine, image_fit
 from qaclims_ray.corpus.lemmas import Lemmatise, lemma, read_wordnet
 from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
@@ -157,7 +157,11 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
         shards=images.shards(),
         columns=["name", "image", "labels"],
         expected=num_images,
-        prepare=partial(decode_table, max_pixels=experiment.data.max_pixels),
+        prepare=partial(
+            decode_table,
+            max_pixels=experiment.data.max_pixels,
+            fit=image_fit(experiment.corpus.engine),
+        ),
         parts="answers",
     )
     rows, errors = publish_all(experiment, target, num_images)

@@ -1,4 +1,4 @@
-"""What scores state about themselves: which images, how they were made, and what was used for it."""
+"""What scores state about themselves: which images, how they were made, what was used for it."""
 
 from typing import Any
 

@@ -22,9 +22,10 @@ BICUBIC, NEAREST = pil.Resampling.BICUBIC, pil.Resampling.NEAREST
 BILINEAR = pil.Resampling.BILINEAR
 
 # (x / 255 - mean) / std of all 256 values in float64, then rounded: the published arithmetic.
-_NORMALISED = (
+NORMALISED = (
     (np.arange(256) / 255.0 - np.array(IMAGENET_MEAN)[:, None]) / np.array(IMAGENET_STD)[:, None]
 ).astype(np.float32)
+"""What each channel's levels 0 to 255 become, shape (3, 256)."""
 
 
 def augment(
@@ -174,5 +175,5 @@ def normalise(image: Image) -> Float32[np.ndarray, "3 H W"]:
     """Compute (x / 255 - mean) / std with ImageNet's constants, channels first."""
     out = np.empty((3, *image.shape[:2]), np.float32)
     for channel in range(3):  # "clip" is the mode that needs no buffer
-        np.take(_NORMALISED[channel], image[..., channel], out=out[channel], mode="clip")
+        np.take(NORMALISED[channel], image[..., channel], out=out[channel], mode="clip")
     return out

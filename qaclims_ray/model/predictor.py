@@ -8,11 +8,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from qaclims_ray.images.ahead import ahead
 from qaclims_ray.images.decode import decode
-from qaclims_ray.images.transforms import normalise, rescale
+from qaclims_ray.images.transforms import NORMALISED, rescale
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.multiscale import (
@@ -23,7 +24,11 @@ from qaclims_ray.model.multiscale import (
     cams_of_scales,
     resize_images,
 )
+from qaclims_ray.model.pixels import look_up, to_device
 from qaclims_ray.types import CamRow, Image, ImageRow
+
+Stack = UInt8[np.ndarray, "B _ _ 3"]
+"""Images of one size."""
 
 
 def load_cam_net(uri: str, backbone: str, num_classes: int) -> CamNet:
@@ -87,7 +92,8 @@ class CamPredictor:
         """
         made: dict[int, Float[np.ndarray, "_ _ _"]] = {}
         for batch in equal_sizes([image.shape[:2] for image in images], self._max_images):
-            maps = self._predict([images[i] for i in batch], [labels[i] for i in batch])
+            views = self._views([images[i] for i in batch])
+            maps = self._predict(views, images[batch[0]].shape[:2], [labels[i] for i in batch])
             made |= zip(batch, maps, strict=True)
         return [made[i] for i in range(len(images))]
 
@@ -100,46 +106,56 @@ class CamPredictor:
             rows: Name, encoded image, its size and labels.
             max_pixels: Largest image that is decoded.
         """
+
+        def views(batch: Sequence[int]) -> list[Stack]:
+            return self._views([decode(rows[i]["image"], max_pixels=max_pixels) for i in batch])
+
+        sizes = [(row["height"], row["width"]) for row in rows]
+        batches = list(equal_sizes(sizes, self._max_images))
         made: dict[int, CamRow] = {}
-        for batch in equal_sizes([(row["height"], row["width"]) for row in rows], self._max_images):
-            images = [decode(rows[i]["image"], max_pixels=max_pixels) for i in batch]
-            maps = self.predict(images, [rows[i]["labels"] or [] for i in batch])
+        prepared = ahead(views, batches, is_on=self._device.type == "cuda")
+        for batch, seen in zip(batches, prepared, strict=True):
+            labels = [rows[i]["labels"] or [] for i in batch]
+            maps = self._predict(seen, sizes[batch[0]], labels)
             made |= {i: cam_row(rows[i], own) for i, own in zip(batch, maps, strict=True)}
         return [made[i] for i in range(len(rows))]
 
+    @property
+    def _device(self) -> torch.device:
+        return next(self._net.parameters()).device
+
+    def _views(self, images: Sequence[Image]) -> list[Stack]:
+        """Stack images of one size, in each scale where it is pixels that are scaled."""
+        scales = self._scales if self._resize == "uint8" else (1.0,)
+        return [np.stack([rescale(image, scale) for image in images]) for scale in scales]
+
     def _predict(
-        self, images: Sequence[Image], labels: Sequence[Sequence[int]]
+        self, views: Sequence[Stack], size: tuple[int, int], labels: Sequence[Sequence[int]]
     ) -> list[Float[np.ndarray, "_ _ _"]]:
-        """CAMs of images of one size, as one batch."""
-        device = next(self._net.parameters()).device
-        present = torch.zeros(len(images), self._net.classifier.out_channels)
+        """Predict the CAMs of images of one size, as one batch."""
+        present = torch.zeros(len(labels), self._net.classifier.out_channels)
         for row, own in zip(present, labels, strict=True):
             row[list(own)] = 1
         maps = cams_of_scales(
             self._net,
-            self._scaled(images, device),
-            present.to(device),
-            images[0].shape[:2],
+            self._scaled(views),
+            present.to(self._device),
+            size,
             self._activation,
             self._resolution,
         )
         split = maps[:, 0].cpu().split([len(own) for own in labels])
         return [own.numpy() for own in split]
 
-    def _scaled(
-        self, images: Sequence[Image], device: torch.device
-    ) -> Iterator[Float[Tensor, "B 3 _ _"]]:
-        """Yield the normalised images in each scale."""
+    def _scaled(self, views: Sequence[Stack]) -> Iterator[Float[Tensor, "B 3 _ _"]]:
+        """Yield the normalised images in each scale, on the device of the network."""
+        levels = torch.from_numpy(NORMALISED).to(self._device)
+        normalised = (look_up(to_device(view, self._device), levels) for view in views)
         if self._resize == "uint8":
-            for scale in self._scales:
-                yield _normalised([rescale(image, scale) for image in images]).to(device)
+            yield from normalised
         else:
-            pixels = _normalised(images).to(device)
+            (pixels,) = normalised
             yield from (resize_images(pixels, scale) for scale in self._scales)
-
-
-def _normalised(images: Sequence[Image]) -> Float[Tensor, "B 3 _ _"]:
-    return torch.from_numpy(np.stack([normalise(image) for image in images]))
 
 
 def equal_sizes(sizes: Sequence[tuple[int, ...]], max_images: int) -> Iterator[list[int]]:

@@ -28,10 +28,18 @@ class Regions(NamedTuple):
     background_mask: Masks
 
 
-def select_pairs(labels: Labels) -> Pairs:
-    """The pairs where `labels` is not 0."""
-    image, label = torch.nonzero(labels, as_tuple=True)
-    return Pairs(image, label)
+def select_pairs(labels: Labels, num_pairs: int | None = None) -> Pairs:
+    """The pairs where `labels` is not 0.
+
+    Args:
+        labels: Image-level labels.
+        num_pairs: How many there are; without it the device has to tell, and is waited for.
+    """
+    if num_pairs is None:
+        return Pairs(*torch.nonzero(labels, as_tuple=True))
+    named = (labels != 0).flatten()
+    places = named.byte().argsort(descending=True, stable=True)[:num_pairs]
+    return Pairs(places // labels.shape[1], places % labels.shape[1])
 
 
 def threshold_masks(cams: Float[Tensor, "P 1 H W"], alpha: float) -> Masks:

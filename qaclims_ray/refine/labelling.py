@@ -11,9 +11,10 @@ from jaxtyping import Float, UInt8
 from qaclims_ray.config.refine import Masks, Seeds
 from qaclims_ray.images.cams import resized_cams, unpack_cams
 from qaclims_ray.images.decode import decode
-from qaclims_ray.images.transforms import normalise
+from qaclims_ray.images.transforms import NORMALISED
 from qaclims_ray.model.crf import dense_crf
 from qaclims_ray.model.irn import Irn, predict_boundaries
+from qaclims_ray.model.pixels import look_up, to_device
 from qaclims_ray.model.predictor import equal_sizes
 from qaclims_ray.refine.par import par_label_maps
 from qaclims_ray.refine.seeds import Refine, cam_label_maps, merge_labels
@@ -126,8 +127,9 @@ def _walk(
 ) -> list[LabelMaps]:
     """Let the CAMs walk once between the boundaries that the network sees (published sizes)."""
     device = next(net.parameters()).device
-    pixels = np.stack([normalise(one.image) for one in pictured])
-    edges = predict_boundaries(net, torch.from_numpy(pixels).to(device)).edge
+    levels = torch.from_numpy(NORMALISED).to(device)
+    pixels = look_up(to_device(np.stack([one.image for one in pictured]), device), levels)
+    edges = predict_boundaries(net, pixels).edge
     cells = (int(edges.shape[1]), int(edges.shape[2]))
     cams = [torch.from_numpy(resized_cams(one.cams, cells)).to(device) for one in pictured]
     scores = walk_cams(cams, edges, radius=masks.radius, beta=masks.beta, exp_times=masks.exp_times)

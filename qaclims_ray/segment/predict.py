@@ -9,10 +9,11 @@ from torch import Tensor
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.segment import Segment
-from qaclims_ray.images.transforms import normalise
+from qaclims_ray.images.transforms import NORMALISED
 from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.crf import CRF_SETTINGS, crf_probabilities
 from qaclims_ray.model.par import refine_scores
+from qaclims_ray.model.pixels import look_up, to_device
 from qaclims_ray.model.segmenter import Segmenter, build_segmenter
 from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.run.artifact import Artifact
@@ -40,7 +41,8 @@ class SegmenterPredictor:
     def predict(self, images: Sequence[Image]) -> list[LabelMap]:
         """Predict the label maps of images of one size; every pixel is decided."""
         device = next(self._net.parameters()).device
-        pixels = torch.from_numpy(np.stack([normalise(image) for image in images])).to(device)
+        levels = torch.from_numpy(NORMALISED).to(device)
+        pixels = look_up(to_device(np.stack(images), device), levels)
         probabilities = predict_probabilities(
             self._net,
             pixels,

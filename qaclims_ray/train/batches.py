@@ -53,13 +53,15 @@ class Batch(NamedTuple):
     """Weight of the batch's gradient before averaging over workers."""
 
     def to(self, device: torch.device) -> "Batch":
-        """Copy the tensors to a device; channels last on GPUs, whose tensor cores want it."""
+        """Copy images and targets to a device; channels last on GPUs, whose tensor cores want it.
+
+        Positions in the table stay with the host, which looks them up.
+        """
         images = self.images.to(device, non_blocking=True)
         if device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
-        others = (self.targets, self.rows, self.step_rows)
-        copies = (tensor.to(device, non_blocking=True) for tensor in others)
-        return Batch(self.names, images, *copies, weight=self.weight)
+        targets = self.targets.to(device, non_blocking=True)
+        return self._replace(images=images, targets=targets)
 
 
 class ViewOptions(TypedDict):

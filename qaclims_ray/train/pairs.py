@@ -6,13 +6,15 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from qaclims_ray.model.pixels import copied
 from qaclims_ray.model.texts import PairTexts
 from qaclims_ray.types import PairsRow
 
 
 class PairTable:
-    """Rows of the text features of every pair of a table of images, on one device.
+    """Rows of the text features of every pair of a table of images.
 
+    How many pairs an image has is known to the host, so that it never waits for a device to tell.
     Pairs are ordered as `select_pairs` orders those of a batch: by image, then by class.
     """
 
@@ -39,24 +41,24 @@ class PairTable:
             foreground=_padded([[rows_of[text] for text in pair["foreground"]] for pair in flat]),
             background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
         )
+        self._device = device
         self._texts = PairTexts(*(tensor.to(device) for tensor in texts))
         counted = [sum(bool(pair["background"]) for pair in row["pairs"]) for row in pairs]
-        self._counted = torch.tensor(counted, device=device)
-        counts = torch.tensor([len(row["pairs"]) for row in pairs])
-        self._counts = counts.to(device)
-        self._starts = (counts.cumsum(0) - counts).to(device)
+        self._counted = torch.tensor(counted)
+        self._counts = torch.tensor([len(row["pairs"]) for row in pairs])
+        self._starts = self._counts.cumsum(0) - self._counts
 
     def texts_of(self, rows: Int[Tensor, "B"]) -> PairTexts:
-        """Return the texts of all pairs of the images in these rows."""
+        """Return the texts of all pairs of the images in these rows, which lie on the host."""
         counts = self._counts[rows]
         first = counts.cumsum(0) - counts
         offsets = (self._starts[rows] - first).repeat_interleave(counts)
-        index = torch.arange(len(offsets), device=offsets.device) + offsets
+        index = copied(torch.arange(len(offsets)) + offsets, self._device)
         return PairTexts(*(tensor[index] for tensor in self._texts))
 
-    def num_counted(self, rows: Int[Tensor, "G"]) -> Int[Tensor, ""]:
+    def num_counted(self, rows: Int[Tensor, "G"]) -> int:
         """Count the pairs in these rows that have a background text, and so a loss."""
-        return self._counted[rows].sum()
+        return int(self._counted[rows].sum())
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "P L"]:

@@ -1,6 +1,6 @@
 """Region image-text contrast (RITC): the training of QA-CLIMS's CAM network."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import pyarrow.dataset as pads
@@ -30,6 +30,7 @@ from qaclims_ray.train.pairs import PairTable
 from qaclims_ray.train.rows import Rows, TrainingSet, training_images
 from qaclims_ray.train.task import CamTask
 from qaclims_ray.train.validation import MODEL
+from qaclims_ray.types import PairsRow
 
 Scalar = Float[Tensor, ""]
 Normalisation = Literal["imagenet", "clip"]
@@ -75,6 +76,7 @@ class RitcTask(CamTask):
         rows_of = {text: row for row, text in enumerate(texts["text"].to_pylist())}
         pairs = {row["name"]: row for row in read_table(artifact(experiment, "pairs")).to_pylist()}
         ordered = [pairs[name] for name in data.table["name"].to_pylist()]
+        _check_labels(ordered, data.table["labels"].to_pylist())
         self._loss = RitcLoss(
             clip.to(device),
             torch.tensor(features, device=device).reshape(texts.num_rows, -1),
@@ -109,6 +111,21 @@ class RitcTask(CamTask):
         return CamTargets(
             self._data.table, len(self._data.class_names), self._experiment.data.max_side
         )
+
+
+def _check_labels(pairs: Sequence[PairsRow], labels: Sequence[Sequence[int]]) -> None:
+    """Check that pairs are those that the labels name, as no step looks at both.
+
+    Raises:
+        ValueError: an image has others.
+    """
+    for row, own in zip(pairs, labels, strict=True):
+        there = sorted(pair["label"] for pair in row["pairs"])
+        if there != sorted(own):
+            raise ValueError(
+                f"{row['name']}: pairs are of the classes {there}, labels name {sorted(own)}: make "
+                "the pairs anew (qaclims texts --overwrite)"
+            )
 
 
 class RitcLoss:
@@ -152,7 +169,8 @@ class RitcLoss:
             divisor=num_pairs * share if self._settings.loss.per_pair else 1.0,
             clip_normalisation=self._clip_normalisation,
         )
-        return {**losses._asdict(), "num_pairs": num_pairs}
+        counted = torch.full((), num_pairs, dtype=logits.dtype, device=logits.device)
+        return {**losses._asdict(), "num_pairs": counted}
 
 
 class RitcLosses(NamedTuple):
@@ -180,7 +198,7 @@ def ritc_losses(
     clip: MaskPromptedClip,
     settings: Ritc = VOC,
     *,
-    divisor: float | Float[Tensor, ""] = 1.0,
+    divisor: float = 1.0,
     clip_normalisation: Normalisation = "imagenet",
 ) -> RitcLosses:
     """Compute the loss of one batch (published `step/train_qa_clims.py`).
@@ -209,8 +227,8 @@ def ritc_losses(
         cams, images, labels, texts, clip, temperature=settings.temperature, alpha=settings.alpha
     )
     num_pairs = texts.present.any(dim=1).sum().to(cams.dtype)
-    scale = torch.as_tensor(divisor, dtype=cams.dtype, device=cams.device)
-    frc, brc = (values.sum() / scale.where(scale > 0, 1.0) for values in contrasts)
+    scale = torch.full((), divisor if divisor > 0 else 1.0, dtype=cams.dtype, device=cams.device)
+    frc, brc = (values.sum() / scale for values in contrasts)
     reg, weights = area(cams), settings.loss
     total = weights.foreground * frc + weights.background * brc + weights.area * reg
     terms = (frc.detach(), brc.detach(), reg.detach())
@@ -238,7 +256,9 @@ def region_contrasts(
         temperature: Divisor of the cosine similarities.
         alpha: Share of a CAM's maximum where its foreground mask begins.
     """
-    regions = region_views(cams, images, select_pairs(labels), clip.image_size, alpha)
+    regions = region_views(
+        cams, images, select_pairs(labels, len(texts.present)), clip.image_size, alpha
+    )
     views = torch.cat([regions.foreground, regions.background])
     masks = torch.cat([regions.foreground_mask, regions.background_mask])
     inside, outside = clip.encode_regions(views, masks).chunk(2)

@@ -1,9 +1,11 @@
 """Optimiser steps on one device: loss, gradient, optimiser, schedule, and their state."""
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any, TypedDict
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
@@ -90,14 +92,13 @@ class Step:
         if together:  # a batch that only keeps this worker busy has no part in the statistics
             batches = tuple(batch for batch in batches if batch.weight > 0) or batches
         parts = self._add_together(batches) if together else self._add_gradients(batches)
-        norm = self._clip_gradient(batches)
+        scalars = self._finite_scalars(parts, batches, self._clip_gradient())
         rate = float(self._schedule.get_last_lr()[0])
         self._optimizer.step()
         self._schedule.step()
         if self._average is not None:
             self._average.update(unwrapped(self.net), self._schedule.last_epoch)
-        used = [part for part, batch in zip(parts, batches, strict=True) if batch.weight > 0]
-        return {**self._reduce(used), "learning_rate": rate, "grad_norm": norm}
+        return {**scalars, "learning_rate": rate}
 
     def _add_gradients(self, batches: Sequence[Batch]) -> list[Mapping[str, Tensor]]:
         """Add the gradients of one batch after the other, each normalised by its own statistics."""
@@ -139,30 +140,38 @@ class Step:
     def _backward(self, output: Any, batch: Batch) -> Mapping[str, Tensor]:
         with self._autocast():
             scalars = self._loss(output, batch)
-        if not torch.isfinite(scalars["total"]):
-            values = {name: value.detach().item() for name, value in scalars.items()}
-            raise FloatingPointError(f"the loss is not finite: {values}; images {batch.names}")
         (batch.weight * scalars["total"]).backward()
         return {name: value.detach() for name, value in scalars.items()}
 
-    def _clip_gradient(self, batches: Sequence[Batch]) -> float:
+    def _clip_gradient(self) -> Tensor:
         limit = self._fit.optimiser.max_grad_norm or float("inf")
-        norm = nn.utils.clip_grad_norm_(self.net.parameters(), limit)
-        if not torch.isfinite(norm):
-            names = [name for batch in batches for name in batch.names]
-            raise FloatingPointError(
-                f"the gradient is not finite, though the loss is; images {names}"
-            )
-        return norm.item()
+        return nn.utils.clip_grad_norm_(self.net.parameters(), limit)
 
-    def _reduce(self, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, float]:
-        """Reduce the scalars of batches to those of the step, by one transfer from the device."""
-        columns = {name: torch.stack([part[name].float() for part in parts]) for name in parts[0]}
-        values = [
-            column.amax() if name in self._maxima else column.mean()
-            for name, column in columns.items()
-        ]
-        return dict(zip(columns, torch.stack(values).tolist(), strict=True))
+    def _finite_scalars(
+        self, parts: Sequence[Mapping[str, Tensor]], batches: Sequence[Batch], norm: Tensor
+    ) -> dict[str, float]:
+        """Reduce the scalars of batches to those of the step, by one transfer from the device.
+
+        It is all that the step waits for, and so the place to see that loss and gradient are
+        finite before the weights change.
+        """
+        names = list(parts[0])
+        table = torch.stack([torch.stack([part[name].float() for name in names]) for part in parts])
+        *flat, grad_norm = torch.cat([table.flatten(), norm.float()[None]]).tolist()
+        rows = np.array(flat, np.float32).reshape(table.shape)
+        for row, batch in zip(rows, batches, strict=True):
+            if not np.isfinite(row[names.index("total")]):
+                values = dict(zip(names, row.tolist(), strict=True))
+                raise FloatingPointError(f"the loss is not finite: {values}; images {batch.names}")
+        if not math.isfinite(grad_norm):
+            images = [name for batch in batches for name in batch.names]
+            raise FloatingPointError(
+                f"the gradient is not finite, though the loss of these images is: {images}"
+            )
+        used = rows[[batch.weight > 0 for batch in batches]]
+        most = [name in self._maxima for name in names]
+        values = np.where(most, used.max(axis=0), used.mean(axis=0)).tolist()
+        return {**dict(zip(names, values, strict=True)), "grad_norm": grad_norm}
 
     def state(self) -> StepState:
         """Return what a checkpoint holds: tensors and plain data only."""

@@ -3,9 +3,10 @@ import tracemalloc
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image as pil
 
 from qaclims_ray.images import decoded
-from qaclims_ray.images.decoded import decode_row, decode_table, images_of
+from qaclims_ray.images.decoded import Fit, decode_row, decode_table, images_of
 from tests.build import png
 
 RANDOM = np.random.default_rng(0)
@@ -24,6 +25,16 @@ def test_pixels_arrive_as_they_are():
     ]  # fmt: skip
     for seen, image in zip(images_of(rows), images, strict=True):
         np.testing.assert_array_equal(seen, image)
+
+
+def test_an_image_leaves_the_task_at_the_size_that_a_network_sees():
+    image = RANDOM.integers(0, 256, (6, 9, 3)).astype(np.uint8)
+    fit = Fit(4, 5, int(pil.Resampling.BICUBIC))
+    (row,) = decode_table(pa.Table.from_pylist([_row("a", png(image))]), fit=fit).to_pylist()
+    (seen,) = images_of([row])
+    expected = pil.fromarray(image).resize((5, 4), pil.Resampling.BICUBIC)
+    np.testing.assert_array_equal(seen, np.array(expected))
+    assert fit(seen) is seen
 
 
 def test_what_cannot_be_decoded_says_why_and_keeps_its_place():

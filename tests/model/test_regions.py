@@ -14,6 +14,15 @@ def test_pairs_are_ordered_by_image_and_then_by_class():
     assert pairs.label.tolist() == [1, 2, 0]
 
 
+def test_pairs_whose_number_is_known_are_the_same():
+    labels = (torch.rand(5, 7, generator=torch.manual_seed(0)) > 0.6).float()
+    for known, found in zip(
+        select_pairs(labels, int(labels.sum())), select_pairs(labels), strict=True
+    ):
+        assert torch.equal(known, found)
+    assert len(select_pairs(0 * labels, 0).image) == 0
+
+
 @pytest.mark.parametrize(
     ("cam", "mask"),
     [

@@ -14,6 +14,9 @@ from qaclims_ray.model.losses import background_contrast, foreground_contrast
 from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.texts import PairFeatures
+from qaclims_ray.train import ritc
+from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.pairs import PairTable
 from qaclims_ray.train.ritc import ritc_losses
 
 CONFIG = {
@@ -96,14 +99,14 @@ def test_the_divisor_divides_the_contrasts_alone(clip):
     case = batch(2)
     case[3].present[0] = False
     summed = ritc_losses(*case, clip)
-    averaged = ritc_losses(*case, clip, divisor=summed.num_pairs)
+    averaged = ritc_losses(*case, clip, divisor=float(summed.num_pairs))
     assert summed.num_pairs == len(case[3].present) - (~case[3].present.any(dim=1)).sum()
     torch.testing.assert_close(averaged.foreground * summed.num_pairs, summed.foreground)
     torch.testing.assert_close(averaged.background * summed.num_pairs, summed.background)
     assert averaged.area == summed.area
 
 
-@pytest.mark.parametrize("divisor", [1.0, torch.tensor(0.0)])
+@pytest.mark.parametrize("divisor", [1.0, 0.0])
 def test_without_pairs_only_the_area_counts_and_the_logits_get_gradients(clip, divisor):
     logits, images, labels, texts = batch(3)
     empty = PairFeatures(*(part[:0] for part in texts))
@@ -117,7 +120,7 @@ def test_without_pairs_only_the_area_counts_and_the_logits_get_gradients(clip, d
 def test_pairs_without_background_texts_count_for_nothing(clip):
     logits, images, labels, texts = batch(4)
     none = PairFeatures(texts.foreground, texts.background[:, :0], texts.present[:, :0])
-    losses = ritc_losses(logits, images, labels, none, clip, divisor=torch.tensor(0.0))
+    losses = ritc_losses(logits, images, labels, none, clip, divisor=0.0)
     losses.total.backward()
     assert losses.foreground == losses.background == 0
     assert logits.grad.isfinite().all()
@@ -215,3 +218,38 @@ def test_a_gpu_gives_the_same_losses(clip):
     expected = ritc_losses(logits, images, labels, texts, clip)
     for actual, value in zip(losses, expected, strict=True):
         torch.testing.assert_close(actual.cpu(), value, rtol=1e-3, atol=1e-4)
+
+
+def test_pairs_of_other_classes_than_the_labels_are_refused():
+    row = {"name": "a", "pairs": [{"label": 2}, {"label": 0}]}
+    ritc._check_labels([row], [[0, 2]])
+    with pytest.raises(
+        ValueError, match=r"a: pairs are of the classes \[0, 2\], labels name \[1\]"
+    ):
+        ritc._check_labels([row], [[1]])
+
+
+def test_the_loss_never_waits_for_a_device(clip):
+    """Tensors of torch's meta device have no numbers: to ask for one, or how many, is an error."""
+    meta = torch.device("meta")
+    logits, images, labels, texts = batch(1)
+    rows = [
+        {
+            "name": str(i),
+            "pairs": [{"label": k, "foreground": ["x"], "background": ["y"]} for k in own],
+        }
+        for i, own in enumerate(label.nonzero()[:, 0].tolist() for label in labels)
+    ]
+    names = ("cat", "dog", "cow", "sky")
+    texts = {text: number for number, text in enumerate([*names, "x", "y"])}
+    loss = ritc.RitcLoss(
+        copy.deepcopy(clip).to(meta),
+        torch.zeros(len(texts), 8, device=meta),
+        PairTable(rows, texts, names, meta),
+        Ritc(),
+        "clip",
+    )
+    own = Batch([], images, labels, torch.arange(3), torch.arange(3)).to(meta)
+    leaf = torch.zeros_like(logits, device=meta, requires_grad=True)
+    loss(leaf, own)["total"].backward()
+    assert leaf.grad.shape == logits.shape

@@ -1,4 +1,5 @@
 import copy
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -128,6 +129,18 @@ def test_scalars_of_a_step_are_means_but_for_its_maxima():
     step = _step(_net(), loss, maxima={"largest"})
     scalars = step(batch(3, 0.5), batch(5, 0.5), batch(9, 0.0))
     assert (scalars["total"], scalars["largest"], scalars["mean"]) == (4, 5, 4)
+
+
+def test_a_step_waits_for_its_device_once(monkeypatch):
+    """Tensors of torch's meta device have no numbers: whatever asks for one fails."""
+    step = _step(_net().to("meta"), fit=_fit(freeze_batch_norm=True))
+    monkeypatch.setattr(step, "_autocast", nullcontext)  # which knows no such device
+    batches = [_batch(), _batch(1)]
+    parts = step._add_gradients(batches)
+    norm = step._clip_gradient()
+    with pytest.raises(NotImplementedError, match="meta"):
+        step._finite_scalars(parts, batches, norm)
+    step._optimizer.step()
 
 
 def test_gradients_are_clipped_to_the_norm_asked_for():

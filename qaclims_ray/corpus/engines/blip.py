@@ -6,9 +6,10 @@ questions of the batch are decoded together.
 """
 
 from collections.abc import Sequence
-from itertools import islice, takewhile
+from itertools import takewhile
 from typing import Any, TypeAlias, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from transformers import AutoTokenizer, BlipForQuestionAnswering, BlipImageProce
 from qaclims_ray.config import corpus as config
 from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus.engines.base import UnequalImages
+from qaclims_ray.images.decoded import Fit
+from qaclims_ray.model.pixels import Levels, copied, look_up, to_device
 from qaclims_ray.model.shapes import Images
 
 Tokens = list[int]
@@ -39,7 +42,8 @@ class BlipEngine:
         self._model = prepare(network.to(device).eval())
         if section.compile:
             compile_vision(self._model)
-        self._processor = BlipImageProcessorPil.from_pretrained(folder)
+        processor = BlipImageProcessorPil.from_pretrained(folder)
+        self._fit, self._levels = _fit(processor), _levels(processor).to(device)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
         tokens = self._model.config.text_config
         # The converted Hub checkpoints lack [ENC] in their vocabulary: BLIP adds it after [DEC].
@@ -69,10 +73,8 @@ class BlipEngine:
         return answers
 
     def _pixels(self, images: UnequalImages) -> Float[Tensor, "B 3 side side"]:
-        pixels: Tensor = self._processor(
-            list(images), return_tensors="pt", input_data_format="channels_last"
-        )["pixel_values"]
-        return pixels.to(self._model.device, self._model.dtype)
+        pixels = to_device(np.stack([self._fit(image) for image in images]), self._model.device)
+        return look_up(pixels, self._levels).to(self._model.dtype)
 
     def _encode(self, question: str) -> Tokens:
         """[ENC], the question, [SEP]."""
@@ -81,6 +83,24 @@ class BlipEngine:
 
     def _decode(self, tokens: Tokens) -> str:
         return self._tokenizer.decode(tokens, skip_special_tokens=True).strip()
+
+
+def image_fit(section: config.Blip) -> Fit:
+    """Return how images come to the size that the model sees; tasks on CPUs do it ahead of it."""
+    return _fit(BlipImageProcessorPil.from_pretrained(resolve(section.model)))
+
+
+def _fit(processor: Any) -> Fit:
+    return Fit(processor.size["height"], processor.size["width"], int(processor.resample))
+
+
+def _levels(processor: Any) -> Levels:
+    """Ask a processor of images what each level of a channel is to the model."""
+    levels = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=2)
+    made = processor(
+        levels, do_resize=False, return_tensors="pt", input_data_format="channels_last"
+    )
+    return made["pixel_values"][0, :, 0]
 
 
 def prepare(model: Blip) -> Blip:
@@ -158,43 +178,56 @@ def generate(
     """
     image_states = model.vision_model(pixels).last_hidden_state
     packs = [
-        (image, [asked[index] for index in group])
+        (image, group)
         for image, asked in enumerate(questions)
         for group in groups([len(question) for question in asked], token_budget)
     ]
-    answers: list[list[Tokens]] = [[] for _ in questions]
-    for batch in groups([sum(map(len, pack)) for _, pack in packs], token_budget):
-        images = [packs[index][0] for index in batch]
-        asked = [packs[index][1] for index in batch]
-        states, mask = encode_questions(model, image_states[images], asked)
-        lengths: list[int] = mask.sum(1).tolist()
-        decoded: list[Tokens] = []
+    sizes = [sum(len(questions[image][index]) for index in group) for image, group in packs]
+    answers: list[list[Tokens]] = [[[] for _ in asked] for asked in questions]
+    for batch in groups(sizes, token_budget):
+        chosen = [packs[number] for number in batch]
+        about = image_states[_indices([image for image, _ in chosen], pixels.device)]
+        tokens = [[questions[image][index] for index in group] for image, group in chosen]
+        states, mask = encode_questions(model, about, tokens)
+        places = [(image, index) for image, group in chosen for index in group]
+        lengths = [len(questions[image][index]) for image, index in places]
         for group in groups(lengths, token_budget):
-            part = slice(group.start, group.stop), slice(max(lengths[group.start : group.stop]))
-            decoded += decode_answers(model, states[part], mask[part], **beams)
-        tokens = iter(decoded)
-        for image, pack in zip(images, asked, strict=True):
-            answers[image] += islice(tokens, len(pack))
+            part = _indices(group, pixels.device)
+            longest = max(lengths[number] for number in group)
+            decoded = decode_answers(model, states[part, :longest], mask[part, :longest], **beams)
+            for (image, index), answer in zip(map(places.__getitem__, group), decoded, strict=True):
+                answers[image][index] = answer
     return answers
 
 
-def groups(lengths: Sequence[int], budget: int) -> list[range]:
-    """Cut a sequence into runs within the budget when padded (number of them · longest).
+def groups(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Group elements within a budget when padded (number of them · longest), evenly.
 
-    An element that exceeds the budget by itself stands alone.
+    There are as few groups as the order of their lengths allows, and the largest is as small as it
+    can be then: what is left over does not run alone. An element that exceeds the budget by itself
+    stands alone.
 
     Returns:
-        Ranges of consecutive indices.
+        Indices of the elements of each group, groups of shorter elements first.
     """
-    runs: list[range] = []
-    longest = 0
-    for index, length in enumerate(lengths):
-        longest = max(longest, length)
-        if runs and (index + 1 - runs[-1].start) * longest <= budget:
-            runs[-1] = range(runs[-1].start, index + 1)
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    fewest = len(_runs(lengths, order, budget))
+    low, high = 0, budget  # the smallest budget that needs no more groups, by halving
+    while high - low > 1:
+        middle = (low + high) // 2
+        fits = len(_runs(lengths, order, middle)) == fewest
+        low, high = (low, middle) if fits else (middle, high)
+    return [sorted(run) for run in _runs(lengths, order, high)]
+
+
+def _runs(lengths: Sequence[int], order: Sequence[int], budget: int) -> list[list[int]]:
+    """Cut elements, in an order from short to long, into runs within a budget when padded."""
+    runs: list[list[int]] = []
+    for index in order:
+        if runs and (len(runs[-1]) + 1) * lengths[index] <= budget:
+            runs[-1].append(index)
         else:
-            runs.append(range(index, index + 1))
-            longest = length
+            runs.append([index])
     return runs
 
 
@@ -213,20 +246,26 @@ def encode_questions(
         Padded states of all questions, and where they are no padding.
     """
     device = image_states.device
-    tokens = _padded([[token for q in pack for token in q] for pack in packs], 0).to(device)
-    positions = _padded([[i for q in pack for i in range(len(q))] for pack in packs], 0).to(device)
-    owner = _padded([[n for n, q in enumerate(pack) for _ in q] for pack in packs], -1).to(device)
+    tokens = _padded([[token for q in pack for token in q] for pack in packs], 0)
+    positions = _padded([[i for q in pack for i in range(len(q))] for pack in packs], 0)
+    owner = _padded([[n for n, q in enumerate(pack) for _ in q] for pack in packs], -1)
     same = owner[:, None, :, None] == owner[:, None, None, :]
     states = model.text_encoder(
-        input_ids=tokens,
-        position_ids=positions,
-        attention_mask=additive_mask(same, image_states.dtype),
+        input_ids=copied(tokens, device),
+        position_ids=copied(positions, device),
+        attention_mask=additive_mask(copied(same, device), image_states.dtype),
         encoder_hidden_states=image_states,
     ).last_hidden_state
     lengths = [len(question) for pack in packs for question in pack]
-    alone = states[owner >= 0].split(lengths)
+    # Where no padding is, is looked up here: the device would have to be waited for.
+    used = copied(torch.nonzero(owner.flatten() >= 0)[:, 0], device)
+    alone = states.flatten(0, 1)[used].split(lengths)
     mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    return pad_sequence(list(alone), batch_first=True), mask.to(device)
+    return pad_sequence(list(alone), batch_first=True), copied(mask, device)
+
+
+def _indices(numbers: Sequence[int], device: torch.device) -> Int[Tensor, "N"]:
+    return copied(torch.tensor(numbers), device)
 
 
 def decode_answers(

@@ -3,6 +3,20 @@
 from qaclims_ray.config import corpus as config
 from qaclims_ray.corpus.engines.base import Engine
 from qaclims_ray.corpus.engines.bounds import Bounded
+from qaclims_ray.images.decoded import Fit
+
+
+def image_fit(section: config.Engine) -> Fit | None:
+    """Return the size that an engine's model sees all images at; None: it wants them as they are.
+
+    Raises:
+        ValueError: the model is not to be had.
+    """
+    if not isinstance(section, config.Blip):
+        return None
+    from qaclims_ray.corpus.engines import blip
+
+    return blip.image_fit(section)
 
 
 def build_engine(

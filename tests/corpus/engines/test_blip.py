@@ -221,11 +221,37 @@ def test_no_more_is_encoded_or_decoded_at_once_than_the_budget_allows(
 
 
 @given(st.lists(st.integers(1, 9)), st.integers(1, 30))
-def test_groups_are_consecutive_and_within_the_budget(lengths, budget):
+def test_groups_hold_all_and_are_within_the_budget(lengths, budget):
     runs = blip.groups(lengths, budget)
-    assert [index for run in runs for index in run] == list(range(len(lengths)))
+    assert sorted(index for run in runs for index in run) == list(range(len(lengths)))
     for run in runs:
         assert len(run) == 1 or len(run) * max(lengths[index] for index in run) <= budget
+
+
+def test_groups_are_even_and_waste_little():
+    # The questions about 16 images, of which 204 fit into a budget of 2,048: 20 ran alone.
+    assert [len(run) for run in blip.groups([10] * 224, 2048)] == [112, 112]
+    lengths = [3, 9] * 50
+    runs = blip.groups(lengths, 300)
+    padded = sum(len(run) * max(lengths[index] for index in run) for run in runs)
+    assert padded <= 1.1 * sum(lengths)
+    assert blip.groups([], 7) == []
+
+
+def test_questions_are_encoded_without_waiting_for_the_device(tiny_blip):
+    """Tensors of torch's meta device have no numbers: to ask for one is an error."""
+    model = blip.prepare(tiny_blip(0)).to("meta")
+    image_states = torch.zeros(2, 5, 32, device="meta")
+    packs = [[[ENC, 5, SEP], [ENC, SEP]], [[ENC, 5, 5, 5, SEP]]]
+    states, mask = blip.encode_questions(model, image_states, packs)
+    assert states.shape[:2] == mask.shape == (3, 5)
+
+
+def test_images_may_come_at_the_size_that_the_model_sees(folder):
+    engine, image = _engine(folder), _image(0, 40, 30)
+    fit = blip.image_fit(Blip(kind="blip", model=str(folder)))
+    assert fit(image).shape == (32, 32, 3)
+    assert torch.equal(engine._pixels([fit(image)]), engine._pixels([image]))
 
 
 def test_fused_attention_is_the_same(tiny_blip):
