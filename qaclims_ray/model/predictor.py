@@ -107,16 +107,18 @@ class CamPredictor:
             max_pixels: Largest image that is decoded.
         """
 
-        def views(batch: Sequence[int]) -> list[Stack]:
-            return self._views([decode(rows[i]["image"], max_pixels=max_pixels) for i in batch])
+        def views(batch: Sequence[int]) -> tuple[list[Stack], tuple[int, int]]:
+            images = [decode(rows[i]["image"], max_pixels=max_pixels) for i in batch]
+            height, width = images[0].shape[:2]  # not of the file, which may be larger
+            return self._views(images), (height, width)
 
         sizes = [(row["height"], row["width"]) for row in rows]
         batches = list(equal_sizes(sizes, self._max_images))
         made: dict[int, CamRow] = {}
         prepared = ahead(views, batches, is_on=self._device.type == "cuda")
-        for batch, seen in zip(batches, prepared, strict=True):
+        for batch, (seen, size) in zip(batches, prepared, strict=True):
             labels = [rows[i]["labels"] or [] for i in batch]
-            maps = self._predict(seen, sizes[batch[0]], labels)
+            maps = self._predict(seen, size, labels)
             made |= {i: cam_row(rows[i], own) for i, own in zip(batch, maps, strict=True)}
         return [made[i] for i in range(len(rows))]
 
