@@ -5,7 +5,7 @@ Reads `images`; writes `corpus`, `pairs` and `texts`, and for CAMs of a CLIP `ca
 
 import logging
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 
 import pyarrow as pa
 import torch
@@ -18,7 +18,7 @@ from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.corpus.lemmas import Lemmatise, lemma, read_wordnet
 from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.images.decoded import decode_table
+from qaclims_ray.images.decoded import decode_tables
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import PendingBlocks, reopen
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 
 _TEXTS = "texts.parquet"
 """File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
+
+_REMEMBERED = 2**16
+"""Answers whose lemmas an actor remembers: most are said many times."""
 
 
 class Answerer:
@@ -58,7 +61,7 @@ class Answerer:
             ),
             class_names=class_names,
             questions=corpus.questions,
-            lemmatise=lemmatise,
+            lemmatise=lru_cache(_REMEMBERED)(lemmatise),
         )
 
     def __call__(self, images: pa.Table) -> pa.Table:
@@ -157,7 +160,7 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
         shards=images.shards(),
         columns=["name", "image", "labels"],
         expected=num_images,
-        prepare=partial(decode_table, max_pixels=experiment.data.max_pixels),
+        prepare=partial(decode_tables, max_pixels=experiment.data.max_pixels),
         parts="answers",
     )
     rows, errors = publish_all(experiment, target, num_images)
