@@ -76,6 +76,15 @@ def _taken(rows: list[DecodedRow]) -> pa.Table:
     return table
 
 
+def undecoded_table(images: pa.Table) -> pa.Table:
+    """Return what decoding makes of image rows (name, labels), without pixels: none are needed."""
+    rows = [
+        DecodedRow(**row, pixels=b"", height=0, width=0, error=None)
+        for row in images.select(["name", "labels"]).to_pylist()
+    ]
+    return pa.Table.from_pylist([{**row} for row in rows], schema=_SCHEMA)
+
+
 def decode_row(row: ImageRow, max_pixels: int = MAX_PIXELS) -> DecodedRow:
     """Decode one image row; an image that cannot be decoded gets its `error`."""
     image, error = _EMPTY, None
