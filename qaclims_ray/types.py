@@ -172,6 +172,27 @@ _UNANSWERED = pa.struct(
     ]
 )
 
+REPLY_FIELDS = (
+    pa.field("question", pa.string()),
+    pa.field("answer", pa.string()),
+    pa.field("fault", pa.string()),
+    pa.field("text", pa.string()),
+)
+"""What was said to a question: an answer as generated, or the fault and the text instead of it."""
+
+NOTES: dict[str, list[pa.Field]] = {
+    "corpus": [
+        pa.field("key", pa.string()),
+        pa.field("asked", pa.list_(pa.struct(REPLY_FIELDS))),
+        pa.field("taken", pa.int32()),
+    ]
+}
+"""What unfinished blocks of a kind of artifact note of each row beside it, for their stage alone.
+
+Of a corpus: the image's key in `corpus.cache`, what the engine was asked about it, and how many
+replies were there already. Null where nothing is kept.
+"""
+
 _PAIR = pa.struct(
     [
         ("label", pa.int32()),

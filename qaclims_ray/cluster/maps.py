@@ -1,7 +1,7 @@
 """Map an actor over the rows of an artifact with Ray Data."""
 
 import logging
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,11 +25,6 @@ from qaclims_ray.run.tables import publish
 from qaclims_ray.storage.filesystem import arrow_filesystem
 
 log = logging.getLogger(__name__)
-
-
-_PREPARED = 4
-"""Rows that a task prepares at a time, however many an actor takes: decoded photographs of many
-pixels fill the memory, and what ends a task, no crash log knows."""
 
 
 _NOMINAL = 2**20
@@ -131,7 +126,7 @@ def map_actor(
     expected: int,
     pool: str | None = None,
     whole_blocks: bool = False,
-    prepare: Callable[[pa.Table], pa.Table] | None = None,
+    prepare: Callable[[pa.Table], Iterator[pa.Table]] | None = None,
     parts: str | None = None,
 ) -> None:
     """Map an actor over rows into blocks of `target.work`, going on where an earlier run stopped.
@@ -148,7 +143,9 @@ def map_actor(
         expected: Number of rows.
         pool: Section of `compute`; None takes the artifact's own.
         whole_blocks: See `actor_pool`.
-        prepare: What tasks on CPUs do with a batch of rows, ahead of the actors.
+        prepare: What tasks on CPUs make of a block's rows, ahead of the actors: tables of few
+            megabytes each. Decoded photographs of many pixels would fill the memory, and what ends
+            a task, no crash log knows.
         parts: List column whose elements the progress counts too, such as `answers`.
     """
     name = pool or ARTIFACTS[target.name].pool
@@ -170,7 +167,7 @@ def map_actor(
         if prepare is not None:
             rows = rows.map_batches(
                 prepare,
-                batch_size=min(section.batch_size, _PREPARED),
+                batch_size=None,
                 batch_format="pyarrow",
                 num_cpus=1,
                 memory=_NOMINAL,

@@ -215,6 +215,11 @@ class Corpus(Section):
 
     engine: Annotated[Engine, Field(discriminator="kind")] = Blip(kind="blip")
     questions: Questions = Questions()
+    cache: str | None = None
+    """Folder or URL of the answers that were given before: what was asked there about the bytes of
+    an image, by the same engine with the same settings, is taken and not asked again. Runs may
+    share one, also at the same time. null: `answers` in the run. It changes no result, and may be
+    removed at any time. `table` and `replay` keep none."""
     wordnet: str | None = None
     """Folder or URL of a WordNet database (index.noun and noun.exc, such as /usr/share/wordnet of
     Debian's wordnet-base): answers are lemmatised as in the published code. null: by lemminflect,

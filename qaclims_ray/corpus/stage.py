@@ -4,29 +4,34 @@ Reads `images`; writes `corpus`, `pairs` and `texts`, and for CAMs of a CLIP `ca
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import pyarrow as pa
-import torch
 
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
+from qaclims_ray.cluster.tasks import together
 from qaclims_ray.config.experiment import Experiment, resolve
-from qaclims_ray.corpus.ask import answer_all, count_questions
-from qaclims_ray.corpus.engines.build import build_engine, image_fit
-from qaclims_ray.corpus.lemmas import Lemmatise, lemma, read_wordnet
+from qaclims_ray.corpus.answerer import Answerer, own_device
+from qaclims_ray.corpus.ask import count_questions
+from qaclims_ray.corpus.cache import cache_uri, open_cache, settings_of
+from qaclims_ray.corpus.engines.build import image_fit
+from qaclims_ray.corpus.keep import keep
+from qaclims_ray.corpus.lemmas import lemma, read_wordnet
+from qaclims_ray.corpus.prepare import prepare
 from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import WORK, Artifact, Built, artifact
 from qaclims_ray.run.blocks import PendingBlocks, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
 from qaclims_ray.run.tables import NameIndex, dataset, read_errors, read_table
+from qaclims_ray.storage.files import find, read_json
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow
 
@@ -34,36 +39,6 @@ log = logging.getLogger(__name__)
 
 _TEXTS = "texts.parquet"
 """File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
-
-
-class Answerer:
-    """Ray Data actor: one VQA engine; decoded rows in, corpus rows out."""
-
-    def __init__(
-        self,
-        experiment: Experiment,
-        class_names: Sequence[str],
-        target: Artifact,
-        lemmatise: Lemmatise = lemma,
-    ) -> None:
-        corpus, pool = experiment.corpus, experiment.compute.corpus
-        self._map = IsolatedMap(target, experiment.data.max_errors)
-        self._answer = partial(
-            answer_all,
-            engine=build_engine(
-                corpus.engine,
-                device=_device(),
-                num_gpus=max(1, int(pool.num_gpus)),
-                trust_remote_code=experiment.model.trust_remote_code,
-            ),
-            class_names=class_names,
-            questions=corpus.questions,
-            lemmatise=lemmatise,
-        )
-
-    def __call__(self, images: pa.Table) -> pa.Table:
-        """Answer all questions about a batch of images."""
-        return self._map(images.to_pylist(), self._answer)
 
 
 class Embedder:
@@ -86,7 +61,7 @@ class Embedder:
                 resolve(section.model),
                 section.pretrained,
                 trust_remote_code=experiment.model.trust_remote_code,
-            ).to(_device()),
+            ).to(own_device()),
             template=template,
             batch_size=experiment.compute.texts.batch_size,
         )
@@ -104,11 +79,6 @@ class Embedder:
         ]
 
 
-def _device() -> str:
-    """Return the GPU that Ray gave this actor, if it gave one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def run(
     experiment: Experiment,
     name: str = "corpus",
@@ -124,9 +94,15 @@ def run(
         overwrite: Make it anew.
         retry_errors: Where it is complete, ask again about the images that failed.
     """
-    again = reopen if retry_errors else None
     build = {"corpus": _ask, "pairs": _pair, "texts": _embed, "cam_texts": _embed_cam_texts}[name]
-    return make(experiment, name, partial(build, experiment), overwrite, again)
+    return make(
+        experiment,
+        name,
+        partial(build, experiment),
+        overwrite,
+        reopen if retry_errors else None,
+        rescue=partial(_keep, experiment) if name == "corpus" else None,
+    )
 
 
 def run_texts(experiment: Experiment, *, overwrite: bool = False) -> str:
@@ -144,13 +120,14 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
     num_images, wordnet = images.require()["rows"], experiment.corpus.wordnet
     start(experiment.compute)
+    names, complaints = class_names(images), f"{target.work}/complaints"
     map_actor(
         experiment,
         target,
         Answerer,
         {
             "experiment": experiment,
-            "class_names": class_names(images),
+            "class_names": names,
             "target": target,
             "lemmatise": lemma if wordnet is None else read_wordnet(wordnet),
         },
@@ -158,12 +135,17 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
         columns=["name", "image", "labels"],
         expected=num_images,
         prepare=partial(
-            decode_table,
+            prepare,
             max_pixels=experiment.data.max_pixels,
             fit=image_fit(experiment.corpus.engine),
+            class_names=names,
+            questions=experiment.corpus.questions,
+            cache=open_cache(experiment, complaints),
         ),
         parts="answers",
     )
+    for complaint in find(f"{complaints}/*.json"):
+        log.warning("corpus.cache: %s", read_json(complaint))
     rows, errors = publish_all(experiment, target, num_images)
     counts = count_questions(
         read_table(images, ["name", "labels"]),
@@ -173,7 +155,29 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     )
     if (few := warning(counts)) is not None:
         log.warning(few)
-    return Built(rows, errors, {**counts}, parts=(counts["answers"], "answers"))
+    answers, note = (counts["answers"], "answers"), _keep(experiment, target)
+    return Built(rows, errors, {**counts}, answers, note)
+
+
+def _keep(experiment: Experiment, target: Artifact) -> str:
+    """Keep what was asked in unfinished work, of whatever recipe; say how much was not asked."""
+    blocks = find(f"{target.uri}/{WORK}/*/rows/*.parquet")
+    if settings_of(experiment) is None or not blocks:
+        return ""
+    cache, scratch = cache_uri(experiment), f"{target.work}/keep"
+    in_tasks = partial(_in_tasks, experiment)
+    taken = keep(blocks, experiment.compute.corpus.block_rows, cache, scratch, in_tasks)
+    return f"{taken:,} replies known before and not asked for again ({cache})" if taken else ""
+
+
+def _in_tasks(
+    experiment: Experiment, work: Callable[..., Any], calls: Sequence[tuple[Any, ...]]
+) -> list[Any]:
+    """Carry out calls in tasks of Ray; a single one here."""
+    if len(calls) <= 1:
+        return [work(*call) for call in calls]
+    start(experiment.compute)
+    return together(work, calls, {"CPU": 1, "GPU": 0}, len(calls), "answers to keep")
 
 
 def _pair(experiment: Experiment, target: Artifact) -> Built:

@@ -4,7 +4,7 @@ A decoded image takes 3 bytes per pixel. One that is to have the size that a net
 task at that size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -44,6 +44,8 @@ class Fit(NamedTuple):
         return np.array(pil.fromarray(image).resize((self.width, self.height), resample))
 
 
+_AT_ONCE = 2**21
+"""Bytes of pixels that go to Arrow at a time, by many small images or by one large one."""
 _EMPTY = np.zeros((0, 0, 3), np.uint8)
 _SCHEMA = pa.schema(
     [
@@ -60,13 +62,51 @@ _SCHEMA = pa.schema(
 def decode_table(
     images: pa.Table, max_pixels: int = MAX_PIXELS, fit: Fit | None = None
 ) -> pa.Table:
-    """Decode a batch of image rows (name, image, labels), and fit the images to a network.
+    """Decode image rows (name, image, labels) as one table; see `decode_tables`."""
+    return pa.concat_tables([_SCHEMA.empty_table(), *decode_tables(images, max_pixels, fit)])
 
-    Each row goes to Arrow before the next is decoded, so pixels are held once, but for one image.
+
+def decode_tables(
+    images: pa.Table, max_pixels: int = MAX_PIXELS, fit: Fit | None = None
+) -> Iterator[pa.Table]:
+    """Decode image rows (name, image, labels), as tables of few megabytes, or of one large image.
+
+    Images are fitted to the network that will see them, where it wants one size. However many rows
+    there are, what is held beside the table that a caller has is one more, and the file and the
+    pixels of one image.
     """
-    rows = (decode_row(row, max_pixels, fit) for row in images.to_pylist())
-    tables = [pa.Table.from_pylist([{**row}], schema=_SCHEMA) for row in rows]
-    return pa.concat_tables([_SCHEMA.empty_table(), *tables])
+    rows: list[DecodedRow] = []
+    num_bytes = 0
+    for row in rows_of(images):
+        rows.append(decode_row(row, max_pixels, fit))
+        num_bytes += len(rows[-1]["pixels"])
+        if num_bytes >= _AT_ONCE:
+            num_bytes = 0
+            yield _taken(rows)
+    if rows:
+        yield _taken(rows)
+
+
+def rows_of(images: pa.Table) -> Iterator[ImageRow]:
+    """Take rows out of Arrow one by one, as files of images are large."""
+    for row in range(len(images)):
+        yield images.slice(row, 1).to_pylist()[0]
+
+
+def _taken(rows: list[DecodedRow]) -> pa.Table:
+    """Move rows to Arrow: none is left in the list, whose pixels would be held while others are."""
+    table = pa.Table.from_pylist([{**row} for row in rows], schema=_SCHEMA)
+    rows.clear()
+    return table
+
+
+def undecoded_table(images: pa.Table) -> pa.Table:
+    """Return what decoding makes of image rows (name, labels), without pixels: none are needed."""
+    rows = [
+        DecodedRow(**row, pixels=b"", height=0, width=0, error=None)
+        for row in images.select(["name", "labels"]).to_pylist()
+    ]
+    return pa.Table.from_pylist([{**row} for row in rows], schema=_SCHEMA)
 
 
 def decode_row(row: ImageRow, max_pixels: int = MAX_PIXELS, fit: Fit | None = None) -> DecodedRow:

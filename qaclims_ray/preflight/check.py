@@ -39,6 +39,7 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of, is_needed, of_kind
 from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.storage.filesystem import is_local
+from qaclims_ray.storage.paths import absolute
 
 
 def artifacts_until(last: str, experiment: Experiment) -> list[str]:
@@ -86,8 +87,13 @@ def check(
     if not todo:
         return []
     _require_inputs(experiment, todo, names)
-    probe, counts = f"{experiment.run}/.preflight-{uuid4().hex}", count(experiment)
-    problems = storage_problems(experiment.run, probe) + class_problems(todo, counts.classes)
+    probes, counts = _probes(experiment, todo), count(experiment)
+    problems = [
+        problem
+        for key, probe in probes.items()
+        for problem in storage_problems(probe.rpartition("/")[0], probe, key)
+    ]
+    problems += class_problems(todo, counts.classes)
     models = model_problems(experiment, todo)
     buildable = without_unreachable_nets(todo, models)
     models = network_problems(experiment, buildable, counts.classes) + models
@@ -96,12 +102,13 @@ def check(
         start(experiment.compute)
         crowded = _room_problems(experiment, todo)
         problems += [f"{section}: {error}" for section, error in crowded.items()]
-        problems += _sharing_problems(experiment, todo, probe)
+        problems += _sharing_problems(experiment, todo, probes)
         problems += _memory_problems(experiment, todo, counts)
         if keys := crf_keys(experiment, todo):
             problems += crf_problems(keys, on_each_node(crf_fault))
     finally:
-        clean_up(probe)
+        for probe in probes.values():
+            clean_up(probe)
     work, impossible = _work(experiment, buildable, counts)
     problems += impossible + _disk_problems(experiment, work, counts)
     if problems:
@@ -191,13 +198,25 @@ def _pool(experiment: Experiment, name: str) -> str | None:
     return "cams" if streams else ARTIFACTS[name].pool
 
 
-def _sharing_problems(experiment: Experiment, todo: Sequence[str], probe: str) -> list[str]:
+def _probes(experiment: Experiment, todo: Sequence[str]) -> dict[str, str]:
+    """Files to write and to look for, one in each folder that will be written, by its key."""
+    cache = experiment.corpus.cache if "corpus" in todo else None
+    folders = {"run": experiment.run} | ({} if cache is None else {"corpus.cache": absolute(cache)})
+    return {key: f"{folder}/.preflight-{uuid4().hex}" for key, folder in folders.items()}
+
+
+def _sharing_problems(
+    experiment: Experiment, todo: Sequence[str], probes: Mapping[str, str]
+) -> list[str]:
     paths = local_paths(experiment, todo)
-    if is_local(probe) and sees(probe):  # else `storage_problems` says why it was not written
-        paths["run"] = probe
+    for key, probe in probes.items():
+        if is_local(probe) and sees(probe):  # else `storage_problems` says why it was not written
+            paths[key] = probe
     seen = on_each_node(_sees_all, paths)
     problems = sharing_problems(paths, seen)
-    return [problem.replace(probe, experiment.run) for problem in problems]
+    for probe in probes.values():
+        problems = [problem.replace(probe, probe.rpartition("/")[0]) for problem in problems]
+    return problems
 
 
 def _sees_all(paths: Mapping[str, str]) -> dict[str, bool]:

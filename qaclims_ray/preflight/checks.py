@@ -23,20 +23,26 @@ _PACKAGED = "runtime_resources"
 _CHECKED = b"qaclims_ray"
 
 
-def storage_problems(run: str, probe: str) -> list[str]:
-    """Write a file into the run, read it, and leave it there for the nodes to look for."""
+def storage_problems(run: str, probe: str, key: str = "run") -> list[str]:
+    """Write a file into the run, read it, and leave it there for the nodes to look for.
+
+    Args:
+        run: Folder of the run, or another one that will be written.
+        probe: The file.
+        key: Of the configuration that names the folder.
+    """
     if is_local(run) and _PACKAGED in Path(run).parts:
         return [
-            f"run: {run} is in the copy of the working directory that Ray made for this job, and "
-            "goes with it: give run= an absolute path on storage that all nodes share, or a URL"
+            f"{key}: {run} is in the copy of the working directory that Ray made for this job, and "
+            f"goes with it: give {key}= an absolute path on storage that all nodes share, or a URL"
         ]
     try:
         write_bytes(probe, _CHECKED)
         if read_bytes(probe) == _CHECKED:
             return []
-        return [f"run: {shown(probe)} does not hold what was just written there"]
+        return [f"{key}: {shown(probe)} does not hold what was just written there"]
     except (OSError, ValueError) as error:
-        return [f"run: {shown(run)} cannot be written and read: {error}"]
+        return [f"{key}: {shown(run)} cannot be written and read: {error}"]
 
 
 def clean_up(probe: str) -> None:
@@ -77,7 +83,7 @@ def sharing_problems(paths: Mapping[str, str], seen: Mapping[str, Mapping[str, b
 
 
 def _remedy(key: str) -> str:
-    if key.partition(".")[0] in ("run", "data", "new_images"):
+    if key.partition(".")[0] in ("run", "data", "new_images") or key == "corpus.cache":
         return "a folder that all nodes share, or a URL"
     return "a path that all nodes have"
 

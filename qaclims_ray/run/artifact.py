@@ -192,12 +192,16 @@ class Artifact:
             ValueError: unfinished work of another recipe is there; the differences are listed.
         """
         self._check_own_work(costly)
-        before = read_record(f"{self.work}/{_MADE_FROM}", MadeFrom)
-        if before is None or before["inputs"] != inputs:
-            if before is not None:
+        if not self.goes_on(inputs):
+            if find(f"{self.work}/{_MADE_FROM}"):
                 log.warning("%s: its inputs were made anew, unfinished work is dropped", self.uri)
             self.clear()
             self.begin(inputs)
+
+    def goes_on(self, inputs: dict[str, str]) -> bool:
+        """Return whether there is unfinished work of this recipe and these inputs."""
+        before = read_record(f"{self.work}/{_MADE_FROM}", MadeFrom)
+        return before is not None and before["inputs"] == inputs
 
     def begin(self, inputs: dict[str, str]) -> None:
         """Say what the unfinished work is made from."""
@@ -230,7 +234,7 @@ class Artifact:
         return (
             f"with another configuration:\n  {lines}\n"
             f"Keep it, and make what differs in another run: run=NEW base=[{self.run}]; or make it "
-            f"anew here: {job_of(self.name)} --overwrite{follows}; or restore these values."
+            f"anew here: {remake(self.name)}{follows}; or restore these values."
         )
 
     def complete(self, built: "Built", seconds: float, inputs: dict[str, str]) -> Manifest:
@@ -263,6 +267,8 @@ class Built(NamedTuple):
     facts: Tree
     parts: tuple[int, str] | None = None
     """How many of what else were made, such as (96, "answers"), for the summary line."""
+    note: str = ""
+    """What else the summary line says."""
 
 
 def artifact(experiment: Experiment, name: str) -> Artifact:
@@ -285,6 +291,12 @@ def own_artifact(experiment: Experiment, name: str) -> Artifact:
 def job_of(name: str) -> str:
     """Return the command that makes an artifact, or the search of a run."""
     return command(ARTIFACTS[name].job if name in ARTIFACTS else "tune")
+
+
+def remake(name: str) -> str:
+    """Return the command that makes an artifact anew, and what that does not do again."""
+    spares = ARTIFACTS[name].spares if name in ARTIFACTS else ""
+    return f"{job_of(name)} --overwrite{spares}"
 
 
 def command(job: str) -> str:

@@ -25,6 +25,7 @@ from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import find, remove
 from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, write_parquet
 from qaclims_ray.storage.records import read_record
+from qaclims_ray.types import NOTES
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,11 @@ _Actor: TypeAlias = Callable[[pa.Table], pa.Table]
 def work_schema(name: str) -> pa.Schema:
     """Columns of an artifact's unfinished blocks: its own and `error`, null where all went well."""
     return schema_of(name).append(pa.field("error", pa.string()))
+
+
+def block_schema(name: str) -> pa.Schema:
+    """Columns of an artifact's unfinished blocks with the notes of its stage; see `types.NOTES`."""
+    return pa.schema([*work_schema(name), *NOTES.get(ARTIFACTS[name].kind, ())])
 
 
 class TrainingProgress(TypedDict):
@@ -73,7 +79,7 @@ class PendingBlocks:
         self.checkpoint = f"{target.work}/checkpoint"
         self.crash_log = f"{target.work}/crash_log"
         self.listing = f"{target.work}/listing/part-00000.parquet"
-        self._schema = work_schema(target.name)
+        self._schema = block_schema(target.name)
         self._key = self._schema.names[0]
         self._parts = parts
         self._counts: dict[str, Count] = {}

@@ -15,7 +15,7 @@ from uuid import uuid4
 import pyarrow as pa
 
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.blocks import PendingBlocks, work_schema
+from qaclims_ray.run.blocks import PendingBlocks, block_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.tables import Rows
 from qaclims_ray.storage.files import find, remove, write_json
@@ -58,7 +58,7 @@ class IsolatedMap:
         broken = [self._counted(row) for row in rows if row.get("error") is not None]
         made = {row[self._key]: row for row in [*broken, *self._carefully(whole, compute)]}
         ordered = [made[row[self._key]] for row in rows]
-        return pa.Table.from_pylist(ordered, schema=work_schema(self._name))
+        return pa.Table.from_pylist(ordered, schema=block_schema(self._name))
 
     def _carefully(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]

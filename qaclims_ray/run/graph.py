@@ -66,6 +66,8 @@ class Spec(NamedTuple):
     """Whether a configuration does without it; None: none does."""
     unused: Callable[[Experiment], tuple[str, ...]] = lambda _: ()
     """Inputs and keys that a configuration makes no use of."""
+    spares: str = ""
+    """What making it anew does not do again, for messages."""
 
 
 def _by_clip(experiment: Experiment) -> bool:
@@ -106,6 +108,7 @@ _ROWS = (
         "Questions and answers",
         pool="corpus",
         needless=_without_pairs,
+        spares=" (which asks nothing that corpus.cache answers)",
     ),
     Spec(
         "pairs",

@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import WORK, Artifact, Manifest, artifact, command, job_of
+from qaclims_ray.run.artifact import WORK, Artifact, Manifest, artifact, command, job_of, remake
 from qaclims_ray.run.contents import check_sizes
 from qaclims_ray.run.graph import (
     ARTIFACTS,
@@ -104,7 +104,7 @@ def check_lineage(experiment: Experiment, *names: str, anew: Collection[str] = (
         if changed := made_anew(experiment, one, complete):
             raise ValueError(
                 f"{target.uri} is stale: inputs of it were made anew since, with other content "
-                f"({', '.join(changed)}). Run {job_of(one)} --overwrite{follows}"
+                f"({', '.join(changed)}). Run {remake(one)}{follows}"
             )
         _check_classes(one, complete)
 

@@ -35,6 +35,7 @@ def make(
     overwrite: bool,
     reopen: Callable[[Artifact], None] | None = None,
     costly: Sequence[str] = ROWS,
+    rescue: Callable[[Artifact], object] | None = None,
 ) -> str:
     """Make an artifact unless it is complete; the frame of every stage.
 
@@ -46,6 +47,7 @@ def make(
         reopen: Makes a complete artifact of this run unfinished work again, all but the rows that
             failed, so that these are tried again; None leaves them.
         costly: See `Artifact.start`.
+        rescue: Takes out of unfinished work what is of use elsewhere, before it is removed.
 
     Returns:
         One line for the user: rows, seconds, rows per second, errors, where the result lies.
@@ -63,6 +65,8 @@ def make(
         if reopen is None or not manifest["errors"] or not own:
             return f"{name}: complete already, {_counts(manifest)} · {target.uri}"
     with lease(target.uri):
+        if rescue is not None and (overwrite or not target.goes_on(inputs)):
+            rescue(target)
         if overwrite:
             target.clear()
         elif reopen is not None and target.is_complete():
@@ -131,4 +135,5 @@ def _speed(built: Built, seconds: float, before: int) -> str:
     rates = ", ".join(f"{share * number / max(seconds, 0.1):.1f} {unit}/s" for number, unit in made)
     more = f"{built.parts[0]:,} {built.parts[1]}, " if built.parts else ""
     again = f" after {before:,} {unit} of an earlier attempt" if before else ""
-    return f"{more}{seconds:.1f} s{again}, {rates}"
+    note = f"{built.note}, " if built.note else ""
+    return f"{more}{note}{seconds:.1f} s{again}, {rates}"

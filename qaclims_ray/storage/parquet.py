@@ -4,8 +4,10 @@ All rows are read here, as the columns that we declare. A file's own word for th
 extension type whose values Ray unpickles, which runs code of whoever wrote the file.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
+from io import BytesIO
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -37,10 +39,39 @@ def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
     return patiently(lambda: open_parquet([uri], schema).to_table(), uri)
 
 
+class SortedFile:
+    """A Parquet file whose rows are sorted by its first column, a text, to look up some of them."""
+
+    def __init__(self, uri: str, schema: pa.Schema) -> None:
+        """Read the footer; see `open_parquet` for the schema."""
+        self._schema, self._key = schema, schema.names[0]
+        (self._file,) = open_parquet([uri], schema).get_fragments()
+        groups = self._file.row_groups
+        self._ends: list[str] = [group.statistics[self._key]["max"] for group in groups]
+
+    def look_up(self, keys: Sequence[str]) -> pa.Table:
+        """Return the rows of some keys; of row groups that can hold none nothing is read."""
+        last = len(self._ends) - 1
+        spans = [(bisect_left(self._ends, key), bisect_right(self._ends, key)) for key in keys]
+        groups = {group for first, end in spans for group in range(first, min(end, last) + 1)}
+        if not groups:
+            return self._schema.empty_table()
+        some = self._file.subset(row_group_ids=sorted(groups), schema=self._schema)
+        wanted = pads.field(self._key).isin(pa.array(keys, pa.string()))
+        return some.to_table(schema=self._schema, filter=wanted)
+
+
 def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:
     """Write one Parquet file, atomically."""
     with atomic_open(uri, durable=True) as file:
         pq.write_table(table, file, row_group_size=row_group_size, write_page_checksum=True)
+
+
+def parquet_bytes(table: pa.Table, row_group_size: int | None = None) -> bytes:
+    """Return what `write_parquet` writes, for files that are called after their content."""
+    buffer = BytesIO()
+    pq.write_table(table, buffer, row_group_size=row_group_size, write_page_checksum=True)
+    return buffer.getvalue()
 
 
 def write_tables(tables: Iterable[pa.Table], uri: str) -> None:

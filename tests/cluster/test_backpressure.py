@@ -25,7 +25,7 @@ DRIVER = dedent("""\
     from qaclims_ray.cluster.maps import map_actor
     from qaclims_ray.cluster.session import start
     from qaclims_ray.config.experiment import load
-    from qaclims_ray.images.decoded import decode_table, images_of
+    from qaclims_ray.images.decoded import decode_tables, images_of
     from qaclims_ray.run.artifact import Artifact
     from qaclims_ray.run.faults import IsolatedMap
 
@@ -68,7 +68,7 @@ DRIVER = dedent("""\
     map_actor(
         experiment, target, Slow, {"target": target}, shards=[f"{folder}/images.parquet"],
         columns=["name", "image", "labels"], expected=num_images,
-        prepare=partial(decode_table, max_pixels=height * width),
+        prepare=partial(decode_tables, max_pixels=height * width),
     )
     done.set()
     watcher.join()

@@ -35,7 +35,7 @@ def test_rows_are_prepared_by_tasks_of_their_own(local_ray, make_experiment, tmp
     monkeypatch.setattr(maps, "write_blocks", lambda rows, _: plans.append(rows))
 
     def prepare(rows):
-        return rows
+        yield rows
 
     target = Artifact("corpus", str(tmp_path / "corpus"), {})
     for num_cpus in (0.5, 1, 2):
@@ -56,23 +56,26 @@ class Lengths:
         return rows.append_column("taken", pa.array([len(rows)] * len(rows)))
 
 
-def test_few_rows_are_prepared_at_a_time_and_actors_take_whole_batches(
+def test_tasks_prepare_whole_blocks_piece_by_piece_and_actors_take_whole_batches(
     local_ray, make_experiment, tmp_path, monkeypatch
 ):
-    """What a task holds of decoded images does not grow with the batches that suit a GPU."""
+    """What a task holds of decoded images is its own choice, whatever batches suit a GPU."""
     source, taken = str(tmp_path / "source.parquet"), []
     pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(24)]}), source)
     monkeypatch.setattr(maps, "write_blocks", lambda rows, _: taken.extend(rows.take_all()))
 
     def prepare(rows):
-        return rows.append_column("prepared", pa.array([len(rows)] * len(rows)))
+        for start in range(0, len(rows), 5):
+            piece = rows.slice(start, 5)
+            yield piece.append_column("block", pa.array([len(rows)] * len(piece)))
 
     pool = {"compute.corpus.batch_size": 12, "compute.corpus.block_rows": 24}
     maps.map_actor(
         make_experiment(tmp_path, pool), Artifact("corpus", str(tmp_path / "corpus"), {}),
         Lengths, {}, shards=[source], columns=["name"], expected=24, prepare=prepare,
     )  # fmt: skip
-    assert {row["prepared"] for row in taken} == {4}
+    assert [row["name"] for row in taken] == [f"{number:02d}" for number in range(24)]
+    assert {row["block"] for row in taken} == {24}
     assert {row["taken"] for row in taken} == {12}
 
 

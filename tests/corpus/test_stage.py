@@ -1,3 +1,4 @@
+import shutil
 from functools import partial
 
 import numpy as np
@@ -58,13 +59,29 @@ def test_the_corpus_is_what_the_engine_answers(demo_run):
 
 def test_two_actors_and_other_blocks_make_the_same_bytes(demo_run, tmp_path):
     pool = {"num_actors": 2, "num_cpus": 0.5, "block_rows": 1, "batch_size": 3}
-    other = demo_run.with_overrides(
-        {"run": str(tmp_path), "base": [demo_run.run], "compute.corpus": pool}
-    )
-    stage.run(other, overwrite=True)
-    assert artifact(other, "corpus").uri != artifact(demo_run, "corpus").uri
+    other = demo_run.with_overrides({"run": str(tmp_path), "compute.corpus": pool})
+    shutil.copytree(artifact(demo_run, "images").uri, tmp_path / "images")
+    stage.run(other)
     assert _files(other, "corpus") == _files(demo_run, "corpus")
     assert len(_files(other, "corpus")) > 1
+
+
+def test_a_grown_list_of_questions_is_asked_about_what_is_new_alone(demo_run, tmp_path):
+    background = [*demo_run.corpus.questions.templates["bg"], "what is near the {}?"]
+    grown = demo_run.with_overrides(
+        {
+            "run": str(tmp_path),
+            "base": [demo_run.run],
+            "corpus.questions.background": background,
+        }
+    )
+    before = _rows(demo_run, "corpus")
+    num_answers = sum(len(row["answers"]) for row in before)
+    assert f"{num_answers} replies known before and not asked for again" in stage.run(grown)
+    for row, old in zip(_rows(grown, "corpus"), before, strict=True):
+        new = [one for one in row["answers"] if one["question"].startswith("what is near")]
+        assert [one for one in row["answers"] if one not in new] == old["answers"]
+        assert len(new) == len({one["label"] for one in old["answers"]})
 
 
 def test_pairs_follow_from_the_corpus(demo_run):

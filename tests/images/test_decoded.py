@@ -6,7 +6,13 @@ import pytest
 from PIL import Image as pil
 
 from qaclims_ray.images import decoded
-from qaclims_ray.images.decoded import Fit, decode_row, decode_table, images_of
+from qaclims_ray.images.decoded import (
+    Fit,
+    decode_row,
+    decode_table,
+    decode_tables,
+    images_of,
+)
 from tests.build import png
 
 RANDOM = np.random.default_rng(0)
@@ -74,6 +80,16 @@ def test_pixels_are_held_once_but_for_one_image():
     tracemalloc.stop()
     assert rows["pixels"].nbytes >= 12 * image.nbytes
     assert peak < 5 * image.nbytes
+
+
+def test_many_small_images_come_in_one_table_and_large_ones_in_tables_of_their_own():
+    large, small = (png(np.zeros((side, side, 3), np.uint8)) for side in (1200, 8))
+    images = [large, *[small] * 40, large, large]
+    table = pa.Table.from_pylist([_row(str(at), image) for at, image in enumerate(images)])
+    made = list(decode_tables(table))
+    assert [len(one) for one in made] == [1, 41, 1]
+    names = [name for one in made for name in one["name"].to_pylist()]
+    assert names == [str(at) for at in range(43)]
 
 
 def test_no_rows_are_none():

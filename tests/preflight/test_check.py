@@ -108,3 +108,18 @@ def test_cams_that_are_scored_as_they_are_made_need_not_be_there(
 def test_a_run_makes_artifacts_in_order(make_experiment, tmp_path, last, made):
     experiment = make_experiment(tmp_path, {"evaluate.stream": last == "cams"})
     assert artifacts_until(last, experiment) == made
+
+
+def test_a_cache_of_answers_that_cannot_be_written_is_said_before_anything_is_asked(
+    local_ray, demo_run, tmp_path
+):
+    Path(tmp_path, "images").symlink_to(Path(demo_run.run, "images"))
+    (tmp_path / "file").touch()
+    cache = tmp_path / "cache"
+    own = {"run": str(tmp_path), "corpus.cache": str(cache)}
+    assert check(demo_run.with_overrides(own), "corpus")
+    assert not list(cache.iterdir())
+    wrong = demo_run.with_overrides({**own, "corpus.cache": f"{tmp_path}/file/cache"})
+    with pytest.raises(ValueError, match=r"corpus\.cache: .*/file/cache cannot be written"):
+        check(wrong, "corpus")
+    assert check(wrong, "images") == []
