@@ -14,7 +14,7 @@ from ray.data.checkpoint import CheckpointConfig
 from qaclims_ray.cluster.capacity import Keys, capacity_of
 from qaclims_ray.cluster.metrics import measured, waiting
 from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
-from qaclims_ray.cluster.tasks import on_all_cpus
+from qaclims_ray.cluster.tasks import on_all_cpus, together
 from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact
@@ -192,5 +192,9 @@ def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tupl
         shard_megabytes=data.shard_megabytes,
         max_errors=data.max_errors,
         expected=expected,
-        run_tasks=on_all_cpus,
+        run_tasks=_by_tasks,
     )
+
+
+def _by_tasks(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], label: str) -> list[Any]:
+    return together(work, calls, **on_all_cpus(), label=label)

@@ -2,13 +2,20 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 import ray
 
 from qaclims_ray.run.progress import progress_bar
 
 _T = TypeVar("_T")
+
+
+class Resources(TypedDict):
+    """What tasks take, as `together` is told."""
+
+    each: Mapping[str, float]
+    at_a_time: int
 
 
 def together(
@@ -63,9 +70,7 @@ def as_they_end(
         raise failed[min(failed)]
 
 
-def on_all_cpus(
-    work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], label: str
-) -> list[Any]:
-    """Carry out calls as tasks of a CPU each, as many at a time as the cluster has CPUs."""
-    cpus = int(ray.cluster_resources().get("CPU", 1))
-    return together(work, calls, {"CPU": 1.0, "GPU": 0.0}, max(1, cpus), label)
+def on_all_cpus() -> Resources:
+    """A CPU for each task, and as many tasks at a time as the cluster has CPUs."""
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    return {"each": {"CPU": 1.0, "GPU": 0.0}, "at_a_time": max(1, num_cpus)}

@@ -85,6 +85,15 @@ def frequent_reasons(errors: pa.Table) -> list[str]:
     return [f"{len(one):,} rows, as {one[0]}" if len(one) > 1 else one[0] for one in most]
 
 
+def key_ranges(artifact: Artifact) -> list[tuple[str, tuple[str, str] | None]]:
+    """Shards of an artifact, each with its first and last key; None: the manifest does not tell."""
+    manifest = artifact.manifest()
+    files = [] if manifest is None else manifest.get("files", [])
+    keys = {file["name"]: file.get("keys") for file in files}
+    known = {name: (both[0], both[1]) for name, both in keys.items() if both}
+    return [(uri, known.get(uri.rpartition("/")[2])) for uri in artifact.shards()]
+
+
 class NameIndex:
     """Looks up rows of a complete artifact by name; knows which shards can hold a name.
 
@@ -96,10 +105,7 @@ class NameIndex:
         """Read the first and the last name of each shard from the manifest."""
         self._schema = schema_of(artifact.name)
         self._uri = artifact.uri
-        manifest = artifact.manifest()
-        files = [] if manifest is None else manifest.get("files", [])
-        known = {file["name"]: file.get("keys") for file in files}
-        ranges = [(uri, known.get(uri.rpartition("/")[2])) for uri in artifact.shards()]
+        ranges = key_ranges(artifact)
         self._anywhere = [uri for uri, keys in ranges if keys is None]
         self._ranges = sorted((keys[0], keys[1], uri) for uri, keys in ranges if keys is not None)
         self._firsts = [first for first, _, _ in self._ranges]
@@ -116,6 +122,12 @@ class NameIndex:
         return patiently(
             lambda: rows.to_table(columns=list(columns), filter=within & wanted), self._uri
         )
+
+    def shards_between(self, first: str, last: str) -> list[str]:
+        """Return the shards that can hold names from the first to the last one."""
+        begin = max(0, bisect_right(self._firsts, first) - 1)
+        end = bisect_right(self._firsts, last)
+        return sorted([*self._anywhere, *(uri for _, _, uri in self._ranges[begin:end])])
 
     def _shard_of(self, name: str) -> str | None:
         """Return the shard that can hold a name."""

@@ -31,7 +31,11 @@ def test_rows_are_published_by_tasks_to_the_same_bytes(local_ray, tmp_path):
     blocks = [[*rows[i::5], failed_row(f"{i}x")] for i in range(5)]
     here, there = (write_blocks(target_at(tmp_path / name), blocks) for name in ("a", "b"))
     wanted = {"shard_megabytes": 0.001, "max_errors": 5, "expected": 45}
+
+    def run_tasks(work, calls, label):
+        return together(work, calls, **on_all_cpus(), label=label)
+
     assert publish(here, **wanted) == (40, 5)
-    assert publish(there, **wanted, part_rows=16, run_tasks=on_all_cpus) == (40, 5)
+    assert publish(there, **wanted, part_rows=16, run_tasks=run_tasks) == (40, 5)
     assert published_files(here) == published_files(there)
     assert len(published_files(here)) == 6
