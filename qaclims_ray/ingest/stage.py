@@ -22,7 +22,7 @@ from qaclims_ray.ingest.facts import (
 from qaclims_ray.ingest.fingerprint import changes, fingerprint
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
-from qaclims_ray.ingest.sources import MaskError, Source, load, load_mask
+from qaclims_ray.ingest.sources import MaskError, Read, Source, load, load_mask
 from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Built, artifact, job_of
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap, StageError
@@ -34,6 +34,7 @@ from qaclims_ray.run.make import make, tell_errors
 from qaclims_ray.run.tables import dataset, write_errors
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import exists, find, read_bytes, remove
+from qaclims_ray.storage.members import read_members
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.storage.paths import absolute
 
@@ -63,9 +64,18 @@ class Loader:
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
-        return self._map(sources.to_pylist(), lambda rows: [self._load(row) for row in rows])
+        return self._map(sources.to_pylist(), self._load_all)
 
-    def _load(self, source: Source) -> Mapping[str, Any]:
+    def _load_all(self, sources: Sequence[Source]) -> list[Mapping[str, Any]]:
+        files = (source[key] for source in sources for key in ("image", "mask"))
+        ahead = read_members(file for file in files if file is not None)
+
+        def read(path: str) -> bytes:
+            return ahead[path] if path in ahead else read_bytes(path)
+
+        return [self._load(source, read) for source in sources]
+
+    def _load(self, source: Source, read: Read) -> Mapping[str, Any]:
         try:
             data = self._data
             return load(
@@ -73,12 +83,13 @@ class Loader:
                 num_classes=self._num_classes,
                 max_pixels=data.max_pixels,
                 max_side=data.max_side,
+                read=read,
             )
         except MaskError as error:
             self._num_bad_masks += 1
             if self._num_bad_masks > self._data.max_errors:
                 raise StageError(too_many(self._data.max_errors, source["name"], error)) from error
-            return self._load(Source({**source, "mask": None, "annotations": None}))
+            return self._load(Source({**source, "mask": None, "annotations": None}), read)
         except Exception as error:  # images are loaded one by one: any error is this one's own
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
 
@@ -182,8 +193,8 @@ def _bad_masks(
     reasons: dict[str, str] = {}
     for row in (row for row in found.to_pylist() if row["name"] in masked):
         source, size = masked[row["name"]], (row["height"], row["width"])
-        limits = {"num_classes": num_classes, "max_pixels": data.max_pixels}
-        fault = attempt(load_mask, source, read_bytes(source["image"]), size, **limits)
+        look = partial(load_mask, num_classes=num_classes, max_pixels=data.max_pixels)
+        fault = attempt(look, source, read_bytes(source["image"]), size)
         if isinstance(fault, MaskError):
             reasons[row["name"]] = str(fault)
             if len(reasons) > data.max_errors:

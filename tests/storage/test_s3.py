@@ -53,3 +53,10 @@ def test_what_is_missing_is_named(bucket):
         storage.read_bytes(f"{bucket}/absent")
     with pytest.raises(ValueError, match=r"s3://nosuch/a: .*bucket does not exist"):
         storage.write_bytes("s3://nosuch/a", b"")
+
+
+def test_a_file_is_read_without_asking_for_its_size(bucket, monkeypatch):
+    storage.write_bytes(f"{bucket}/a.jpg", b"a")
+    fs, _ = storage.filesystem(bucket)
+    monkeypatch.setattr(fs, "_size", None)
+    assert storage.read_bytes(f"{bucket}/a.jpg") == b"a"
