@@ -27,7 +27,7 @@ from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
-from qaclims_ray.run.tables import dataset, read_errors, read_table
+from qaclims_ray.run.tables import batches_of, read_errors
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import TextRow
 
@@ -165,9 +165,9 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     )
     rows, errors = publish_all(experiment, target, num_images)
     counts = count_questions(
-        read_table(images, ["name", "labels"]),
+        batches_of(images, ["name", "labels"]),
         read_errors(target)["name"],
-        count_replies(dataset(target).to_batches(columns=["answers", "unanswered"])),
+        count_replies(batches_of(target, ["answers", "unanswered"])),
         experiment.corpus.questions,
     )
     if (few := warning(counts)) is not None:

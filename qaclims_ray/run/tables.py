@@ -2,7 +2,7 @@
 
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -18,6 +18,8 @@ from qaclims_ray.storage.parquet import open_parquet, write_parquet
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
 _ERRORS_SHOWN = 5
+_AHEAD = 4
+"""Batches of each shard that are read ahead."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -36,6 +38,37 @@ def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.T
     except ValueError:
         check_files(artifact)
         raise
+
+
+def batches_of(
+    artifact: Artifact,
+    columns: Sequence[str] | Mapping[str, pads.Expression],
+    rows: pads.Expression | None = None,
+    batch_size: int = 4096,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a complete artifact in their order, some in memory at a time.
+
+    Args:
+        artifact: Complete.
+        columns: Names, or expressions by the names that their values get.
+        rows: Which are wanted; None: all.
+        batch_size: Rows of a batch at most; some batches are read ahead.
+    """
+    wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
+    # Else the footers of all shards stay in memory, with the statistics of each row group.
+    return dataset(artifact).to_batches(
+        columns=wanted,
+        filter=rows,
+        batch_size=batch_size,
+        batch_readahead=_AHEAD,
+        cache_metadata=False,
+    )
+
+
+def names_of(artifact: Artifact, rows: pads.Expression | None = None) -> Iterator[str]:
+    """The names of a complete artifact's rows in their order; see `batches_of`."""
+    for batch in batches_of(artifact, ["name"], rows):
+        yield from batch["name"].to_pylist()
 
 
 def check_files(artifact: Artifact) -> None:

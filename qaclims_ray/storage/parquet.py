@@ -43,14 +43,22 @@ def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) 
         pq.write_table(table, file, row_group_size=row_group_size, write_page_checksum=True)
 
 
-def write_tables(tables: Iterable[pa.Table], uri: str) -> None:
-    """Write tables of equal columns, one at least, as one Parquet file, which appears whole."""
+def write_tables(tables: Iterable[pa.Table], uri: str, *, checksums: bool = False) -> None:
+    """Write tables of equal columns, one at least, as one Parquet file, which appears whole.
+
+    Args:
+        tables: Each becomes a row group, or more than one.
+        uri: The file.
+        checksums: Of pages, as `write_parquet` writes them.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(staged_open(uri))
         writer = None
         for table in tables:
             if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
+                writer = stack.enter_context(
+                    pq.ParquetWriter(file, table.schema, write_page_checksum=checksums)
+                )
             if len(table):  # readers take the size of their batches from the first row group
                 writer.write_table(table)
 

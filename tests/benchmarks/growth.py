@@ -9,11 +9,13 @@ process that starts Ray and does nothing, which all large steps contain.
 """
 
 import argparse
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -24,13 +26,24 @@ import pyarrow.parquet as pq
 
 from qaclims_ray.cluster.maps import publish_all
 from qaclims_ray.cluster.session import start
+from qaclims_ray.config.corpus import Questions
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.corpus import stage as corpus
+from qaclims_ray.corpus.ask import count_questions
+from qaclims_ray.corpus.stats.counts import count_answers
+from qaclims_ray.corpus.stats.replies import count_replies
+from qaclims_ray.ingest.facts import COLUMNS, count_facts
+from qaclims_ray.ingest.listed import ListedSources
+from qaclims_ray.ingest.sources import Listing
+from qaclims_ray.ingest.webdataset import read_webdataset
+from qaclims_ray.report.corpus import corpus_summary
 from qaclims_ray.run.artifact import Built, own_artifact
 from qaclims_ray.run.blocks import PendingBlocks
 from qaclims_ray.run.graph import schema_of
-from qaclims_ray.run.images import names_to_score
+from qaclims_ray.run.images import check_sorted, identity_without_masks
 from qaclims_ray.run.lineage import identities
+from qaclims_ray.run.scored import scored_images
+from qaclims_ray.run.tables import batches_of, names_of
 from qaclims_ray.storage.parquet import write_parquet
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
@@ -138,8 +151,45 @@ def _pairs(experiment: Experiment, num_rows: int) -> None:
     corpus.run(experiment, "pairs")
 
 
-def _names_to_score(experiment: Experiment, num_rows: int) -> None:
-    names_to_score(experiment)
+def _scored(experiment: Experiment, num_rows: int) -> None:
+    """What scores check before they start."""
+    scored = scored_images(experiment)
+    check_sorted(scored.names(), names_of(scored.images), "lacks", "mend")
+
+
+def _count_questions(experiment: Experiment, num_rows: int) -> None:
+    answered, images = (own_artifact(experiment, name) for name in ("corpus", "images"))
+    replies = count_replies(batches_of(answered, ["answers", "unanswered"]))
+    failed = pa.chunked_array([[]], pa.string())
+    questions = Questions(foreground=("a {}", "b {}"), background=("c {}", "d {}"))
+    rows = batches_of(images, ["name", "labels"])
+    count_questions(rows, failed, replies, questions)
+
+
+def _count_facts(experiment: Experiment, num_rows: int) -> None:
+    images = own_artifact(experiment, "images")
+    count_facts(batches_of(images, COLUMNS), Listing([], [], CLASSES))
+    identity_without_masks(images, CLASSES)
+
+
+def _report(experiment: Experiment, num_rows: int) -> None:
+    batches = batches_of(own_artifact(experiment, "corpus"), ["answers"])
+    section = experiment.corpus
+    corpus_summary(count_answers(batches, CLASSES, section.questions), CLASSES, {})
+
+
+def _tar(experiment: Experiment, num_rows: int) -> None:
+    with tarfile.open(f"{experiment.run}.tar", "w") as tar:
+        for number in range(num_rows):
+            for name, content in (("jpg", b"%09d" % number * 11), ("cls", b"0")):
+                member = tarfile.TarInfo(f"photo_{number:09d}.{name}")
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+
+
+def _listing(experiment: Experiment, num_rows: int) -> None:
+    listing = read_webdataset([f"{experiment.run}.tar"], class_names=CLASSES)
+    ListedSources(own_artifact(experiment, "images"), listing.sources)
 
 
 def _start(experiment: Experiment, num_rows: int) -> None:
@@ -151,7 +201,11 @@ STEPS: dict[str, tuple[Step, Step]] = {
     "start": (_nothing, _start),
     "publish": (write_blocks, _publish),
     "pairs": (_complete_both, _pairs),
-    "names_to_score": (_images, _names_to_score),
+    "questions": (_complete_both, _count_questions),
+    "facts": (_images, _count_facts),
+    "scored": (_images, _scored),
+    "report": (_complete_both, _report),
+    "listing": (_tar, _listing),
 }
 """What makes a step's input, and the step."""
 
