@@ -9,8 +9,7 @@ from qaclims_ray.config.corpus import Corpus
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import NameIndex, key_ranges
-from qaclims_ray.storage.filesystem import patiently
-from qaclims_ray.storage.parquet import open_parquet, write_parquet
+from qaclims_ray.storage.parquet import collect, open_parquet, read_parquet, write_parquet
 from qaclims_ray.types import SCHEMAS, CorpusRow, PairsRow
 
 _BATCH = 1024
@@ -38,11 +37,13 @@ def pair_shard(
 
     Returns:
         The texts of its pairs, each once.
+
+    Raises:
+        ValueError: a shard was lost, or lacks an image.
     """
     labelled = open_parquet(images, SCHEMAS["images"])
     texts, tables = set[str](), [SCHEMAS["pairs"].empty_table()]
-    batches = open_parquet([answered], SCHEMAS["corpus"]).to_batches(batch_size=_BATCH)
-    while (batch := patiently(lambda: next(batches, None), answered)) is not None:
+    for batch in read_parquet(answered, SCHEMAS["corpus"]).to_batches(_BATCH):
         rows = _pairs(settings, class_names, batch.to_pylist(), labelled)
         texts |= texts_of(rows)
         tables.append(pa.Table.from_pylist(list(rows), SCHEMAS["pairs"]))
@@ -61,8 +62,11 @@ def _pairs(
         return []
     name, first, last = pads.field("name"), answered[0]["name"], answered[-1]["name"]
     within = (name >= first) & (name <= last)
-    found = patiently(
-        lambda: labelled.to_table(columns=["name", "labels"], filter=within), f"images of {first}"
-    )
+    found = collect(lambda: labelled, f"images of {first}", ["name", "labels"], within)
     labels = dict(zip(found["name"].to_pylist(), found["labels"].to_pylist(), strict=True))
+    if missing := [row["name"] for row in answered if row["name"] not in labels]:
+        raise ValueError(
+            f"the corpus has answers about {missing[0]!r}, which the images lack: they changed "
+            "since; make the corpus anew (qaclims corpus --overwrite)"
+        )
     return [pairs_of(row, class_names, settings, labels[row["name"]]) for row in answered]

@@ -17,8 +17,8 @@ from jaxtyping import Int
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import work_schema
 from qaclims_ray.storage.files import remove
-from qaclims_ray.storage.filesystem import in_threads, patiently
-from qaclims_ray.storage.parquet import open_parquet, read_parquet, write_parquet
+from qaclims_ray.storage.filesystem import in_threads
+from qaclims_ray.storage.parquet import collect, open_parquet, read_parquet, write_parquet
 
 PART_ROWS = 2**16
 """Rows of a part of the index; as few are sorted where the work is asked for, without tasks."""
@@ -117,7 +117,7 @@ def _merge(
     wanted = pads.scalar(True)
     wanted = wanted if first is None else wanted & (key >= first)
     wanted = wanted if end is None else wanted & (key < end)
-    index = patiently(lambda: open_parquet(parts, _SCHEMA).to_table(filter=wanted), parts[0])
+    index = collect(lambda: open_parquet(parts, _SCHEMA), _folder(artifact), wanted=wanted)
     found = _range_of(index.unify_dictionaries().sort_by("key"))
     uri = f"{_folder(artifact)}/range-{number:05d}.parquet"
     write_parquet(load_index(found.place), uri)

@@ -12,8 +12,8 @@ from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.contents import check_digests
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
-from qaclims_ray.storage.filesystem import patiently
-from qaclims_ray.storage.parquet import open_parquet, write_parquet
+from qaclims_ray.storage.parquet import collect, open_parquet, write_parquet
+from qaclims_ray.storage.paths import shown
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
@@ -31,10 +31,9 @@ def dataset(artifact: Artifact) -> pads.Dataset:
 
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a complete artifact, sorted by name."""
-    wanted = None if columns is None else list(columns)
     rows = dataset(artifact)
     try:
-        return patiently(lambda: rows.to_table(columns=wanted), artifact.uri)
+        return collect(lambda: rows, artifact.uri, columns)
     except ValueError:
         check_files(artifact)
         raise
@@ -53,16 +52,18 @@ def batches_of(
         columns: Names, or expressions by the names that their values get.
         rows: Which are wanted; None: all.
         batch_size: Rows of a batch at most; some batches are read ahead.
+
+    Raises:
+        ValueError: a file cannot be read; it is named.
     """
     wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
     # Else the footers of all shards stay in memory, with the statistics of each row group.
-    return dataset(artifact).to_batches(
-        columns=wanted,
-        filter=rows,
-        batch_size=batch_size,
-        batch_readahead=_AHEAD,
-        cache_metadata=False,
-    )
+    ahead = {"batch_size": batch_size, "batch_readahead": _AHEAD, "cache_metadata": False}
+    try:
+        yield from dataset(artifact).to_batches(columns=wanted, filter=rows, **ahead)
+    except (OSError, pa.ArrowException) as error:
+        check_files(artifact)
+        raise ValueError(shown(f"{artifact.uri}: {error}")) from error
 
 
 def names_of(artifact: Artifact, rows: pads.Expression | None = None) -> Iterator[str]:
@@ -152,9 +153,7 @@ class NameIndex:
         name = pads.field("name")
         wanted = name.isin(pa.array(list(names), pa.string()))
         within = (name >= min(names)) & (name <= max(names))
-        return patiently(
-            lambda: rows.to_table(columns=list(columns), filter=within & wanted), self._uri
-        )
+        return collect(lambda: rows, self._uri, columns, within & wanted)
 
     def shards_between(self, first: str, last: str) -> list[str]:
         """Return the shards that can hold names from the first to the last one."""

@@ -4,15 +4,16 @@ All rows are read here, as the columns that we declare. A file's own word for th
 extension type whose values Ray unpickles, which runs code of whoever wrote the file.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from qaclims_ray.storage.files import atomic_open, staged_open
+from qaclims_ray.storage.files import MissingFileError, atomic_open, staged_open
 from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
+from qaclims_ray.storage.paths import shown
 
 _CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
 _FORMAT = pads.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
@@ -33,8 +34,33 @@ def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
 
 
 def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
-    """Read one Parquet file; see `open_parquet`."""
-    return patiently(lambda: open_parquet([uri], schema).to_table(), uri)
+    """Read one Parquet file; see `open_parquet` and `collect`."""
+    return collect(lambda: open_parquet([uri], schema), uri)
+
+
+def collect(
+    rows: Callable[[], pads.Dataset],
+    uri: str,
+    columns: Sequence[str] | None = None,
+    wanted: pads.Expression | None = None,
+) -> pa.Table:
+    """Read rows of Parquet files, again where storage fails for a moment.
+
+    Args:
+        rows: Opens the files.
+        uri: What they are, for messages.
+        columns: Which are wanted; None: all.
+        wanted: Which rows are; None: all.
+
+    Raises:
+        MissingFileError: a file is not there.
+        ValueError: one is damaged, or storage fails for long.
+    """
+    names = None if columns is None else list(columns)
+    try:
+        return patiently(lambda: rows().to_table(columns=names, filter=wanted), uri)
+    except FileNotFoundError as error:
+        raise MissingFileError(shown(f"{uri}: a file was lost: {error}")) from error
 
 
 def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:

@@ -6,7 +6,7 @@ import pytest
 from qaclims_ray.run.artifact import COMPLETE
 from qaclims_ray.run.contents import list_contents
 from qaclims_ray.run.publish import publish
-from qaclims_ray.run.tables import NameIndex, frequent_reasons, look_up, read_table
+from qaclims_ray.run.tables import NameIndex, batches_of, frequent_reasons, look_up, read_table
 from qaclims_ray.storage.files import write_bytes, write_json
 from tests.build import manifest
 from tests.run.finished import image_row, target_at, write_blocks
@@ -58,3 +58,11 @@ class TestReading:
     def test_files_beside_the_shards_are_not_read(self, target):
         write_bytes(f"{target.uri}/_errors/part-00000.parquet", b"no rows of this artifact")
         assert read_table(target, ["name"]).num_rows == 150
+
+    def test_a_shard_that_is_damaged_is_named_by_those_who_read_it(self, target):
+        files = list_contents(target.uri)
+        write_json(f"{target.uri}/{COMPLETE}", manifest(target.name, files=files))
+        last = Path(target.shards()[-1])
+        last.write_bytes(bytes(last.stat().st_size))
+        with pytest.raises(ValueError, match=f"{last.name} has other bytes"):
+            list(batches_of(target, ["name"]))
