@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from qaclims_ray.storage.files import MissingFileError, atomic_open, staged_open
-from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
+from qaclims_ray.storage.files import MissingFileError, atomic_open, read_bytes, staged_open
+from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, is_local, patiently
 from qaclims_ray.storage.paths import shown
 
 _CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
@@ -34,8 +34,11 @@ def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
 
 
 def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
-    """Read one Parquet file; see `open_parquet` and `collect`."""
-    return collect(lambda: open_parquet([uri], schema), uri)
+    """Read one Parquet file; see `open_parquet` and `collect`. A remote one is one request."""
+    if is_local(uri):
+        return collect(lambda: open_parquet([uri], schema), uri)
+    fragment = _FORMAT.make_fragment(pa.BufferReader(read_bytes(uri)))
+    return collect(lambda: pads.FileSystemDataset([fragment], schema, _FORMAT), uri)
 
 
 def collect(
