@@ -43,8 +43,10 @@ def pair_shard(
     """
     labelled = open_parquet(images, SCHEMAS["images"])
     texts, tables = set[str](), [SCHEMAS["pairs"].empty_table()]
-    for batch in read_parquet(answered, SCHEMAS["corpus"]).to_batches(_BATCH):
-        rows = _pairs(settings, class_names, batch.to_pylist(), labelled)
+    corpus = read_parquet(answered, SCHEMAS["corpus"])
+    for start in range(0, len(corpus), _BATCH):
+        batch: list[CorpusRow] = corpus.slice(start, _BATCH).to_pylist()
+        rows = _pairs(settings, class_names, batch, labelled)
         texts |= texts_of(rows)
         tables.append(pa.Table.from_pylist(list(rows), SCHEMAS["pairs"]))
     write_parquet(pa.concat_tables(tables).combine_chunks(), uri)
