@@ -20,6 +20,8 @@ ROW_GROUP = 64
 _ERRORS_SHOWN = 5
 _AHEAD = 4
 """Batches of each shard that are read ahead."""
+_OPEN = 4
+"""Shards whose footers are in memory at a time, with the statistics of each row group."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -57,10 +59,12 @@ def batches_of(
         ValueError: a file cannot be read; it is named.
     """
     wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
-    # Else the footers of all shards stay in memory, with the statistics of each row group.
-    ahead = {"batch_size": batch_size, "batch_readahead": _AHEAD, "cache_metadata": False}
+    schema, shards = schema_of(artifact.name), artifact.shards()
+    ahead = {"batch_size": batch_size, "batch_readahead": _AHEAD}
     try:
-        yield from dataset(artifact).to_batches(columns=wanted, filter=rows, **ahead)
+        for first in range(0, len(shards), _OPEN):
+            opened = open_parquet(shards[first : first + _OPEN], schema)
+            yield from opened.to_batches(columns=wanted, filter=rows, **ahead)
     except (OSError, pa.ArrowException) as error:
         check_files(artifact)
         raise ValueError(shown(f"{artifact.uri}: {error}")) from error
