@@ -1,10 +1,13 @@
+from pathlib import Path
+
 import pytest
 
 from qaclims_ray.config.corpus import Corpus
-from qaclims_ray.corpus import pair_shards
+from qaclims_ray.corpus import pair_shards, stage
 from qaclims_ray.corpus.pair_shards import pair_shard, shards_side_by_side
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.artifact import Artifact, Built, own_artifact
+from qaclims_ray.run.lineage import identities
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.types import SCHEMAS
 from tests.build import write_artifact
@@ -56,3 +59,20 @@ def test_an_image_that_is_gone_is_named(artifacts, tmp_path):
         pair_shard(SETTINGS, CLASSES, first, beside[:1], to)
     with pytest.raises(ValueError, match=r"part-00009\.parquet: a file was lost"):
         pair_shard(SETTINGS, CLASSES, f"{corpus.uri}/part-00009.parquet", beside, to)
+
+
+def test_tasks_write_the_same_bytes(local_ray, make_experiment, tmp_path, monkeypatch):
+    written = []
+    for few in (stage._FEW, 0):
+        monkeypatch.setattr(stage, "_FEW", few)
+        experiment = make_experiment(tmp_path / str(few))
+        for name, rows in (("images", IMAGES), ("corpus", CORPUS)):
+            target = own_artifact(experiment, name)
+            facts = {"class_names": list(CLASSES)}
+            write_artifact(target, rows[:9], rows[9:], facts=facts)
+            target.complete(Built(NUM, 0, facts), 0.0, identities(experiment, name))
+        stage.run(experiment, "pairs")
+        pairs = Path(own_artifact(experiment, "pairs").uri)
+        written.append({path.name: path.read_bytes() for path in sorted(pairs.glob("*.parquet"))})
+    assert written[0] == written[1]
+    assert [*written[0]] == ["part-00000.parquet", "part-00001.parquet", "texts.parquet"]
