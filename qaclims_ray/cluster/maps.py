@@ -14,6 +14,7 @@ from ray.data.checkpoint import CheckpointConfig
 from qaclims_ray.cluster.capacity import Keys, capacity_of
 from qaclims_ray.cluster.metrics import measured, waiting
 from qaclims_ray.cluster.session import SECONDS_FOR_NODES, capacity
+from qaclims_ray.cluster.tasks import on_all_cpus, together
 from qaclims_ray.config.compute import Compute, Pool
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact
@@ -21,7 +22,7 @@ from qaclims_ray.run.blocks import BlockProgress, PendingBlocks
 from qaclims_ray.run.faults import forget_crashes
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.run.progress import watch
-from qaclims_ray.run.tables import publish
+from qaclims_ray.run.publish import publish
 from qaclims_ray.storage.filesystem import arrow_filesystem
 
 log = logging.getLogger(__name__)
@@ -181,11 +182,16 @@ def map_actor(
 
 
 def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tuple[int, int]:
-    """Publish a map's blocks; see `tables.publish`."""
+    """Publish a map's blocks, by Ray tasks where they are many; see `publish`."""
     data = experiment.data
     return publish(
         target,
         shard_megabytes=data.shard_megabytes,
         max_errors=data.max_errors,
         expected=expected,
+        run_tasks=_by_tasks,
     )
+
+
+def _by_tasks(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], label: str) -> list[Any]:
+    return together(work, calls, **on_all_cpus(), label=label)

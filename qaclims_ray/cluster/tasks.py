@@ -1,13 +1,21 @@
 """Many calls of a function as Ray tasks."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypedDict, TypeVar
 
 import ray
 
 from qaclims_ray.run.progress import progress_bar
 
 _T = TypeVar("_T")
+
+
+class Resources(TypedDict):
+    """What tasks take, as `together` is told."""
+
+    each: Mapping[str, float]
+    at_a_time: int
 
 
 def together(
@@ -29,14 +37,40 @@ def together(
         at_a_time: Tasks at most.
         label: Of the progress bar, and of the tasks in Ray's dashboard.
     """
+    results = dict(as_they_end(work, calls, each, at_a_time, label))
+    return [results[number] for number in range(len(calls))]
+
+
+def as_they_end(
+    work: Callable[..., _T],
+    calls: Sequence[tuple[Any, ...]],
+    each: Mapping[str, float],
+    at_a_time: int,
+    label: str,
+) -> Iterator[tuple[int, _T]]:
+    """Carry out calls as `together` does; each one's number and result as soon as it has ended."""
     options = {"num_cpus": each["CPU"], "num_gpus": each["GPU"]}
     task = ray.remote(work).options(**options, max_retries=1, name=label)
-    waiting, started, running = list(calls), list[Any](), list[Any]()
+    waiting, running, failed = deque(enumerate(calls)), dict[Any, int](), dict[int, Exception]()
     with progress_bar(label, len(calls), unit="task") as bar:
         while waiting or running:
             while waiting and len(running) < at_a_time:
-                started.append(task.remote(*waiting.pop(0)))
-                running.append(started[-1])
-            _, running = ray.wait(running)
+                number, arguments = waiting.popleft()
+                running[task.remote(*arguments)] = number
+            (ended,), _ = ray.wait(list(running))
+            number = running.pop(ended)
             bar.update()
-    return ray.get(started)
+            try:
+                result: _T = ray.get(ended)
+            except Exception as error:
+                failed[number] = error
+            else:
+                yield number, result
+    if failed:
+        raise failed[min(failed)]
+
+
+def on_all_cpus() -> Resources:
+    """A CPU for each task, and as many tasks at a time as the cluster has CPUs."""
+    num_cpus = int(ray.cluster_resources().get("CPU", 1))
+    return {"each": {"CPU": 1.0, "GPU": 0.0}, "at_a_time": max(1, num_cpus)}

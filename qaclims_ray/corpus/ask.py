@@ -1,6 +1,6 @@
 """Ask a VQA engine about a batch of images, and count what was asked and answered."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -101,7 +101,7 @@ def _corpus_row(
 
 
 def count_questions(
-    images: pa.Table,
+    images: Iterable[pa.RecordBatch],
     failed: pa.ChunkedArray,
     replies: ReplyCounts,
     questions: Questions,
@@ -109,7 +109,7 @@ def count_questions(
     """Count the questions about all images, and those lost with images that failed.
 
     Args:
-        images: Columns name and labels.
+        images: Rows of the artifact `images`, columns name and labels.
         failed: Names of the images that failed.
         replies: Numbers of replies about the other images.
         questions: Templates that were asked.
@@ -118,11 +118,14 @@ def count_questions(
         ValueError: a question is neither answered, unanswered nor lost, or more are answered than
             asked.
     """
-    num_pairs = pc.call_function("list_value_length", [images["labels"]]).fill_null(0).to_numpy()
-    subjects = num_pairs if questions.about == "class" else num_pairs * 0 + 1
-    lost = pc.call_function("is_in", [images["name"]], pc.SetLookupOptions(failed)).to_numpy()
-    num_questions = int(subjects.sum()) * questions.num_templates
-    num_lost = int(subjects[lost].sum()) * questions.num_templates
+    num_questions = num_lost = 0
+    for batch in images:
+        num_pairs = pc.call_function("list_value_length", [batch["labels"]]).fill_null(0).to_numpy()
+        subjects = num_pairs if questions.about == "class" else num_pairs * 0 + 1
+        failures = pc.SetLookupOptions(failed)
+        lost = pc.call_function("is_in", [batch["name"]], failures).to_numpy(zero_copy_only=False)
+        num_questions += int(subjects.sum()) * questions.num_templates
+        num_lost += int(subjects[lost].sum()) * questions.num_templates
     answered, unanswered = replies["answers"], replies["unanswered"]
     if num_questions != answered + unanswered + num_lost:
         raise ValueError(

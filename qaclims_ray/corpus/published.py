@@ -18,7 +18,7 @@ from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
-from qaclims_ray.run.tables import publish
+from qaclims_ray.run.publish import publish
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.storage.pickles import read_dictionary
 from qaclims_ray.types import SCHEMAS, Answer, CorpusRow, ImageRow, Kind

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.tasks import together
+from qaclims_ray.cluster.tasks import as_they_end, on_all_cpus, together
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.corpus.answerer import Answerer, own_device
 from qaclims_ray.corpus.ask import count_questions
@@ -20,9 +20,9 @@ from qaclims_ray.corpus.cache import cache_uri, open_cache, settings_of
 from qaclims_ray.corpus.engines.build import image_fit
 from qaclims_ray.corpus.keep import keep
 from qaclims_ray.corpus.lemmas import lemma, read_wordnet
+from qaclims_ray.corpus.pair_shards import pair_shard, shards_side_by_side
 from qaclims_ray.corpus.prepare import prepare
 from qaclims_ray.corpus.stats.replies import count_replies, warning
-from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.run.artifact import WORK, Artifact, Built, artifact
 from qaclims_ray.run.blocks import PendingBlocks, reopen
@@ -30,13 +30,15 @@ from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
-from qaclims_ray.run.tables import NameIndex, dataset, read_errors, read_table
+from qaclims_ray.run.tables import batches_of, read_errors
 from qaclims_ray.storage.files import find, read_json
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
-from qaclims_ray.types import SCHEMAS, CorpusRow, TextRow
+from qaclims_ray.types import TextRow
 
 log = logging.getLogger(__name__)
 
+_FEW = 2**15
+"""Rows that are paired sooner than Ray starts its tasks."""
 _TEXTS = "texts.parquet"
 """File of the artifact `pairs` that lists the unique texts of all pairs, and the class names."""
 
@@ -148,9 +150,9 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
         log.warning("corpus.cache: %s", read_json(complaint))
     rows, errors = publish_all(experiment, target, num_images)
     counts = count_questions(
-        read_table(images, ["name", "labels"]),
+        batches_of(images, ["name", "labels"]),
         read_errors(target)["name"],
-        count_replies(dataset(target).to_batches(columns=["answers", "unanswered"])),
+        count_replies(batches_of(target, ["answers", "unanswered"])),
         experiment.corpus.questions,
     )
     if (few := warning(counts)) is not None:
@@ -181,18 +183,22 @@ def _in_tasks(
 
 
 def _pair(experiment: Experiment, target: Artifact) -> Built:
-    """Write one shard of pairs for each shard of the corpus, here, as nothing but texts is read."""
+    """Write one shard of pairs for each shard of the corpus; of few rows here, else by tasks."""
     corpus, images = artifact(experiment, "corpus"), artifact(experiment, "images")
     num_rows, names = corpus.require()["rows"], class_names(images)
-    texts, index = set(names), NameIndex(images)
-    for number, shard in enumerate(corpus.shards()):
-        answered: list[CorpusRow] = read_parquet(shard, SCHEMAS["corpus"]).to_pylist()
-        found = index.look_up([row["name"] for row in answered], ["name", "labels"])
-        labels = {row["name"]: row["labels"] for row in found.to_pylist()}
-        rows = [pairs_of(row, names, experiment.corpus, labels[row["name"]]) for row in answered]
-        texts |= texts_of(rows)
-        table = pa.Table.from_pylist(list(rows), schema=SCHEMAS["pairs"])
-        write_parquet(table, f"{target.uri}/part-{number:05d}.parquet")
+    calls = [
+        (experiment.corpus, names, *both, f"{target.uri}/part-{number:05d}.parquet")
+        for number, both in enumerate(shards_side_by_side(corpus, images))
+    ]
+    if num_rows > _FEW:
+        start(experiment.compute)
+        ended = as_they_end(pair_shard, calls, **on_all_cpus(), label="pairs")
+        found = (some for _, some in ended)
+    else:
+        found = (pair_shard(*call) for call in calls)
+    texts = set(names)
+    for some in found:
+        texts.update(some)
     write_parquet(pa.table({"text": sorted(texts)}), f"{target.uri}/{_TEXTS}")
     return Built(num_rows, 0, {"texts": len(texts)})
 

@@ -17,8 +17,9 @@ from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
-from qaclims_ray.run.images import check_there, class_names, names_in, names_to_score
-from qaclims_ray.run.tables import NameIndex, read_table
+from qaclims_ray.run.images import check_sorted, check_there, class_names, names_in
+from qaclims_ray.run.scored import Masks, Scored, names_to_score, scored_images
+from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import read_bytes, write_json
 from qaclims_ray.storage.paths import absolute
 from qaclims_ray.types import SCHEMAS, LabelMapRow, ScoreRow
@@ -56,19 +57,16 @@ class RowScorer:
     """Ray Data actor: rows with label maps in, their counts out."""
 
     def __init__(
-        self, experiment: Experiment, names: Collection[str], num_classes: int, target: Artifact
+        self, experiment: Experiment, scored: Scored, num_classes: int, target: Artifact
     ) -> None:
-        self._images = NameIndex(artifact(experiment, images_of(target.name)))
-        self._names = frozenset(names)
+        self._masks = Masks(scored)
         self._num_classes = num_classes
         self._unsure: Unsure = experiment.evaluate.unsure
         self._map = IsolatedMap(target, data_of(experiment, target.name).max_errors)
 
     def __call__(self, label_maps: pa.Table) -> pa.Table:
         """Count the pixels of a batch of label maps."""
-        wanted = self._names.intersection(label_maps["name"].to_pylist())
-        found = self._images.look_up(wanted, ["name", "mask"]).to_pylist()
-        masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
+        masks = self._masks.of(label_maps["name"].to_pylist())
         return self._map(label_maps.to_pylist(), partial(self._score, masks=masks))
 
     def _score(self, rows: Sequence[LabelMapRow], masks: Mapping[str, bytes]) -> list[ScoreRow]:
@@ -88,16 +86,16 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     images_name = images_of(target.name)
     images, label_maps = artifact(experiment, images_name), artifact(experiment, scored.name)
     num_rows = label_maps.require()["rows"]
-    names = names_to_score(
+    wanted = scored_images(
         experiment, of_cams=scored.supervision is not None, images_name=images_name
     )
-    there = read_table(label_maps, ["name"])["name"].to_pylist()
     remedy = f"make them (qaclims {scored.job}), or list the images to score in evaluate.names"
-    check_there(names, there, f"{label_maps.uri} lacks images with ground truth", remedy)
+    lacks = f"{label_maps.uri} lacks images with ground truth"
+    check_sorted(wanted.names(), names_of(label_maps), lacks, remedy)
     start(experiment.compute)
     arguments = {
         "experiment": experiment.anchored(),
-        "names": names,
+        "scored": wanted,
         "num_classes": len(class_names(images)),
         "target": target,
     }
@@ -110,7 +108,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         columns=SCHEMAS["label_maps"].names,
         expected=num_rows,
     )
-    return finish(experiment, target, num_rows, len(names))
+    return finish(experiment, target, num_rows, wanted.num)
 
 
 def run_label_maps(experiment: Experiment, folder: str) -> str:

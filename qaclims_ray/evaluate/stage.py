@@ -4,7 +4,7 @@ Reads `images` and `cams` or `baseline_cams`; writes `scores` or `baseline_score
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,10 +20,11 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.collapse import FLAT, flat_scores
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
-from qaclims_ray.run.images import check_there, class_names, names_to_score
+from qaclims_ray.run.images import check_sorted, class_names
 from qaclims_ray.run.lineage import states
 from qaclims_ray.run.make import make
-from qaclims_ray.run.tables import NameIndex, read_table
+from qaclims_ray.run.scored import Masks, Scored, scored_images
+from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
 
@@ -37,23 +38,19 @@ class Scorer:
 
     def __init__(
         self,
-        images: Artifact,
-        names: Collection[str],
+        scored: Scored,
         thresholds: Sequence[float],
         num_classes: int,
         target: Artifact,
         max_errors: int,
     ) -> None:
         self._map = IsolatedMap(target, max_errors)
-        self._images = NameIndex(images)
-        self._names = frozenset(names)
+        self._masks = Masks(scored)
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
 
     def __call__(self, cams: pa.Table) -> pa.Table:
         """Counts of a batch of CAMs."""
-        wanted = self._names.intersection(cams["name"].to_pylist())
-        found = self._images.look_up(wanted, ["name", "mask"]).to_pylist()
-        masks: dict[str, bytes] = {row["name"]: row["mask"] for row in found}
+        masks = self._masks.of(cams["name"].to_pylist())
 
         def score(rows: Sequence[CamRow]) -> list[ScoreRow]:
             return self._score(rows, masks)
@@ -158,12 +155,11 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     """Map the scorer over the CAMs."""
     images, cams = artifact(experiment, "images"), artifact(experiment, scored_by(target))
     num_cams = cams.require()["rows"]
-    names = names_to_score(experiment)
-    _check_cams(names, images, cams)
+    scored = scored_images(experiment)
+    _check_cams(scored, cams)
     start(experiment.compute)
     arguments: dict[str, Any] = {
-        "images": images,
-        "names": names,
+        "scored": scored,
         "thresholds": experiment.evaluate.thresholds,
         "num_classes": len(class_names(images)),
         "target": target,
@@ -178,13 +174,13 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         columns=SCHEMAS["cams"].names,
         expected=num_cams,
     )
-    return finish(experiment, target, num_cams, len(names))
+    return finish(experiment, target, num_cams, scored.num)
 
 
-def _check_cams(names: Collection[str], images: Artifact, cams: Artifact) -> None:
-    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
-    known = read_table(images, ["name"])["name"].to_pylist()
-    remedy = "make the CAMs of these images anew (qaclims cams --overwrite)"
-    check_there(there, known, f"{images.uri} lacks images of {cams.uri}", remedy)
+def _check_cams(scored: Scored, cams: Artifact) -> None:
+    remedy, images = "make the CAMs of these images anew (qaclims cams --overwrite)", scored.images
+    lacks = f"{images.uri} lacks images of {cams.uri}"
+    check_sorted(names_of(cams), names_of(images), lacks, remedy)
     remedy += ", or list the images to score in evaluate.names"
-    check_there(names, there, f"{cams.uri} lacks images with ground truth", remedy)
+    lacks = f"{cams.uri} lacks images with ground truth"
+    check_sorted(scored.names(), names_of(cams), lacks, remedy)

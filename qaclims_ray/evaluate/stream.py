@@ -4,7 +4,7 @@ Reads `images` and what CAMs are made with; writes `scores` or `baseline_scores`
 numbers as the stages `cams` and `evaluate` one after the other.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,8 +20,9 @@ from qaclims_ray.run.artifact import Artifact, Built, artifact
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, of_kind
-from qaclims_ray.run.images import class_names, names_to_score
+from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.scored import Scored, scored_images
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.types import ImageRow, ScoreRow
 
@@ -35,11 +36,11 @@ class StreamScorer:
         self,
         experiment: Experiment,
         num_classes: int,
-        names: Collection[str],
+        scored: Scored,
         target: Artifact,
     ) -> None:
         self._predict = load_predict(experiment, stage.scored_by(target))
-        self._names = frozenset(names)
+        self._scored = scored
         thresholds = experiment.evaluate.thresholds
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
         self._map = IsolatedMap(target, experiment.data.max_errors)
@@ -49,7 +50,7 @@ class StreamScorer:
         return self._map(images.to_pylist(), self._compute)
 
     def _compute(self, rows: Sequence[ImageRow]) -> list[ScoreRow]:
-        wanted = [row for row in rows if row["name"] in self._names]
+        wanted = [row for row in rows if self._scored.has(row)]
         masks = {row["name"]: mask for row in wanted if (mask := row["mask"]) is not None}
         made = {row["name"]: row for row in self._score(self._predict(wanted), masks)}
         return [made.get(row["name"]) or unscored(row["name"]) for row in rows]
@@ -97,7 +98,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         pool="cams",
         whole_blocks=True,
     )
-    return _finish(experiment, target, num_images, len(arguments["names"]))
+    return _finish(experiment, target, num_images, arguments["scored"].num)
 
 
 def _build_here(experiment: Experiment, target: Artifact) -> Built:
@@ -108,7 +109,7 @@ def _build_here(experiment: Experiment, target: Artifact) -> Built:
     tables = (pa.Table.from_batches([batch]) for batch in batches)
     map_here(tables, target, partial(StreamScorer, **arguments))
     num_images = images.require()["rows"]
-    return _finish(experiment, target, num_images, len(arguments["names"]))
+    return _finish(experiment, target, num_images, arguments["scored"].num)
 
 
 def _finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: int) -> Built:
@@ -126,6 +127,6 @@ def _arguments(experiment: Experiment, target: Artifact) -> dict[str, Any]:
     return {
         "experiment": experiment.anchored(),
         "num_classes": len(class_names(artifact(experiment, "images"))),
-        "names": names_to_score(experiment),
+        "scored": scored_images(experiment),
         "target": target,
     }

@@ -1,6 +1,6 @@
 """Facts of a data set, to be looked at before hours are spent on it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypedDict, cast
 
 import numpy as np
@@ -12,6 +12,7 @@ from qaclims_ray.ingest import coco14, voc12
 from qaclims_ray.ingest.fingerprint import Fingerprint
 from qaclims_ray.ingest.mask_facts import MaskFacts, mask_lines
 from qaclims_ray.ingest.sources import Listing
+from qaclims_ray.ingest.spread import Spread
 from qaclims_ray.run.artifact import Artifact
 
 COLUMNS = {
@@ -57,30 +58,33 @@ class Facts(TypedDict):
     """None where no image has ground truth; runs of before lack it."""
 
 
-def count_facts(images: pa.Table, listing: Listing) -> Facts:
-    """Count the facts of a table with the columns of `COLUMNS`, whose rows a reader listed."""
-    labelled = images["labels"].combine_chunks()
-    labels = labelled.flatten().to_numpy()
-    counts = np.bincount(labels, minlength=len(listing.class_names)).tolist()
+def count_facts(images: Iterable[pa.RecordBatch], listing: Listing) -> Facts:
+    """Count the facts of rows with the columns of `COLUMNS`, which a reader listed."""
+    num_images = num_masks = num_unlabelled = 0
+    counts = np.zeros(len(listing.class_names), np.int64)
+    heights, widths, pixels = Spread(), Spread(), Spread()
+    for batch in images:
+        labels = batch["labels"].flatten().to_numpy()
+        counts += np.bincount(labels, minlength=len(counts))
+        num_images += len(batch)
+        num_masks += batch["has_mask"].true_count
+        num_unlabelled += batch["labels"].null_count
+        height, width = (batch[side].to_numpy().astype(np.int64) for side in ("height", "width"))
+        for spread, values in ((heights, height), (widths, width), (pixels, height * width)):
+            spread.add(values)
     return Facts(
         class_names=list(listing.class_names),
-        num_images=len(images),
-        num_pairs=len(labels),
-        num_masks=sum(images["has_mask"].to_pylist()),
+        num_images=num_images,
+        num_pairs=int(counts.sum()),
+        num_masks=num_masks,
         num_unlabelled=listing.num_unlabelled,
-        num_kept_unlabelled=labelled.null_count,
+        num_kept_unlabelled=num_unlabelled,
         num_listed_errors=len(listing.errors),
-        images_per_class=dict(zip(listing.class_names, counts, strict=True)),
-        height=_spread(images["height"].to_numpy()),
-        width=_spread(images["width"].to_numpy()),
-        pixels=_spread(images["height"].to_numpy().astype(np.int64) * images["width"].to_numpy()),
+        images_per_class=dict(zip(listing.class_names, counts.tolist(), strict=True)),
+        height=heights(),
+        width=widths(),
+        pixels=pixels(),
     )
-
-
-def _spread(values: np.ndarray) -> tuple[int, int, int]:
-    if not len(values):
-        return (0, 0, 0)
-    return int(values.min()), int(np.median(values)), int(values.max())
 
 
 def read_facts(images: Artifact) -> Facts:

@@ -5,8 +5,9 @@ A reader (`voc12`, `coco14`, `folder`, `webdataset`) lists a data set without op
 own row only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypeAlias, TypedDict
 
 import numpy as np
 
@@ -27,6 +28,9 @@ from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.storage.filesystem import is_transient
 from qaclims_ray.storage.paths import shown
 from qaclims_ray.types import IGNORE, ImageRow, LabelMap
+
+Read: TypeAlias = Callable[[str], bytes]
+"""Path or URL of a file, or of a member of a tar, to its content; errors as in `read_bytes`."""
 
 
 class Source(TypedDict):
@@ -63,7 +67,12 @@ class Listing:
 
 
 def load(
-    source: Source, *, num_classes: int, max_pixels: int = MAX_PIXELS, max_side: int | None = None
+    source: Source,
+    *,
+    num_classes: int,
+    max_pixels: int = MAX_PIXELS,
+    max_side: int | None = None,
+    read: Read = read_bytes,
 ) -> ImageRow:
     """Load one image as a row: its bytes unchanged, its size as a viewer shows it, its mask.
 
@@ -77,6 +86,7 @@ def load(
         num_classes: labels run to `num_classes - 1`, mask values to `num_classes` or `IGNORE`.
         max_pixels: largest image that is decoded.
         max_side: longest side of what is kept, in pixels; None keeps all as it is.
+        read: reads the files of image and mask.
 
     Raises:
         MaskError: the mask is bad, all else is well.
@@ -85,13 +95,14 @@ def load(
     labels = None if source["labels"] is None else sorted(set(source["labels"]))
     if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
         raise ValueError(f"labels {labels} are not all in 0 to {num_classes - 1}")
-    image = read_bytes(source["image"])
+    image = read(source["image"])
     try:
         pixels = decode(image, max_pixels=max_pixels)
     except ValueError as error:
         raise ValueError(f"{shown(source['image'])}: {error}") from error
     height, width, _ = pixels.shape
-    mask = load_mask(source, image, (height, width), num_classes=num_classes, max_pixels=max_pixels)
+    limits = {"num_classes": num_classes, "max_pixels": max_pixels}
+    mask = load_mask(source, image, (height, width), **limits, read=read)
     return ImageRow(
         name=source["name"],
         image=image if (kept := shrink(pixels, max_side)) is pixels else encode_jpeg(kept),
@@ -103,7 +114,13 @@ def load(
 
 
 def load_mask(
-    source: Source, image: bytes, size: tuple[int, int], *, num_classes: int, max_pixels: int
+    source: Source,
+    image: bytes,
+    size: tuple[int, int],
+    *,
+    num_classes: int,
+    max_pixels: int,
+    read: Read = read_bytes,
 ) -> LabelMap | None:
     """Load the mask of an image, None where it has none; arguments as for `load`.
 
@@ -113,13 +130,14 @@ def load_mask(
         size: its height and width, as a viewer shows it.
         num_classes: see `load`.
         max_pixels: see `load`.
+        read: see `load`.
 
     Raises:
         MaskError: the mask is missing or broken, of another size, or has illegal values.
     """
     where = shown(source["mask"] or "instances")
     try:
-        mask = _decoded_mask(source, size, max_pixels)
+        mask = _decoded_mask(source, size, max_pixels, read)
         if mask is None:
             return None
         if mask.shape == size[::-1] != size:
@@ -132,7 +150,9 @@ def load_mask(
     return mask
 
 
-def _decoded_mask(source: Source, size: tuple[int, int], max_pixels: int) -> LabelMap | None:
+def _decoded_mask(
+    source: Source, size: tuple[int, int], max_pixels: int, read: Read
+) -> LabelMap | None:
     reference = source["annotations"]
     if reference is not None and is_of_a_file(reference):
         return draw_file(reference, size)
@@ -140,7 +160,7 @@ def _decoded_mask(source: Source, size: tuple[int, int], max_pixels: int) -> Lab
         return rasterise_reference(reference)
     if source["mask"] is None:
         return None
-    png = read_bytes(source["mask"])
+    png = read(source["mask"])
     try:
         return decode_mask(png, max_pixels=max_pixels)
     except ValueError as error:

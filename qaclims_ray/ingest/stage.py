@@ -1,7 +1,8 @@
 """Ingest a data set: its images, labels and masks become the artifact `images` or `new_images`."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,10 @@ from qaclims_ray.ingest.facts import (
     published_counts,
 )
 from qaclims_ray.ingest.fingerprint import changes, fingerprint
+from qaclims_ray.ingest.listed import SOURCE, ListedSources
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
-from qaclims_ray.ingest.sources import MaskError, Source, load, load_mask
+from qaclims_ray.ingest.sources import MaskError, Read, Source, load, load_mask
 from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Built, artifact, job_of
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap, StageError
@@ -31,25 +33,16 @@ from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.images import identity_without_masks
 from qaclims_ray.run.lineage import WITHOUT_MASKS
 from qaclims_ray.run.make import make, tell_errors
-from qaclims_ray.run.tables import dataset, write_errors
+from qaclims_ray.run.tables import batches_of, dataset, write_errors
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import exists, find, read_bytes, remove
-from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.files import exists, read_bytes
+from qaclims_ray.storage.members import read_members
 from qaclims_ray.storage.paths import absolute
 
 log = logging.getLogger(__name__)
 
 _WORLDS = {"images": "world", "new_images": "new_world"}
 """Folder of a run that the demo's images are drawn into."""
-_SOURCE = pa.schema(
-    [
-        ("name", pa.string()),
-        ("image", pa.string()),
-        ("labels", pa.list_(pa.int32())),
-        ("mask", pa.string()),
-        ("annotations", pa.string()),
-    ]
-)
 
 
 class Loader:
@@ -63,9 +56,18 @@ class Loader:
 
     def __call__(self, sources: pa.Table) -> pa.Table:
         """Load a batch of sources."""
-        return self._map(sources.to_pylist(), lambda rows: [self._load(row) for row in rows])
+        return self._map(sources.to_pylist(), self._load_all)
 
-    def _load(self, source: Source) -> Mapping[str, Any]:
+    def _load_all(self, sources: Sequence[Source]) -> list[Mapping[str, Any]]:
+        files = (source[key] for source in sources for key in ("image", "mask"))
+        ahead = read_members(file for file in files if file is not None)
+
+        def read(path: str) -> bytes:
+            return ahead[path] if path in ahead else read_bytes(path)
+
+        return [self._load(source, read) for source in sources]
+
+    def _load(self, source: Source, read: Read) -> Mapping[str, Any]:
         try:
             data = self._data
             return load(
@@ -73,12 +75,13 @@ class Loader:
                 num_classes=self._num_classes,
                 max_pixels=data.max_pixels,
                 max_side=data.max_side,
+                read=read,
             )
         except MaskError as error:
             self._num_bad_masks += 1
             if self._num_bad_masks > self._data.max_errors:
                 raise StageError(too_many(self._data.max_errors, source["name"], error)) from error
-            return self._load(Source({**source, "mask": None, "annotations": None}))
+            return self._load(Source({**source, "mask": None, "annotations": None}), read)
         except Exception as error:  # images are loaded one by one: any error is this one's own
             return {"name": source["name"], "error": f"{type(error).__name__}: {error}"}
 
@@ -128,26 +131,28 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     for warning in listing.warnings:
         log.warning(warning)
     sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
-    listed = _list_sources(target, pa.Table.from_pylist(list(sources), schema=_SOURCE))
+    num_sources, listed = len(sources), ListedSources(target, sources)
+    del sources
+    listing = replace(listing, sources=[])  # nothing of all sources stays while they are loaded
     map_actor(
         experiment,
         target,
         Loader,
         {"data": data, "num_classes": len(listing.class_names), "target": target},
-        shards=[listed],
-        columns=_SOURCE.names,
-        expected=len(sources),
+        shards=listed.shards,
+        columns=SOURCE.names,
+        expected=num_sources,
     )
     failed = [{"name": name, "error": reason} for name, reason in listing.errors]
     if failed:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
-    rows, errors = publish_all(experiment, target, len(sources) + len(failed))
-    write_file_names(target, {source["name"]: source["image"] for source in sources})
+    rows, errors = publish_all(experiment, target, num_sources + len(failed))
+    write_file_names(target, listed.paths)
     images = dataset(target)
-    bad = _bad_masks(data, target, sources, len(listing.class_names))
+    bad = _bad_masks(data, target, listed, len(listing.class_names))
     write_errors(target, MASK_ERRORS, bad)
     tell_errors(target, MASK_ERRORS, "masks are bad, their images have no ground truth")
-    facts = count_facts(images.to_table(columns=COLUMNS), listing)
+    facts = count_facts(batches_of(target, COLUMNS), listing)
     facts["fingerprint"] = said
     facts["num_bad_masks"] = len(bad)
     facts["masks"] = count_masks(images, listing.class_names)
@@ -168,37 +173,36 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
 
 
 def _bad_masks(
-    data: Data, target: Artifact, sources: Sequence[Source], num_classes: int
+    data: Data, target: Artifact, listed: ListedSources, num_classes: int
 ) -> dict[str, str]:
     """Find the reasons why images have no mask that should have one, by their names.
 
     Raises:
         ValueError: there are more than rows may fail.
     """
-    masked = {one["name"]: one for one in sources if one["mask"] or one["annotations"]}
-    found = dataset(target).to_table(
-        columns=["name", "height", "width"], filter=pads.field("mask").is_null()
-    )
+    look = partial(load_mask, num_classes=num_classes, max_pixels=data.max_pixels)
     reasons: dict[str, str] = {}
-    for row in (row for row in found.to_pylist() if row["name"] in masked):
-        source, size = masked[row["name"]], (row["height"], row["width"])
-        limits = {"num_classes": num_classes, "max_pixels": data.max_pixels}
-        fault = attempt(load_mask, source, read_bytes(source["image"]), size, **limits)
+    for source, size in _without_mask(target, listed):
+        fault = attempt(look, source, read_bytes(source["image"]), size)
         if isinstance(fault, MaskError):
-            reasons[row["name"]] = str(fault)
+            reasons[source["name"]] = str(fault)
             if len(reasons) > data.max_errors:
-                raise ValueError(too_many(data.max_errors, row["name"], fault))
+                raise ValueError(too_many(data.max_errors, source["name"], fault))
     return reasons
 
 
-def _list_sources(target: Artifact, sources: pa.Table) -> str:
-    """Write the sources to load; drop rows that were loaded from another listing."""
-    work = PendingBlocks(target)
-    if find(work.listing) and not read_parquet(work.listing, _SOURCE).equals(sources):
-        remove(work.checkpoint)
-        remove(work.rows)
-    write_parquet(sources, work.listing)
-    return work.listing
+def _without_mask(
+    target: Artifact, listed: ListedSources
+) -> Iterator[tuple[Source, tuple[int, int]]]:
+    """Images without the mask that they should have, with their height and width."""
+    columns, masked = ["name", "height", "width"], listed.masked()
+    source = next(masked, None)
+    for batch in batches_of(target, columns, pads.field("mask").is_null()):
+        for row in batch.to_pylist():
+            while source is not None and source["name"] < row["name"]:
+                source = next(masked, None)
+            if source is not None and source["name"] == row["name"]:
+                yield source, (row["height"], row["width"])
 
 
 def _changes(experiment: Experiment, name: str) -> list[str]:

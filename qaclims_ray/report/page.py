@@ -38,7 +38,7 @@ from qaclims_ray.run.existing import require_run
 from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.images import NO_TRUTH
 from qaclims_ray.run.lineage import states
-from qaclims_ray.run.tables import dataset, read_errors
+from qaclims_ray.run.tables import batches_of, read_errors
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute
 from qaclims_ray.storage.records import read_record
@@ -171,7 +171,7 @@ def _answers(run: Run) -> Markup:
 
 
 def _corpus(run: Run) -> Markup:
-    batches = dataset(run.artifact("corpus")).to_batches(columns=["answers"])
+    batches = batches_of(run.artifact("corpus"), ["answers"])
     class_names = run.artifact("images").fact("class_names")
     section = run.experiment.corpus
     tally = count_answers(batches, class_names, section.questions)

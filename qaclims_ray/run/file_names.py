@@ -1,28 +1,45 @@
 """What the files of images were called, kept beside an artifact of images: exports take them up."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 
 import pyarrow as pa
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.storage.files import exists
-from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.parquet import read_parquet, write_tables
 from qaclims_ray.storage.paths import member_name, shown
 
 _TABLE = "files.parquet"
 _SCHEMA = pa.schema([("name", pa.string()), ("file", pa.string())])
+_ROW_GROUP = 2**20
+"""Rows of a row group, as many as Parquet writers take by themselves."""
 
 
-def write_file_names(images: Artifact, paths: Mapping[str, str]) -> None:
+def write_file_names(images: Artifact, parts: Callable[[], Iterable[Mapping[str, str]]]) -> None:
     """Keep the file name of each image.
 
     Args:
         images: An artifact of images.
-        paths: For the name of each image the path, URL or member of a tar that it was read from.
+        parts: Gives, each time anew and one part after the other, for the name of each image the
+            path, URL or member of a tar that it was read from.
     """
-    table = pa.table([list(paths), relative(list(paths.values()))], schema=_SCHEMA)
-    write_parquet(table, f"{images.uri}/{_TABLE}")
+    folders = (folder for part in parts() if (folder := _common_folder(part.values())) is not None)
+    folder = _joint(folders)
+    tables = (pa.table([list(part), _below(part.values(), folder)], _SCHEMA) for part in parts())
+    write_tables(_in_row_groups(tables), f"{images.uri}/{_TABLE}", checksums=True)
+
+
+def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """Join tables to those that become one row group each, as of one table they would."""
+    pending = _SCHEMA.empty_table()
+    for table in tables:
+        pending = pa.concat_tables([pending, table])
+        while len(pending) > _ROW_GROUP:
+            yield pending.slice(0, _ROW_GROUP).combine_chunks()
+            pending = pending.slice(_ROW_GROUP)
+    yield pending.combine_chunks()
 
 
 def read_file_names(images: Artifact) -> dict[str, str]:
@@ -34,18 +51,33 @@ def read_file_names(images: Artifact) -> dict[str, str]:
     return dict(zip(table["name"].to_pylist(), table["file"].to_pylist(), strict=True))
 
 
-def relative(paths: list[str]) -> list[str]:
+def relative(paths: Sequence[str]) -> list[str]:
     """Return each path below the folder that all have in common; of a tar the member's name.
 
     What a URL has behind a question mark is left out.
     """
-    members = [member_name(path) for path in paths]
-    plain = [path.partition("?")[0] if "://" in path else path for path in paths]
-    files = [path for path, member in zip(plain, members, strict=True) if member is None]
+    return _below(paths, _common_folder(paths) or "")
+
+
+def _common_folder(paths: Iterable[str]) -> str | None:
+    """The beginning that the folders of all files have in common; None: members of tars alone."""
+    folders = {f"{os.path.dirname(_plain(path))}/" for path in paths if member_name(path) is None}
+    return _joint(folders) if folders else None
+
+
+def _joint(folders: Iterable[str]) -> str:
     # By characters, and cut at a slash: `commonpath` knows no URLs.
-    common = os.path.commonprefix([f"{os.path.dirname(path)}/" for path in files])  # noqa: RUF071
-    start = common.rfind("/") + 1
+    given = iter(folders)
+    common = reduce(lambda *both: os.path.commonprefix(both), given, next(given, ""))  # noqa: RUF071
+    return common[: common.rfind("/") + 1]
+
+
+def _below(paths: Iterable[str], folder: str) -> list[str]:
     return [
-        shown(path[start:]) if member is None else member
-        for path, member in zip(plain, members, strict=True)
+        shown(_plain(path)[len(folder) :]) if (name := member_name(path)) is None else name
+        for path in paths
     ]
+
+
+def _plain(path: str) -> str:
+    return path.partition("?")[0] if "://" in path else path

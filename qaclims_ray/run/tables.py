@@ -1,170 +1,29 @@
-"""An artifact's rows: from blocks as they were finished to shards in the order of names, and back.
-
-What is published depends on the rows alone, not on the blocks that they were finished in.
-"""
+"""An artifact's rows, read: all of them, by name, and those that failed."""
 
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import pairwise
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as pads
-from jaxtyping import Int
 
 from qaclims_ray.run.artifact import ERRORS, Artifact
-from qaclims_ray.run.blocks import PendingBlocks, work_schema
 from qaclims_ray.run.contents import check_digests
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.files import find, remove
-from qaclims_ray.storage.filesystem import in_threads, patiently
-from qaclims_ray.storage.parquet import open_parquet, read_parquet, write_parquet
+from qaclims_ray.storage.parquet import collect, open_parquet, write_parquet
+from qaclims_ray.storage.paths import shown
 
 ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
 _ERRORS_SHOWN = 5
-_THREADS = 4
-"""Blocks, or shards, that are in memory at a time."""
+_AHEAD = 4
+"""Batches of each shard that are read ahead."""
+_OPEN = 4
+"""Shards whose footers are in memory at a time, with the statistics of each row group."""
 
 Rows = Sequence[Mapping[str, Any]]
-_Read = Callable[[int], pa.Table]
-"""Number of a block to its rows."""
-
-
-def publish(
-    artifact: Artifact, *, shard_megabytes: float, max_errors: int, expected: int | None = None
-) -> tuple[int, int]:
-    """Turn the blocks of `artifact.work` into sorted shards of about equal bytes and `_errors`.
-
-    Four shards and four blocks are in memory at a time, and an index of all rows.
-
-    Args:
-        artifact: What to publish; shards that are there already are removed.
-        shard_megabytes: Size that shards aim at, in MB.
-        max_errors: Rows that may have failed.
-        expected: Number of rows that must be there, failed ones included.
-
-    Returns:
-        Numbers of good and of failed rows.
-
-    Raises:
-        ValueError: more than `max_errors` rows failed, or all; the first reasons are shown. Rows
-            are missing, or there twice.
-    """
-    files = PendingBlocks(artifact).blocks()
-    schema = work_schema(artifact.name)
-
-    @lru_cache(maxsize=_THREADS)
-    def read(block: int) -> pa.Table:
-        return read_parquet(files[block], schema)
-
-    index = _index(read, len(files))
-    _check_once(artifact, index["key"], expected)
-    good = index.filter(index["error"].is_null())
-    failed = index.filter(index["error"].is_valid())
-    if len(failed) and (len(failed) > max_errors or not len(good)):
-        raise ValueError(_why(artifact, failed, max_errors))
-    for shard in artifact.shards():
-        remove(shard)
-    remove(f"{artifact.uri}/{ERRORS}")
-    _write_shards(artifact, read, good, shard_megabytes * 1e6)
-    if len(failed):
-        errors = failed.select(["key", "error"]).rename_columns([schema.names[0], "reason"])
-        write_parquet(errors, f"{artifact.uri}/{ERRORS}/part-00000.parquet", ROW_GROUP)
-    return len(good), len(failed)
-
-
-_INDEX = pa.schema(
-    [
-        ("key", pa.string()),
-        ("block", pa.int32()),
-        ("row", pa.int32()),
-        ("size", pa.int64()),
-        ("error", pa.string()),
-    ]
-)
-
-
-def _index(read: _Read, num_blocks: int) -> pa.Table:
-    """Where each row is and how many bytes it takes, in the order of keys."""
-
-    def one(block: int) -> pa.Table:
-        table = read(block)
-        columns = table.drop_columns("error").columns
-        sizes = np.sum([_sizes(column.combine_chunks()) for column in columns], axis=0)
-        blocks, rows = np.full(len(table), block), np.arange(len(table))
-        return pa.table([table[0], blocks, rows, sizes, table["error"]], _INDEX.names).cast(_INDEX)
-
-    parts = in_threads(one, range(num_blocks), _THREADS)
-    return pa.concat_tables([_INDEX.empty_table(), *parts]).sort_by("key")
-
-
-def _check_once(artifact: Artifact, keys: pa.ChunkedArray, expected: int | None) -> None:
-    num_keys, num_different = len(keys), len(keys.unique())
-    wanted = num_keys if expected is None else expected
-    if not num_different == num_keys == wanted:
-        raise ValueError(
-            f"{artifact.uri}: {num_keys:,} rows were computed, {num_different:,} different ones, "
-            f"{wanted:,} are wanted: what they are made from changed while the work was under way; "
-            "pass --overwrite"
-        )
-
-
-def _sizes(values: Any) -> Int[np.ndarray, "rows"]:
-    """Bytes of each value; Arrow's own count depends on what else its block holds."""
-    if pa.types.is_struct(values.type):
-        return np.sum([_sizes(field) for field in values.flatten()], axis=0)
-    if pa.types.is_list(values.type):
-        lengths = values.value_lengths().fill_null(0).to_numpy()
-        parents = np.repeat(np.arange(len(values)), lengths)
-        return np.bincount(parents, _sizes(values.flatten()), len(values)).astype(np.int64)
-    if pa.types.is_string(values.type) or pa.types.is_binary(values.type):
-        return pc.call_function("binary_length", [values]).fill_null(0).to_numpy().astype(np.int64)
-    return np.full(len(values), values.type.bit_width // 8)
-
-
-def _why(artifact: Artifact, failed: pa.Table, max_errors: int) -> str:
-    lines = "\n  ".join(frequent_reasons(failed.select(["key", "error"])))
-    return (
-        f"{artifact.uri}: {len(failed)} rows failed, data.max_errors is {max_errors}. Most often:\n"
-        f"  {lines}\nMend the input, or raise data.max_errors, and run the same command: what went "
-        "well is kept, what failed is tried again."
-    )
-
-
-def _write_shards(artifact: Artifact, read: _Read, index: pa.Table, target: float) -> None:
-    schema = work_schema(artifact.name)
-
-    def write(shard: tuple[int, slice]) -> None:
-        number, rows = shard
-        table = _gather(read, index.slice(rows.start, rows.stop - rows.start), schema)
-        uri = f"{artifact.uri}/part-{number:05d}.parquet"
-        write_parquet(table.drop_columns("error"), uri, ROW_GROUP)
-
-    in_threads(write, enumerate(_cut(index["size"].to_numpy(), target)), _THREADS)
-
-
-def _cut(sizes: Int[np.ndarray, "rows"], target: float) -> Iterator[slice]:
-    """Cut rows into runs of about equal bytes, none much above `target`; none at all stay one."""
-    ends = np.cumsum(sizes) if len(sizes) else np.zeros(1)
-    num_shards = max(1, int(np.ceil(ends[-1] / target)))
-    borders = np.searchsorted(ends, np.arange(1, num_shards) * ends[-1] / num_shards)
-    cuts = [0, *(int(border) + 1 for border in borders), len(sizes)]
-    for start, stop in pairwise(cuts):
-        yield slice(start, stop)
-
-
-def _gather(read: _Read, index: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The rows of an index in its order, read block by block."""
-    blocks, rows = index["block"].to_numpy(), index["row"].to_numpy()
-    places = [np.flatnonzero(blocks == block) for block in np.unique(blocks)]
-    parts = [read(int(blocks[where[0]])).take(rows[where]) for where in places]
-    order = np.concatenate([np.zeros(0, np.int64), *places])
-    return pa.concat_tables([schema.empty_table(), *parts]).take(np.argsort(order))
 
 
 def dataset(artifact: Artifact) -> pads.Dataset:
@@ -174,13 +33,47 @@ def dataset(artifact: Artifact) -> pads.Dataset:
 
 def read_table(artifact: Artifact, columns: Sequence[str] | None = None) -> pa.Table:
     """All rows of a complete artifact, sorted by name."""
-    wanted = None if columns is None else list(columns)
     rows = dataset(artifact)
     try:
-        return patiently(lambda: rows.to_table(columns=wanted), artifact.uri)
+        return collect(lambda: rows, artifact.uri, columns)
     except ValueError:
         check_files(artifact)
         raise
+
+
+def batches_of(
+    artifact: Artifact,
+    columns: Sequence[str] | Mapping[str, pads.Expression],
+    rows: pads.Expression | None = None,
+    batch_size: int = 4096,
+) -> Iterator[pa.RecordBatch]:
+    """Rows of a complete artifact in their order, some in memory at a time.
+
+    Args:
+        artifact: Complete.
+        columns: Names, or expressions by the names that their values get.
+        rows: Which are wanted; None: all.
+        batch_size: Rows of a batch at most; some batches are read ahead.
+
+    Raises:
+        ValueError: a file cannot be read; it is named.
+    """
+    wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
+    schema, shards = schema_of(artifact.name), artifact.shards()
+    ahead = {"batch_size": batch_size, "batch_readahead": _AHEAD}
+    try:
+        for first in range(0, len(shards), _OPEN):
+            opened = open_parquet(shards[first : first + _OPEN], schema)
+            yield from opened.to_batches(columns=wanted, filter=rows, **ahead)
+    except (OSError, pa.ArrowException) as error:
+        check_files(artifact)
+        raise ValueError(shown(f"{artifact.uri}: {error}")) from error
+
+
+def names_of(artifact: Artifact, rows: pads.Expression | None = None) -> Iterator[str]:
+    """The names of a complete artifact's rows in their order; see `batches_of`."""
+    for batch in batches_of(artifact, ["name"], rows):
+        yield from batch["name"].to_pylist()
 
 
 def check_files(artifact: Artifact) -> None:
@@ -230,6 +123,15 @@ def frequent_reasons(errors: pa.Table) -> list[str]:
     return [f"{len(one):,} rows, as {one[0]}" if len(one) > 1 else one[0] for one in most]
 
 
+def key_ranges(artifact: Artifact) -> list[tuple[str, tuple[str, str] | None]]:
+    """Shards of an artifact, each with its first and last key; None: the manifest does not tell."""
+    manifest = artifact.manifest()
+    files = [] if manifest is None else manifest.get("files", [])
+    keys = {file["name"]: file.get("keys") for file in files}
+    known = {name: (both[0], both[1]) for name, both in keys.items() if both}
+    return [(uri, known.get(uri.rpartition("/")[2])) for uri in artifact.shards()]
+
+
 class NameIndex:
     """Looks up rows of a complete artifact by name; knows which shards can hold a name.
 
@@ -241,10 +143,7 @@ class NameIndex:
         """Read the first and the last name of each shard from the manifest."""
         self._schema = schema_of(artifact.name)
         self._uri = artifact.uri
-        manifest = artifact.manifest()
-        files = [] if manifest is None else manifest.get("files", [])
-        known = {file["name"]: file.get("keys") for file in files}
-        ranges = [(uri, known.get(uri.rpartition("/")[2])) for uri in artifact.shards()]
+        ranges = key_ranges(artifact)
         self._anywhere = [uri for uri, keys in ranges if keys is None]
         self._ranges = sorted((keys[0], keys[1], uri) for uri, keys in ranges if keys is not None)
         self._firsts = [first for first, _, _ in self._ranges]
@@ -258,9 +157,13 @@ class NameIndex:
         name = pads.field("name")
         wanted = name.isin(pa.array(list(names), pa.string()))
         within = (name >= min(names)) & (name <= max(names))
-        return patiently(
-            lambda: rows.to_table(columns=list(columns), filter=within & wanted), self._uri
-        )
+        return collect(lambda: rows, self._uri, columns, within & wanted)
+
+    def shards_between(self, first: str, last: str) -> list[str]:
+        """Return the shards that can hold names from the first to the last one."""
+        begin = max(0, bisect_right(self._firsts, first) - 1)
+        end = bisect_right(self._firsts, last)
+        return sorted([*self._anywhere, *(uri for _, _, uri in self._ranges[begin:end])])
 
     def _shard_of(self, name: str) -> str | None:
         """Return the shard that can hold a name."""

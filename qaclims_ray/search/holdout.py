@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.images import names_to_score
+from qaclims_ray.run.scored import names_to_score
 from qaclims_ray.storage.files import read_bytes, write_bytes
 
 SELECTION, REPORT = "choosing.txt", "held_out.txt"

@@ -159,7 +159,13 @@ def read_bytes(uri: str) -> bytes:
     if within and not os.path.exists(uri):
         tar, offset, num_bytes = within
         return read_ranges(tar, [(offset, num_bytes)])[0]
-    return _read(uri, lambda fs, path: fs.cat_file(path))
+    return _read(uri, _whole)
+
+
+def _whole(fs: Any, path: str) -> bytes:
+    """Read a file by one request: those who would fetch parts at once ask for its size first."""
+    one_at_a_time = {"max_concurrency": 1} if hasattr(fs, "max_concurrency") else {}
+    return fs.cat_file(path, **one_at_a_time)
 
 
 def read_ranges(uri: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:

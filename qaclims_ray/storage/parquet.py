@@ -5,7 +5,7 @@ extension type whose values Ray unpickles, which runs code of whoever wrote the 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 
@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
-from qaclims_ray.storage.files import atomic_open, staged_open
-from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, patiently
+from qaclims_ray.storage.files import MissingFileError, atomic_open, read_bytes, staged_open
+from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, is_local, patiently
+from qaclims_ray.storage.paths import shown
 
 _CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
 _FORMAT = pads.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
@@ -35,8 +36,36 @@ def open_parquet(uris: Sequence[str], schema: pa.Schema) -> pads.Dataset:
 
 
 def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
-    """Read one Parquet file; see `open_parquet`."""
-    return patiently(lambda: open_parquet([uri], schema).to_table(), uri)
+    """Read one Parquet file; see `open_parquet` and `collect`. A remote one is one request."""
+    if is_local(uri):
+        return collect(lambda: open_parquet([uri], schema), uri)
+    fragment = _FORMAT.make_fragment(pa.BufferReader(read_bytes(uri)))
+    return collect(lambda: pads.FileSystemDataset([fragment], schema, _FORMAT), uri)
+
+
+def collect(
+    rows: Callable[[], pads.Dataset],
+    uri: str,
+    columns: Sequence[str] | None = None,
+    wanted: pads.Expression | None = None,
+) -> pa.Table:
+    """Read rows of Parquet files, again where storage fails for a moment.
+
+    Args:
+        rows: Opens the files.
+        uri: What they are, for messages.
+        columns: Which are wanted; None: all.
+        wanted: Which rows are; None: all.
+
+    Raises:
+        MissingFileError: a file is not there.
+        ValueError: one is damaged, or storage fails for long.
+    """
+    names = None if columns is None else list(columns)
+    try:
+        return patiently(lambda: rows().to_table(columns=names, filter=wanted), uri)
+    except FileNotFoundError as error:
+        raise MissingFileError(shown(f"{uri}: a file was lost: {error}")) from error
 
 
 class SortedFile:
@@ -74,14 +103,22 @@ def parquet_bytes(table: pa.Table, row_group_size: int | None = None) -> bytes:
     return buffer.getvalue()
 
 
-def write_tables(tables: Iterable[pa.Table], uri: str) -> None:
-    """Write tables of equal columns, one at least, as one Parquet file, which appears whole."""
+def write_tables(tables: Iterable[pa.Table], uri: str, *, checksums: bool = False) -> None:
+    """Write tables of equal columns, one at least, as one Parquet file, which appears whole.
+
+    Args:
+        tables: Each becomes a row group, or more than one.
+        uri: The file.
+        checksums: Of pages, as `write_parquet` writes them.
+    """
     with ExitStack() as stack:
         file = stack.enter_context(staged_open(uri))
         writer = None
         for table in tables:
             if writer is None:
-                writer = stack.enter_context(pq.ParquetWriter(file, table.schema))
+                writer = stack.enter_context(
+                    pq.ParquetWriter(file, table.schema, write_page_checksum=checksums)
+                )
             if len(table):  # readers take the size of their batches from the first row group
                 writer.write_table(table)
 

@@ -19,7 +19,8 @@ from qaclims_ray.metrics.confusion import best_threshold, sweep
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.predictor import CamPredictor
 from qaclims_ray.run.artifact import Artifact, artifact
-from qaclims_ray.run.images import class_names, names_to_score
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.scored import names_to_score
 from qaclims_ray.run.tables import look_up
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.types import ImageRow

@@ -17,7 +17,8 @@ from qaclims_ray.cli import explain
 from qaclims_ray.cluster import maps
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.faults import IsolatedMap
-from qaclims_ray.run.tables import publish, read_errors, read_table
+from qaclims_ray.run.publish import publish
+from qaclims_ray.run.tables import read_errors, read_table
 from qaclims_ray.storage.parquet import write_parquet
 
 

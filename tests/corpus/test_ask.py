@@ -140,8 +140,8 @@ FREE = Questions(about="image", background=("what is there?", "what else?"))
 )
 def test_each_question_is_answered_or_lost(questions, failed, asked, lost):
     replies = ReplyCounts(answers=asked - lost - 2, unanswered=2, cut=1, empty=1, refused=0)
-    counts = count_questions(IMAGES, failed, replies, questions)
+    counts = count_questions(IMAGES.to_batches(), failed, replies, questions)
     assert counts == {"questions": asked, "lost": lost, **replies}
     for wrong in (asked - lost - 3, asked - lost - 1):
         with pytest.raises(ValueError, match=f"{asked} questions were asked, .* {wrong} answers"):
-            count_questions(IMAGES, failed, replies | {"answers": wrong}, questions)
+            count_questions(IMAGES.to_batches(), failed, replies | {"answers": wrong}, questions)

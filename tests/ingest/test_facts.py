@@ -22,7 +22,7 @@ NAMES = ("cat", "dog", "fox")
 def table(*rows):
     schema = pa.schema([SCHEMAS["images"].field(name) for name in STORED])
     stored = pa.Table.from_pylist([dict(zip(STORED, row, strict=True)) for row in rows], schema)
-    return pads.dataset(stored).to_table(columns=COLUMNS)
+    return list(pads.dataset(stored).to_batches(columns=COLUMNS))
 
 
 def listing(**more):
@@ -31,7 +31,7 @@ def listing(**more):
 
 def test_facts():
     images = table((10, 30, [0, 1], b"m"), (20, 10, [1], None), (60, 20, [], None))
-    facts = count_facts(pa.concat_tables([images, images]), listing(num_unlabelled=4))
+    facts = count_facts([*images, *images], listing(num_unlabelled=4))
     assert facts == {
         "class_names": ["cat", "dog", "fox"],
         "num_images": 6,

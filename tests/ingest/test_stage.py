@@ -12,6 +12,7 @@ from qaclims_ray.config.data import Demo
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.ingest import readers, stage
+from qaclims_ray.ingest.listed import SOURCE
 from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_errors, read_table
@@ -93,7 +94,8 @@ def test_a_broken_image_has_no_other_loaded_twice(tmp_path, monkeypatch):
     monkeypatch.setattr(stage, "load", load)
     target = Artifact("images", str(tmp_path), {})
     loader = stage.Loader(Demo(kind="demo", max_errors=1), 1, target)
-    rows = loader(pa.table({"name": ["a", "b", "c", "d"]})).to_pylist()
+    sources = pa.Table.from_pylist([{"name": name} for name in "abcd"], SOURCE)
+    rows = loader(sources).to_pylist()
     assert seen == ["a", "b", "c", "d"]
     errors = {row["name"]: row["error"] for row in rows}
     assert errors == {"a": None, "b": "PermissionError: b.jpg", "c": None, "d": None}

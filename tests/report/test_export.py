@@ -64,7 +64,7 @@ def test_pngs_of_all_known_label_maps(experiment, tmp_path, remote):
 def test_the_images_own_file_names_come_back(experiment, tmp_path):
     files = ["images/a.JPG", "images/=b.png", "images/d/e.tif"]
     paths = {name: f"/d/{file}" for name, file in zip(MAPS, files, strict=True)}
-    write_file_names(artifact(experiment, "images"), {**paths, "c": "/d/c"})
+    write_file_names(artifact(experiment, "images"), lambda: [{**paths, "c": "/d/c"}])
     export.run(experiment, "seeds", str(tmp_path / "out"), fmt="coco", suffix=".jpg")
     images = json.loads((tmp_path / "out" / "seeds.json").read_text())["images"]
     assert [one["file_name"] for one in images] == files

@@ -1,7 +1,12 @@
+from pathlib import Path
+
+import pyarrow as pa
 import pytest
 
+from qaclims_ray.run import file_names
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.file_names import read_file_names, relative, write_file_names
+from qaclims_ray.storage.parquet import write_parquet
 from qaclims_ray.storage.paths import member
 
 
@@ -26,6 +31,23 @@ def test_files_are_called_as_below_their_common_folder(paths, files):
 def test_they_are_kept_beside_the_images(make_experiment, tmp_path):
     images = artifact(make_experiment(tmp_path), "images")
     assert read_file_names(images) == {}
-    write_file_names(images, {"a": "/d/images/a.jpg", "x__b": "/d/images/x/b.png"})
+    write_file_names(images, lambda: [{"a": "/d/images/a.jpg", "x__b": "/d/images/x/b.png"}])
     assert read_file_names(images) == {"a": "a.jpg", "x__b": "x/b.png"}
     assert images.shards() == []
+
+
+def test_parts_are_kept_as_one_list_would_be(make_experiment, tmp_path, monkeypatch):
+    paths = [f"/d/{'train' if i % 2 else 'trainval'}/{i}.jpg" for i in range(9)]
+    paths[4:6] = [member("/t.tar", "x/a.jpg", 512, 9), member("/t.tar", "b.jpg", 9, 1)]
+    named = [
+        {f"{place + i}": path for i, path in enumerate(paths[place : place + 3])}
+        for place in (0, 3, 6)
+    ]
+    one, other = (artifact(make_experiment(tmp_path / name), "images") for name in "ab")
+    monkeypatch.setattr(file_names, "_ROW_GROUP", 4)
+    write_file_names(one, lambda: named)
+    write_parquet(
+        pa.table({"name": [*map(str, range(9))], "file": relative(paths)}), f"{other.uri}/plain", 4
+    )
+    assert Path(one.uri, "files.parquet").read_bytes() == Path(other.uri, "plain").read_bytes()
+    assert read_file_names(one)["8"] == "trainval/8.jpg"

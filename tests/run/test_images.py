@@ -1,7 +1,8 @@
 import pytest
 
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.images import identity_without_masks, names_to_score
+from qaclims_ray.run.images import identity_without_masks
+from qaclims_ray.run.scored import names_to_score
 from tests.build import write_artifact
 
 

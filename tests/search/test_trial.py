@@ -5,7 +5,8 @@ from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.metrics.confusion import mean_iou
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.run.images import class_names, names_to_score
+from qaclims_ray.run.images import class_names
+from qaclims_ray.run.scored import names_to_score
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.trial import (
     Candidate,

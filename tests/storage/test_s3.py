@@ -1,8 +1,10 @@
 """Storage on a real S3 server that now and then refuses a request."""
 
+import pyarrow as pa
 import pytest
 
 from qaclims_ray.storage import files as storage
+from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.storage.paths import member
 from tests.build import make_bucket, s3_server
 
@@ -53,3 +55,28 @@ def test_what_is_missing_is_named(bucket):
         storage.read_bytes(f"{bucket}/absent")
     with pytest.raises(ValueError, match=r"s3://nosuch/a: .*bucket does not exist"):
         storage.write_bytes("s3://nosuch/a", b"")
+
+
+def test_a_file_is_read_without_asking_for_its_size(bucket, monkeypatch):
+    storage.write_bytes(f"{bucket}/a.jpg", b"a")
+    fs, _ = storage.filesystem(bucket)
+    monkeypatch.setattr(fs, "_size", None)
+    assert storage.read_bytes(f"{bucket}/a.jpg") == b"a"
+
+
+def test_a_table_is_read_by_one_request(bucket, monkeypatch):
+    table, uri = (
+        pa.table({"b": ["x", "y"], "a": pa.array([1, 2], pa.int32())}),
+        f"{bucket}/a.parquet",
+    )
+    write_parquet(table, uri)
+    fs, _ = storage.filesystem(uri)
+    monkeypatch.setattr(fs, "_info", None)
+    schema = pa.schema([("a", pa.int64()), ("b", pa.string()), ("c", pa.string())])
+    expected = {"a": [1, 2], "b": ["x", "y"], "c": [None, None]}
+    assert read_parquet(uri, schema) == pa.table(expected, schema=schema)
+    with pytest.raises(storage.MissingFileError, match=f"^{bucket}/absent"):
+        read_parquet(f"{bucket}/absent", schema)
+    storage.write_bytes(uri, b"no table")
+    with pytest.raises(ValueError, match=f"^{uri}: .*magic bytes"):
+        read_parquet(uri, schema)

@@ -21,7 +21,7 @@ from qaclims_ray.corpus.stats.hub import export_folder
 from qaclims_ray.corpus.stats.replies import count_replies, shares
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.tables import dataset
+from qaclims_ray.run.tables import batches_of, dataset
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import write_bytes, write_json
 from qaclims_ray.storage.paths import absolute
@@ -92,9 +92,9 @@ def run(experiment: Experiment, *, top: int = 10, export_to: str | None = None) 
     corpus = artifact(experiment, "corpus")
     made = {"corpus": corpus.uri, "identity": corpus.require()["identity"]}
     names = class_names(artifact(experiment, "images"))
-    batches = dataset(corpus).to_batches(columns=["answers"])
+    batches = batches_of(corpus, ["answers"])
     counts = count_answers(batches, names, experiment.corpus.questions)
-    replies = count_replies(dataset(corpus).to_batches(columns=["answers", "unanswered"]))
+    replies = count_replies(batches_of(corpus, ["answers", "unanswered"]))
     found = survey(counts, names, experiment.corpus.expected_names, top)
     folder = f"{absolute(experiment.run)}/{FOLDER}"
     write_json(f"{folder}/corpus_stats.json", {**made, "replies": replies, **found})

@@ -24,7 +24,8 @@ from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import StageError
-from qaclims_ray.run.tables import publish, read_errors, read_table
+from qaclims_ray.run.publish import publish
+from qaclims_ray.run.tables import read_errors, read_table
 
 POISON = 66
 """Shade of an image that ends the engine's process."""
