@@ -140,6 +140,7 @@ def _index(blocks: Sequence[str], read: Read) -> pa.Table:
     """Where each row is and how many bytes it takes, in the order of keys."""
 
     def one(block: str) -> pa.Table:
+        """Index one block."""
         table = read(block)
         columns = table.drop_columns("error").columns
         sizes = np.sum([_sizes(column.combine_chunks()) for column in columns], axis=0)

@@ -18,15 +18,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from qaclims_ray.cluster.maps import map_actor
 from qaclims_ray.cluster.session import start
-from qaclims_ray.config.compute import Compute, Pool
+from qaclims_ray.config.compute import Compute
 from qaclims_ray.config.experiment import load
 from qaclims_ray.corpus import stage as corpus
 from qaclims_ray.corpus.ask import answer_all
 from qaclims_ray.corpus.engines.build import build_engine
 from qaclims_ray.images.decoded import decode_table
 from qaclims_ray.ingest import stage as data
-from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_table
@@ -63,12 +64,19 @@ def wait_with(num_actors, folder):
     log.mkdir(parents=True)
     names = [f"{i:06d}" for i in range(num_actors * BATCHES * BATCH)]
     pq.write_table(pa.table({"name": names}), folder / "images.parquet")
-    target = Artifact("corpus", str(folder / "corpus"), {})
+    pool = {"num_actors": num_actors, "num_cpus": 0.1, "batch_size": BATCH, "block_rows": BATCH}
+    experiment = load(CONFIG, {"run": str(folder), "compute.corpus": pool})
+    target = artifact(experiment, "corpus")
     target.start({})
-    pool = Pool(num_actors=num_actors, num_cpus=0.1, batch_size=BATCH, block_rows=BATCH)
-    arguments = {"target": target, "log": str(log)}
-    source = [str(folder / "images.parquet")]
-    data.map_rows(source, ["name"], target, Waiter, arguments, pool, "", expected=len(names))
+    map_actor(
+        experiment,
+        target,
+        Waiter,
+        {"target": target, "log": str(log)},
+        shards=[str(folder / "images.parquet")],
+        columns=["name"],
+        expected=len(names),
+    )
     worked = np.concatenate([np.loadtxt(file, ndmin=2) for file in log.iterdir()])
     span = worked[:, 1].max() - worked[:, 0].min()
     return span, (worked[:, 1] - worked[:, 0]).sum() / (span * num_actors)
