@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.blocks import work_schema
 from qaclims_ray.run.faults import MAX_CRASHES, IsolatedMap, StageError, forget_crashes
-from qaclims_ray.run.tables import work_schema
 
 
 @pytest.fixture(scope="module")
