@@ -15,10 +15,11 @@ import pytest
 import yaml
 
 from qaclims_ray.config.experiment import Experiment, dump, load
-from qaclims_ray.config.overrides import flatten
+from qaclims_ray.config.overrides import flatten, parse_overrides
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.jobs.command import COMMANDS
 from qaclims_ray.preflight.check import artifacts_until
+from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS
 
 ROOT = Path(__file__).parents[1]
@@ -195,8 +196,8 @@ def test_ingest_shows_the_facts(job, config):
 def test_cams_are_scored_as_they_are_made(job, config, demo_run, tmp_path, name, found):
     run = tmp_path / "run"
     run.mkdir()
-    for artifact in found:
-        (run / artifact).symlink_to(Path(demo_run.run, artifact))
+    for one in found:
+        (run / one).symlink_to(Path(demo_run.run, one))
     until = ("--until", "scores") if name == "run_all" else ()
     out = job(name, "--config", config, *until, f"run={run}", "evaluate.stream=true")
     assert "scores: 8 rows, 0 errors" in out
@@ -311,3 +312,12 @@ def test_the_walk_through_with_own_images(own_images, tmp_path, demo_config, sma
     made = pads.dataset(sorted((tmp_path / "run" / "cams").glob("part-*.parquet"))).to_table()
     assert made.num_rows == 30
     assert done.stdout.splitlines()[-1].startswith("cams: 30 rows, 0 errors")
+
+    # Classes in another order: what was made before would mean other classes.
+    classes = artifact(load(config, parse_overrides(overrides)), "images").fact("class_names")
+    (own_images / "classes.txt").write_text("\n".join(reversed(classes)))
+    done = _subprocess("ingest", config, "--overwrite", *overrides)
+    assert done.returncode == 0, done.stderr
+    done = _subprocess("show", config, "--cams", *overrides)
+    assert done.returncode == 1
+    assert "corpus is stale: inputs of it were made anew" in done.stderr, done.stderr
