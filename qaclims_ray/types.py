@@ -13,12 +13,11 @@ Class indices run from 0 to C - 1. A label map holds `BACKGROUND` (0), class ind
 A run keeps one Parquet table per artifact. Each has a row type and an Arrow schema here.
 """
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 import numpy as np
 import pyarrow as pa
 from jaxtyping import UInt8
-from typing_extensions import NotRequired
 
 BACKGROUND = 0
 """Value of background pixels in label maps."""

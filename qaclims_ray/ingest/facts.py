@@ -1,12 +1,11 @@
 """Facts of a data set, to be looked at before hours are spent on it."""
 
 from collections.abc import Iterable, Sequence
-from typing import TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as pads
-from typing_extensions import NotRequired
 
 from qaclims_ray.ingest import coco14, voc12
 from qaclims_ray.ingest.fingerprint import Fingerprint

@@ -5,7 +5,7 @@ and names the job that makes what it lacks.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
 
@@ -137,7 +137,7 @@ def _facts(run: Run) -> list[str]:
     data = run.experiment.data
     split = getattr(data, "split", None)
     facts = [
-        f"{datetime.now(timezone.utc):%d %B %Y, %H:%M} UTC",
+        f"{datetime.now(UTC):%d %B %Y, %H:%M} UTC",
         f"{data.kind}, split {split}" if split else data.kind,
     ]
     if "images" in run.manifests:

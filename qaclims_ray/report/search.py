@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired
 
 import numpy as np
 from markupsafe import Markup
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.report.charts import Line, Mark, chart

@@ -13,11 +13,11 @@ checkpoint is always removed or cut before its rows are, and rows without one co
 
 import logging
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, NotRequired, TypeAlias
 
 import pyarrow as pa
 import pyarrow.dataset as pads
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import ARTIFACTS, schema_of

@@ -6,8 +6,9 @@ somebody asks (`qaclims verify`), and those of a network's weights before they a
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from typing import NotRequired
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from qaclims_ray.storage.files import open_stream, sizes
 from qaclims_ray.storage.filesystem import in_threads

@@ -17,9 +17,10 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import NotRequired
 from uuid import uuid4
 
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from qaclims_ray.run.progress import background
 from qaclims_ray.storage.errors import attempt

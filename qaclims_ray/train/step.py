@@ -3,13 +3,12 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from typing_extensions import NotRequired
 
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.resnet import freeze_batch_norm

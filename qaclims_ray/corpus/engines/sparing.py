@@ -2,9 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, TypeAlias
-
-from typing_extensions import NotRequired
+from typing import Any, NotRequired, TypeAlias
 
 from qaclims_ray.corpus.answers import Reply
 from qaclims_ray.corpus.cache import read_reply, reply_row
