@@ -4,8 +4,8 @@
 
 Beside one another in one process, photographs of 375 x 500 pixels for BLIP at 480: the image
 processor of transformers in the actor, as before, and our way: tasks on CPUs have resized the
-pixels, the actor stacks them, a table on the device normalises them. The share of the time in which a
-device would be busy that takes so many milliseconds an image follows from it.
+pixels, the actor stacks them, a table on the device normalises them. The share of the time in which
+a device would be busy that takes so many milliseconds an image follows from it.
 """
 
 import argparse
