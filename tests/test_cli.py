@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ray.data._internal import util
+from ray.data._internal.util import _annotate_exception_with_retry_context
 from ray.exceptions import ActorDiedError, RayTaskError, UserCodeException
 
 from qaclims_ray.cli import SWITCHES, describe, explain, parse, run_job, say, tell
@@ -155,15 +155,12 @@ def test_a_lost_connection_to_the_hub_is_a_users_to_mend():
     assert told == "Further: no connection\nMend it, and the same command goes on."
 
 
-@pytest.mark.skipif(
-    not hasattr(util, "_annotate_exception_with_retry_context"), reason="an earlier Ray"
-)
 def test_rays_advice_on_retries_is_no_part_of_the_message():
     """Ray Data writes it into the error itself."""
 
     def main():
         error = StageError("no model\nGet one.")
-        raise util._annotate_exception_with_retry_context(
+        raise _annotate_exception_with_retry_context(
             error,
             description="apply UDF transform",
             attempts=1,
