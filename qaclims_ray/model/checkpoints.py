@@ -6,7 +6,6 @@ from pathlib import Path
 from textwrap import shorten
 
 import torch
-import torchvision.models as tv
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
 from torch import Tensor, nn
@@ -202,8 +201,10 @@ def clip_state(state: State) -> tuple[dict[str, Tensor], Tensor | None]:
 def _torchvision_state(name: str) -> dict[str, Tensor] | None:
     if (name != "imagenet" and "_Weights." not in name) or Path(name).is_file():
         return None
+    from torchvision.models import get_weight  # two seconds, which other weights need not wait for
+
     try:
-        weights = tv.get_weight(PUBLISHED_IMAGENET if name == "imagenet" else name)
+        weights = get_weight(PUBLISHED_IMAGENET if name == "imagenet" else name)
     except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"torchvision has no weights {name!r}: {error}") from error
     return dict(weights.get_state_dict(progress=False, check_hash=True))

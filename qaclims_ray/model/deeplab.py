@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-import torchvision.models.resnet as tv
 from huggingface_hub import PyTorchModelHubMixin
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import State, load_backbone, read_state
+from qaclims_ray.model.residual import Bottleneck, bottleneck_resnet
 from qaclims_ray.model.resnet import Backbone
 from qaclims_ray.model.shapes import Images
 from qaclims_ray.model.weights import CONFIG, find_weights, load_but_head
@@ -169,21 +169,18 @@ def _own_name(name: str) -> str | None:
 def _encoder(depths: Sequence[int], *, caffe: bool) -> Backbone:
     """A ResNet of bottlenecks at stride 8; `layer3` is dilated by 2 and `layer4` by 4 throughout.
 
-    The pool rounds up (published `_Stem`). Torchvision would dilate the first block of each layer
+    The pool rounds up (published `_Stem`). Torchvision's own would dilate the first block of each layer
     by half as much.
     """
-    net = tv.ResNet(tv.Bottleneck, list(depths))
-    for layer, dilation in ((net.layer3, 2), (net.layer4, 4)):
+    conv1, layers = bottleneck_resnet(depths, strides=(1, 2, 1, 1))
+    for layer, dilation in zip(layers[2:], (2, 4), strict=True):
         for module in layer.modules():
-            if isinstance(module, nn.Conv2d):
-                module.stride = (1, 1)
-                if module.kernel_size == (3, 3):
-                    module.dilation = module.padding = (dilation, dilation)
+            if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+                module.dilation = module.padding = (dilation, dilation)
     if caffe:
-        first = net.layer2[0]
-        assert isinstance(first, tv.Bottleneck)
+        first = layers[1][0]
+        assert isinstance(first, Bottleneck)
         first.conv1.stride, first.conv2.stride = (2, 2), (1, 1)
-    layers = (net.layer1, net.layer2, net.layer3, net.layer4)
-    encoder = Backbone(net.conv1, layers, num_features=2048, stride=8)
+    encoder = Backbone(conv1, layers, num_features=2048, stride=8)
     encoder.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1, ceil_mode=True)
     return encoder

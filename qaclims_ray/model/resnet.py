@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-import torchvision.models.resnet as tv
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from qaclims_ray.model.checkpoints import load_backbone
+from qaclims_ray.model.residual import BasicBlock, bottleneck_resnet, shortcut
 from qaclims_ray.model.shapes import Images
 
 
@@ -74,15 +74,8 @@ def resnet50() -> Backbone:
     The stem's convolution and the scale and shift of its batch norm are frozen; that batch norm's
     running statistics still move in train mode (published `net/resnet50_clims.py`).
     """
-    net = tv.resnet50()
-    first = net.layer4[0]
-    assert isinstance(first, tv.Bottleneck)
-    assert isinstance(first.downsample, nn.Sequential)
-    for conv in (first.conv2, first.downsample[0]):
-        assert isinstance(conv, nn.Conv2d)
-        conv.stride = (1, 1)
-    layers = (net.layer1, net.layer2, net.layer3, net.layer4)
-    result = Backbone(net.conv1, layers, num_features=2048, stride=16)
+    parts = bottleneck_resnet((3, 4, 6, 3), strides=(1, 2, 2, 1))
+    result = Backbone(*parts, num_features=2048, stride=16)
     result.conv1.requires_grad_(False)
     result.bn1.requires_grad_(False)
     return result
@@ -95,12 +88,8 @@ def small_resnet() -> Backbone:
     return Backbone(conv1, layers, num_features=128, stride=8)
 
 
-def _block(num_in: int, num_out: int, stride: int = 1) -> tv.BasicBlock:
-    shortcut = nn.Sequential(
-        nn.Conv2d(num_in, num_out, kernel_size=1, stride=stride, bias=False),
-        nn.BatchNorm2d(num_out),
-    )
-    return tv.BasicBlock(num_in, num_out, stride, shortcut)
+def _block(num_in: int, num_out: int, stride: int = 1) -> BasicBlock:
+    return BasicBlock(num_in, num_out, stride, shortcut(num_in, num_out, stride))
 
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {

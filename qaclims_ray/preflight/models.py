@@ -8,7 +8,6 @@ from urllib.request import Request, urlopen
 import open_clip
 import timm
 import torch
-import torchvision.models as tv
 from huggingface_hub import model_info
 from huggingface_hub.constants import HF_HUB_CACHE
 from segmentation_models_pytorch.encoders import encoders
@@ -209,8 +208,10 @@ def _look_up_encoder(net: str, weights: str) -> None:
 
 
 def _look_up_torchvision(name: str) -> None:
+    from torchvision.models import get_weight
+
     try:
-        found = tv.get_weight(name)
+        found = get_weight(name)
     except (AttributeError, KeyError, ValueError) as error:
         raise ValueError(f"nor {IMAGENET!r}, nor weights of torchvision: {error}") from error
     _look_up_url(found.url, Path(torch.hub.get_dir()) / "checkpoints")
