@@ -169,8 +169,8 @@ def _own_name(name: str) -> str | None:
 def _encoder(depths: Sequence[int], *, caffe: bool) -> Backbone:
     """A ResNet of bottlenecks at stride 8; `layer3` is dilated by 2 and `layer4` by 4 throughout.
 
-    The pool rounds up (published `_Stem`). Torchvision's own would dilate the first block of each layer
-    by half as much.
+    The pool rounds up (published `_Stem`). Torchvision's own would dilate the first block of each
+    layer by half as much.
     """
     conv1, layers = bottleneck_resnet(depths, strides=(1, 2, 1, 1))
     for layer, dilation in zip(layers[2:], (2, 4), strict=True):

@@ -1,15 +1,17 @@
 """Training of the final network: loss, groups of parameters, fixed norms, averaged weights."""
 
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Integer
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 
 from qaclims_ray.model import resnet
 from qaclims_ray.model.segmenter import Segmenter
 from qaclims_ray.types import BACKGROUND, IGNORE
+
+if TYPE_CHECKING:
+    from timm.utils.model_ema import ModelEmaV3
 
 Balance = Literal["halves", "none"]
 
@@ -105,7 +107,7 @@ def freeze_batch_norm(net: nn.Module) -> None:
     resnet.freeze_batch_norm(net)
 
 
-def averaged_weights(net: nn.Module, decay: float) -> ModelEmaV3:
+def averaged_weights(net: nn.Module, decay: float) -> "ModelEmaV3":
     """An exponential moving average of the weights and buffers of `net`, as a network `.module`.
 
     Call `update(net, step)` after each optimiser step, counted from 1. Early averages are short:
@@ -116,4 +118,6 @@ def averaged_weights(net: nn.Module, decay: float) -> ModelEmaV3:
         net: without the wrapper of data-parallel training, on its device.
         decay: per step, in [0, 1).
     """
+    from timm.utils.model_ema import ModelEmaV3  # timm, seconds that most trainings need not wait
+
     return ModelEmaV3(net, decay=decay, use_warmup=True)

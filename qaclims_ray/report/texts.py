@@ -3,7 +3,7 @@
 from markupsafe import Markup
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.preflight.texts import advice, found
+from qaclims_ray.preflight.text_findings import advice, found
 from qaclims_ray.report.render import render
 
 

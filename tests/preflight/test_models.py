@@ -2,7 +2,7 @@ import pytest
 import torchvision.models as tv
 
 from qaclims_ray.config.experiment import load
-from qaclims_ray.preflight import models
+from qaclims_ray.preflight import models, named_models
 from qaclims_ray.preflight.check import artifacts_until
 
 
@@ -52,7 +52,7 @@ def test_weights_of_torchvision_are_fetched_or_there_already(
     make_experiment, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(models, "urlopen", _refuse)
+    monkeypatch.setattr(named_models, "urlopen", _refuse)
     overrides = {"model": {"backbone": "resnet50", "backbone_weights": "imagenet"}}
     experiment = make_experiment(tmp_path, overrides)
     (problem,) = models.model_problems(experiment, ["classifier"])
@@ -82,8 +82,8 @@ def test_weights_of_the_hub_are_fetched_or_there_already(
     make_experiment, tmp_path, monkeypatch, overrides, name, repository
 ):
     asked = []
-    monkeypatch.setattr(models, "model_info", lambda name, timeout: asked.append(name))
-    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(named_models, "model_info", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(named_models, "HF_HUB_CACHE", str(tmp_path / "hub"))
     experiment = make_experiment(tmp_path, overrides)
     assert models.model_problems(experiment, [name]) == []
     assert asked == [repository]
@@ -168,8 +168,8 @@ def test_a_segmenters_weights_are_fetched_or_there_already(
     make_experiment, tmp_path, monkeypatch, net, weights, repository
 ):
     asked = []
-    monkeypatch.setattr(models, "model_info", lambda name, timeout: asked.append(name))
-    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(named_models, "model_info", lambda name, timeout: asked.append(name))
+    monkeypatch.setattr(named_models, "HF_HUB_CACHE", str(tmp_path / "hub"))
     settings = {"train.segmenter.net": net, "train.segmenter.weights": weights}
     experiment = make_experiment(tmp_path, settings)
     copy = tmp_path / "hub" / f"models--{repository.replace('/', '--')}" / "snapshots" / "1"
@@ -184,7 +184,7 @@ def test_a_segmenters_weights_are_fetched_or_there_already(
 
 def test_deeplabs_weights_are_torchvisions(make_experiment, tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
-    monkeypatch.setattr(models, "urlopen", _refuse)
+    monkeypatch.setattr(named_models, "urlopen", _refuse)
     for weights in ("pretrained", "imagenet", "ResNet101_Weights.IMAGENET1K_V1"):
         settings = {"net": "deeplabv2_resnet101", "weights": weights}
         experiment = make_experiment(tmp_path, {"train.segmenter": settings})
@@ -237,9 +237,9 @@ def _unreachable(text):
 def test_without_a_connection_all_missing_models_are_listed_and_nothing_else_is_said(
     monkeypatch, tmp_path, capfd, text
 ):
-    monkeypatch.setattr(models, "model_info", _unreachable(text))
-    monkeypatch.setattr(models, "urlopen", _refuse)
-    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(named_models, "model_info", _unreachable(text))
+    monkeypatch.setattr(named_models, "urlopen", _refuse)
+    monkeypatch.setattr(named_models, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     experiment = load("voc12")
     problems = models.model_problems(experiment, artifacts_until("", experiment))
@@ -257,8 +257,8 @@ def test_without_a_connection_all_missing_models_are_listed_and_nothing_else_is_
 def test_a_segmenter_whose_layers_are_on_the_hub_is_not_built_without_a_connection(
     make_experiment, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(models, "model_info", _unreachable("no connection"))
-    monkeypatch.setattr(models, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(named_models, "model_info", _unreachable("no connection"))
+    monkeypatch.setattr(named_models, "HF_HUB_CACHE", str(tmp_path / "hub"))
     names = ["classifier", "segmenter"]
     settings = {"train.segmenter.net": "somebody/segformer", "train.segmenter.weights": None}
     experiment = make_experiment(tmp_path, settings)

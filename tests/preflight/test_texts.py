@@ -10,7 +10,8 @@ from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.clip import load_clip
 from qaclims_ray.model.text_check import region_features
 from qaclims_ray.preflight import texts
-from qaclims_ray.preflight.texts import Seen, advice, check_classes, choose_rows, text
+from qaclims_ray.preflight.text_findings import advice, text
+from qaclims_ray.preflight.texts import Seen, check_classes, choose_rows
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.storage.files import read_json
 
