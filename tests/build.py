@@ -21,9 +21,10 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image as pil
 
-from qaclims_ray.run.artifact import COMPLETE, Artifact, Built
+from qaclims_ray.run.artifact import COMPLETE, Artifact
 from qaclims_ray.run.contents import list_contents
 from qaclims_ray.run.graph import schema_of
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.storage.files import read_json, write_json
 from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.storage.parquet import write_parquet

@@ -11,7 +11,8 @@ from qaclims_ray.config.study import Study, load_study
 from qaclims_ray.jobs.command import COMMANDS
 from qaclims_ray.preflight.check import artifacts_until
 from qaclims_ray.preflight.estimate import count, estimate
-from qaclims_ray.run.graph import ARTIFACTS, recipe
+from qaclims_ray.run.graph import ARTIFACTS
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.search.ablation import trials
 
 ROOT = Path(__file__).parents[1]

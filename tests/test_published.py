@@ -15,9 +15,10 @@ from qaclims_ray.config.overrides import parse_overrides
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import to_published_cam
 from qaclims_ray.refine.stage import load_irn
-from qaclims_ray.run.artifact import Built, artifact
+from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.faults import MAX_CRASHES
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import atomic_open
 from qaclims_ray.types import SCHEMAS

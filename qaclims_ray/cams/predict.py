@@ -147,7 +147,7 @@ class ClipPredict:
 
     def __init__(self, experiment: Experiment) -> None:
         """Load the CLIP and the features of all texts."""
-        from qaclims_ray.model.clip import load_clip  # networks need none of it
+        from qaclims_ray.model.clip_files import load_clip  # networks need none of it
         from qaclims_ray.model.clip_predictor import ClipCamPredictor
 
         section = experiment.cams.clip

@@ -15,13 +15,14 @@ from qaclims_ray.cams.predict import fallback_facts, load_predict, with_fallback
 from qaclims_ray.cluster.maps import map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.collapse import NUM_EMPTY, NUM_MAPS, empty_maps
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import labelled
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import dataset
 
 log = logging.getLogger(__name__)

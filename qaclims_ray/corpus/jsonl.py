@@ -20,9 +20,10 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.lemmas import Lemmatise, lemma, read_wordnet
 from qaclims_ray.corpus.published import fill_corpus
 from qaclims_ray.corpus.stats.flat import titles
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.types import NO_CLASS, Answer, CorpusRow, ImageRow

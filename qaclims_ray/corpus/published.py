@@ -13,11 +13,12 @@ import pyarrow as pa
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.questions import fill
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.publish import publish
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.storage.pickles import read_dictionary

@@ -24,12 +24,13 @@ from qaclims_ray.corpus.pair_shards import pair_shard, shards_side_by_side
 from qaclims_ray.corpus.prepare import prepare
 from qaclims_ray.corpus.stats.replies import count_replies, warning
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
-from qaclims_ray.run.artifact import WORK, Artifact, Built, artifact
+from qaclims_ray.run.artifact import WORK, Artifact, artifact
 from qaclims_ray.run.blocks import PendingBlocks, reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of, is_needed
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import batches_of, read_errors
 from qaclims_ray.storage.files import find, read_json
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
@@ -51,7 +52,7 @@ class Embedder:
 
     def __init__(self, experiment: Experiment, target: Artifact) -> None:
         from qaclims_ray.corpus.features import embed_texts
-        from qaclims_ray.model.clip import load_clip  # the answering actors need no CLIP
+        from qaclims_ray.model.clip_files import load_clip  # the answering actors need no CLIP
 
         section, template = experiment.model.clip, experiment.corpus.texts.template
         if target.name == "cam_texts":

@@ -14,10 +14,11 @@ from qaclims_ray.evaluate.rows import Unsure, score_label_map, unpack, unscored
 from qaclims_ray.evaluate.score import report_label_maps
 from qaclims_ray.evaluate.stage import finish, scored_by
 from qaclims_ray.evaluate.text import text_table
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
 from qaclims_ray.run.images import check_sorted, check_there, class_names, names_in
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import Masks, Scored, names_to_score, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import read_bytes, write_json

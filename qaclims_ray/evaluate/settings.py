@@ -4,8 +4,9 @@ from typing import Any
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.graph import ARTIFACTS, chosen_by_masks, data_of, images_of, inputs_of
+from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, inputs_of
 from qaclims_ray.run.images import decided_share, num_unreadable
+from qaclims_ray.run.recipe import chosen_by_masks
 
 CHOSEN, NOTHING = "weights chosen by ground truth masks", "none"
 """Setting that names networks whose supervision is not weak, and its value where there is none."""

@@ -16,13 +16,14 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, read_scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import statement, text_table
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.collapse import FLAT, flat_scores
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
 from qaclims_ray.run.images import check_sorted, class_names
 from qaclims_ray.run.lineage import states
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import Masks, Scored, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json

@@ -16,12 +16,13 @@ from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.evaluate import label_maps, stage
 from qaclims_ray.evaluate.rows import score_cams, unscored
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.blocks import map_here
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, of_kind
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import Scored, scored_images
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.types import ImageRow, ScoreRow

@@ -25,7 +25,7 @@ from qaclims_ray.ingest.listed import SOURCE, ListedSources
 from qaclims_ray.ingest.mask_facts import check_masks, count_masks
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.ingest.sources import MaskError, Read, Source, load, load_mask
-from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Built, artifact, job_of
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, artifact, job_of
 from qaclims_ray.run.blocks import PendingBlocks, reopen, work_schema
 from qaclims_ray.run.faults import IsolatedMap, StageError
 from qaclims_ray.run.file_names import write_file_names
@@ -33,6 +33,7 @@ from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.images import identity_without_masks
 from qaclims_ray.run.lineage import WITHOUT_MASKS
 from qaclims_ray.run.make import make, tell_errors
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import batches_of, dataset, write_errors
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import exists, read_bytes

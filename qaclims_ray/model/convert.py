@@ -1,6 +1,6 @@
 """A published checkpoint of CLIP into the files that we load."""
 
-from qaclims_ray.model.clip import load_clip, save_clip
+from qaclims_ray.model.clip_files import load_clip, save_clip
 
 OVSEG_MODEL, OVSEG_DEPTH = "ViT-L-14-quickgelu", 3
 """Architecture of the CLIP in OVSeg's published checkpoint, and its number of mask embeddings."""

@@ -45,7 +45,7 @@ def _tower_problems(experiment: Experiment, names: Iterable[str]) -> list[str]:
     """A CLIP that is there, but makes no CAMs."""
     if _CAM_CLIP not in _models(experiment, set(names)):
         return []
-    from qaclims_ray.model.clip import empty_tower  # as in `_look_up`
+    from qaclims_ray.model.clip_files import empty_tower  # as in `_look_up`
     from qaclims_ray.model.clip_vit import checked_vit
 
     try:

@@ -14,7 +14,7 @@ from qaclims_ray.cams.predict import ClipPredict, TextChooser, TextTable
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.images.cams import unpack_cams
 from qaclims_ray.images.decode import decode
-from qaclims_ray.model.clip import load_clip
+from qaclims_ray.model.clip_files import load_clip
 from qaclims_ray.model.clip_vit import normalise_pixels
 from qaclims_ray.model.text_check import ranking, region_features, text_distances, told_apart
 from qaclims_ray.preflight.text_findings import ClassCheck, Found, findings_uri, text

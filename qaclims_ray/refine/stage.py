@@ -18,12 +18,13 @@ from qaclims_ray.model.checkpoints import load_network
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.model.irn import Irn, build_irn
 from qaclims_ray.refine.labelling import mask_labeller, picture, seed_labeller
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import class_names, labelled
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.types import SCHEMAS, CamRow, ImageRow, LabelMapRow
 

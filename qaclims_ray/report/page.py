@@ -31,13 +31,14 @@ from qaclims_ray.report.scores import Ranking, Step, score_summary, steps_of
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.report.texts import texts_summary
 from qaclims_ray.report.training import training_of
-from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, Manifest, artifact
+from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, artifact
 from qaclims_ray.run.collapse import collapses
 from qaclims_ray.run.contents import RANKING
 from qaclims_ray.run.existing import require_run
 from qaclims_ray.run.graph import ARTIFACTS, images_of, is_needed, of_kind
 from qaclims_ray.run.images import NO_TRUTH
 from qaclims_ray.run.lineage import states
+from qaclims_ray.run.manifest import Manifest
 from qaclims_ray.run.tables import batches_of, read_errors
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.paths import absolute

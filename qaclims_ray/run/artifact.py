@@ -14,21 +14,18 @@ finished or not, is never used, nor removed unless asked.
 import hashlib
 import json
 import logging
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any, NamedTuple, NotRequired
-
-from typing_extensions import TypedDict
+from typing import Any
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
 from qaclims_ray.config.renamed import current_keys
-from qaclims_ray.run.contents import WEIGHTS, File, check_digests, check_sizes, list_contents
-from qaclims_ray.run.graph import ARTIFACTS, recipe
+from qaclims_ray.run.contents import WEIGHTS, check_digests, check_sizes, list_contents
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import OWNER
+from qaclims_ray.run.manifest import Built, MadeFrom, Manifest, identity_of, revision, versions
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.run.truth import comparable, without_masks
 from qaclims_ray.storage.files import find, remove, write_json
 from qaclims_ray.storage.paths import absolute
@@ -45,38 +42,6 @@ log = logging.getLogger(__name__)
 _MADE_FROM = "made_from.json"
 ROWS = ("rows/*.parquet",)
 """What a map leaves in unfinished work that took long to make."""
-_VERSIONS = ("qaclims_ray", "ray", "torch", "transformers", "open_clip_torch", "pillow")
-"""Packages that can change what an artifact holds."""
-
-
-class Manifest(TypedDict):
-    """What `_COMPLETE.json` holds."""
-
-    artifact: str
-    identity: str
-    """Digest of the content: equal content has an equal identity, whenever it was made."""
-    inputs: dict[str, str]
-    """Identities of the artifacts that it was made from."""
-    digest: str
-    recipe: Tree
-    """The keys of the configuration that the artifact depends on."""
-    rows: int
-    errors: int
-    seconds: float
-    facts: Tree
-    """What the stage found out, such as class names."""
-    files: NotRequired[list[File]]
-    """Tables, weights and figures; artifacts of earlier versions lack the list."""
-    versions: dict[str, str]
-    revision: str
-    """Commit of the code, or an empty string outside a checkout."""
-
-
-class MadeFrom(TypedDict):
-    """What unfinished work is made from."""
-
-    recipe: Tree
-    inputs: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -237,12 +202,12 @@ class Artifact:
             f"anew here: {remake(self.name)}{follows}; or restore these values."
         )
 
-    def complete(self, built: "Built", seconds: float, inputs: dict[str, str]) -> Manifest:
+    def complete(self, built: Built, seconds: float, inputs: dict[str, str]) -> Manifest:
         """Write the completion marker, then remove the unfinished work."""
         files = list_contents(self.uri)
         manifest = Manifest(
             artifact=self.name,
-            identity=_identity(files, built),
+            identity=identity_of(files, built),
             inputs=inputs,
             digest=self.digest,
             recipe=self.recipe,
@@ -251,24 +216,12 @@ class Artifact:
             seconds=round(seconds, 1),
             facts=built.facts,
             files=files,
-            versions={name: version(name) for name in _VERSIONS},
-            revision=_revision(),
+            versions=versions(),
+            revision=revision(),
         )
         write_json(f"{self.uri}/{COMPLETE}", manifest)
         remove(f"{self.uri}/{WORK}")
         return manifest
-
-
-class Built(NamedTuple):
-    """What a stage made."""
-
-    rows: int
-    errors: int
-    facts: Tree
-    parts: tuple[int, str] | None = None
-    """How many of what else were made, such as (96, "answers"), for the summary line."""
-    note: str = ""
-    """What else the summary line says."""
 
 
 def artifact(experiment: Experiment, name: str) -> Artifact:
@@ -302,23 +255,3 @@ def remake(name: str) -> str:
 def command(job: str) -> str:
     """Return how a job is called, for messages."""
     return f"qaclims {job}"
-
-
-def _identity(files: Sequence[File], built: Built) -> str:
-    """Digest what others can see of an artifact; people alone see reasons and figures."""
-    seen = [
-        (file["name"], file["digest"])
-        for file in files
-        if not file["name"].startswith("_") and not file["name"].endswith(".json")
-    ]
-    content = [seen, built.errors, built.facts.get("class_names")]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]
-
-
-def _revision() -> str:
-    folder = Path(__file__).parent
-    command = ["git", "-C", str(folder), "rev-parse", "--short=12", "HEAD"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""

@@ -5,21 +5,25 @@ must be complete before, what preflight looks for, how far `run_all --until` goe
 the report follow from the table.
 """
 
-from collections.abc import Callable
-from typing import Literal, NamedTuple
-
 import pyarrow as pa
 
 from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.overrides import Tree, flatten
+from qaclims_ray.run.spec import (
+    CLIP_CAMS,
+    NETWORK_CAMS,
+    WORKERS,
+    Kind,
+    Spec,
+    by_clip,
+    has_no_new_images,
+    learns_clip_cams,
+    unused_by_cams,
+    unused_by_texts,
+    without_pairs,
+)
 from qaclims_ray.types import SCHEMAS
 
-Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_maps", "scores"]
-"""What an artifact holds: a network's files, or a table with the schema of that name."""
-
-_WORKERS = "compute.train.num_workers"
-"""The one key of `compute` that changes a result: it makes the global batch."""
 # Not `evaluate.stream`, which changes how scores are made and not what they are.
 _SCORES = (
     "evaluate.thresholds",
@@ -28,72 +32,13 @@ _SCORES = (
     "evaluate.absent_classes",
 )
 _NEW_SCORES = ("evaluate.unsure", "evaluate.absent_classes")
-_LABEL_MAP_SCORES = (*_NEW_SCORES, "evaluate.names")
-_NETWORK_CAMS = ("cams.scales", "cams.activation", "cams.resize", "cams.resolution")
-_CLIP_CAMS = ("cams.kind", "cams.backgrounds", "cams.clip")
-_CHOICE = (*_NETWORK_CAMS, "evaluate.thresholds", "evaluate.names", "evaluate.absent_classes")
-"""Keys of the scores by which the best weights of a training are chosen."""
 
 
-def _has_no_new_images(experiment: Experiment) -> bool:
-    return experiment.new_images is None
-
-
-class Spec(NamedTuple):
-    """One artifact of a run."""
-
-    name: str
-    kind: Kind
-    stage: str
-    """Module of the package whose `run(experiment, name)` makes it."""
-    job: str
-    """Sub-command of `qaclims`, and flags, that make it."""
-    inputs: tuple[str, ...]
-    """Artifacts that it is made from."""
-    keys: tuple[str, ...]
-    """Keys of the configuration that decide its content, beside those that decide its inputs."""
-    title: str
-    """Name in reports."""
-    pool: str | None = None
-    """Section of `compute` with the actors that make it; None: one process, or Ray Train."""
-    of: str | None = None
-    """Network that CAMs are of, or artifact that scores are of."""
-    fit: str | None = None
-    """Section of the configuration that says how a network is trained."""
-    supervision: str | None = None
-    """What was used to make label maps of an image, beside the networks; None: nothing."""
-    needless: Callable[[Experiment], bool] | None = None
-    """Whether a configuration does without it; None: none does."""
-    unused: Callable[[Experiment], tuple[str, ...]] = lambda _: ()
-    """Inputs and keys that a configuration makes no use of."""
-    spares: str = ""
-    """What making it anew does not do again, for messages."""
-
-
-def _by_clip(experiment: Experiment) -> bool:
-    return experiment.cams.kind == "clip"
-
-
-def _learns_clip_cams(experiment: Experiment) -> bool:
-    return experiment.train.ritc.loss.clip_cams > 0 and not _by_clip(experiment)
-
-
-def _without_pairs(experiment: Experiment) -> bool:
-    """Return whether CLIP sees class names and fixed background words alone, as in CLIP-ES."""
-    backgrounds, texts = experiment.cams.backgrounds, experiment.corpus.texts
-    asked = backgrounds in ("answers", "both") and texts.backgrounds == "answers"
-    return _by_clip(experiment) and not asked and texts.foreground == "class_name"
-
-
-def _unused_by_texts(experiment: Experiment) -> tuple[str, ...]:
-    return ("pairs",) if _without_pairs(experiment) else ("images",)
-
-
-def _unused_by_cams(experiment: Experiment) -> tuple[str, ...]:
-    if not _by_clip(experiment):
-        return ("pairs", "cam_texts", *_CLIP_CAMS)
-    unused = ("cam_net", "cams.scales", "cams.activation", "cams.resize")
-    return (*unused, "pairs") if _without_pairs(experiment) else unused
+def _label_map_scores(name: str, of: str, title: str) -> Spec:
+    """Make the row of scores of label maps of the run's own images."""
+    job, keys = f"evaluate --of {of}", (*_NEW_SCORES, "evaluate.names")
+    inputs = ("images", of)
+    return Spec(name, "scores", "evaluate.stream", job, inputs, keys, title, pool="evaluate", of=of)
 
 
 _ROWS = (
@@ -107,7 +52,7 @@ _ROWS = (
         ("corpus.engine", "corpus.questions", "corpus.wordnet"),
         "Questions and answers",
         pool="corpus",
-        needless=_without_pairs,
+        needless=without_pairs,
         spares=" (which asks nothing that corpus.cache answers)",
     ),
     Spec(
@@ -118,7 +63,7 @@ _ROWS = (
         ("images", "corpus"),
         ("corpus.expected_names", "corpus.texts.foreground", "corpus.texts.backgrounds"),
         "Texts of each image and class",
-        needless=_without_pairs,
+        needless=without_pairs,
     ),
     Spec(
         "texts",
@@ -129,7 +74,7 @@ _ROWS = (
         ("corpus.texts.template", "model.clip.model", "model.clip.pretrained"),
         "Text features",
         pool="texts",
-        needless=_by_clip,
+        needless=by_clip,
     ),
     Spec(
         "cam_texts",
@@ -142,8 +87,8 @@ _ROWS = (
         ),
         "Text features of the CLIP that makes CAMs",
         pool="texts",
-        needless=lambda experiment: not (_by_clip(experiment) or _learns_clip_cams(experiment)),
-        unused=_unused_by_texts,
+        needless=lambda experiment: not (by_clip(experiment) or learns_clip_cams(experiment)),
+        unused=unused_by_texts,
     ),
     Spec(
         "clip_cams",
@@ -154,7 +99,7 @@ _ROWS = (
         ("cams.resolution", "cams.backgrounds", "cams.clip"),
         "CLIP CAM",
         pool="cams",
-        needless=lambda experiment: not _learns_clip_cams(experiment),
+        needless=lambda experiment: not learns_clip_cams(experiment),
     ),
     Spec(
         "classifier",
@@ -162,10 +107,10 @@ _ROWS = (
         "train.stage",
         "train-classifier",
         ("images",),
-        ("model.backbone", "model.backbone_weights", "train.seed", "train.classifier", _WORKERS),
+        ("model.backbone", "model.backbone_weights", "train.seed", "train.classifier", WORKERS),
         "Classifier, the baseline",
         fit="train.classifier",
-        needless=_by_clip,
+        needless=by_clip,
     ),
     Spec(
         "cam_net",
@@ -176,8 +121,8 @@ _ROWS = (
         ("model.backbone", "model.backbone_weights", "model.clip", "train.seed", "train.ritc"),
         "QA-CLIMS",
         fit="train.ritc",
-        needless=_by_clip,
-        unused=lambda experiment: () if _learns_clip_cams(experiment) else ("clip_cams",),
+        needless=by_clip,
+        unused=lambda experiment: () if learns_clip_cams(experiment) else ("clip_cams",),
     ),
     Spec(
         "baseline_cams",
@@ -185,11 +130,11 @@ _ROWS = (
         "cams.stage",
         "cams --baseline",
         ("images", "classifier"),
-        _NETWORK_CAMS,
+        NETWORK_CAMS,
         "Baseline CAM",
         pool="cams",
         of="classifier",
-        needless=_by_clip,
+        needless=by_clip,
     ),
     Spec(
         "cams",
@@ -197,11 +142,11 @@ _ROWS = (
         "cams.stage",
         "cams",
         ("images", "cam_net", "pairs", "cam_texts"),
-        (*_NETWORK_CAMS, *_CLIP_CAMS),
+        (*NETWORK_CAMS, *CLIP_CAMS),
         "QA-CLIMS CAM",
         pool="cams",
         of="cam_net",
-        unused=_unused_by_cams,
+        unused=unused_by_cams,
     ),
     Spec(
         "baseline_scores",
@@ -213,7 +158,7 @@ _ROWS = (
         "Baseline CAM",
         pool="evaluate",
         of="baseline_cams",
-        needless=_by_clip,
+        needless=by_clip,
     ),
     Spec(
         "scores",
@@ -225,7 +170,7 @@ _ROWS = (
         "QA-CLIMS CAM",
         pool="evaluate",
         of="cams",
-        unused=_unused_by_cams,
+        unused=unused_by_cams,
     ),
     Spec(
         "seeds",
@@ -238,24 +183,14 @@ _ROWS = (
         pool="refine",
         supervision="image labels",
     ),
-    Spec(
-        "seed_scores",
-        "scores",
-        "evaluate.stream",
-        "evaluate --of seeds",
-        ("images", "seeds"),
-        _LABEL_MAP_SCORES,
-        "Seeds",
-        pool="evaluate",
-        of="seeds",
-    ),
+    _label_map_scores("seed_scores", "seeds", "Seeds"),
     Spec(
         "irn",
         "network",
         "train.stage",
         "train-irn",
         ("images", "seeds"),
-        ("model.backbone", "model.backbone_weights", "train.seed", "train.irn", _WORKERS),
+        ("model.backbone", "model.backbone_weights", "train.seed", "train.irn", WORKERS),
         "Boundary network",
         fit="train.irn",
         needless=lambda experiment: experiment.refine.masks.kind != "irn",
@@ -272,24 +207,14 @@ _ROWS = (
         supervision="image labels",
         unused=lambda experiment: () if experiment.refine.masks.kind == "irn" else ("irn",),
     ),
-    Spec(
-        "mask_scores",
-        "scores",
-        "evaluate.stream",
-        "evaluate --of masks",
-        ("images", "masks"),
-        _LABEL_MAP_SCORES,
-        "Pseudo masks",
-        pool="evaluate",
-        of="masks",
-    ),
+    _label_map_scores("mask_scores", "masks", "Pseudo masks"),
     Spec(
         "segmenter",
         "network",
         "train.stage",
         "train-segmenter",
         ("images", "masks"),
-        ("train.seed", "train.segmenter", _WORKERS),
+        ("train.seed", "train.segmenter", WORKERS),
         "Segmenter",
         fit="train.segmenter",
     ),
@@ -303,17 +228,7 @@ _ROWS = (
         "Predictions",
         pool="segment",
     ),
-    Spec(
-        "prediction_scores",
-        "scores",
-        "evaluate.stream",
-        "evaluate --of predictions",
-        ("images", "predictions"),
-        _LABEL_MAP_SCORES,
-        "Predictions",
-        pool="evaluate",
-        of="predictions",
-    ),
+    _label_map_scores("prediction_scores", "predictions", "Predictions"),
     Spec(
         "new_images",
         "images",
@@ -323,7 +238,7 @@ _ROWS = (
         ("new_images",),
         "New images",
         pool="ingest",
-        needless=_has_no_new_images,
+        needless=has_no_new_images,
     ),
     Spec(
         "new_predictions",
@@ -334,7 +249,7 @@ _ROWS = (
         ("segment",),
         "Predictions of new images",
         pool="segment",
-        needless=_has_no_new_images,
+        needless=has_no_new_images,
     ),
     Spec(
         "new_prediction_scores",
@@ -346,23 +261,12 @@ _ROWS = (
         "Predictions of new images",
         pool="evaluate",
         of="new_predictions",
-        needless=_has_no_new_images,
+        needless=has_no_new_images,
     ),
 )
 
 ARTIFACTS: dict[str, Spec] = {spec.name: spec for spec in _ROWS}
 """Every artifact by its name, in the order in which they are made."""
-
-_WITHOUT_EFFECT = {
-    *(
-        f"{data}.{key}"
-        for data in ("data", "new_images")
-        for key in ("max_errors", "max_missing", "shard_megabytes")
-    ),
-    # How an engine is fed and reached, not what it says.
-    *(f"corpus.engine.{key}" for key in ("token_budget", "batch_size", "num_connections")),
-    *(f"corpus.engine.{key}" for key in ("url", "timeout", "key_variable")),
-}
 
 
 def of_kind(kind: Kind) -> list[str]:
@@ -406,9 +310,9 @@ def schema_of(name: str) -> pa.Schema:
 
 def title_of(experiment: Experiment, name: str) -> str:
     """Return the name of an artifact in reports; CAMs are called after what made them."""
-    title = ARTIFACTS[name].title
-    by_clip = _by_clip(experiment) and name in ("cams", "scores")
-    return "CLIP CAM" if by_clip else title
+    if by_clip(experiment) and name in ("cams", "scores"):
+        return "CLIP CAM"
+    return ARTIFACTS[name].title
 
 
 def is_needed(experiment: Experiment, name: str) -> bool:
@@ -422,43 +326,3 @@ def inputs_of(experiment: Experiment, name: str) -> tuple[str, ...]:
     spec = ARTIFACTS[name]
     unused = spec.unused(experiment)
     return tuple(one for one in spec.inputs if one not in unused)
-
-
-def chosen_by_masks(experiment: Experiment, name: str) -> dict[str, str]:
-    """Return the networks behind an artifact whose weights ground truth masks choose.
-
-    With them (`keep: best`) nothing that follows is weakly supervised.
-
-    Returns:
-        The section of the configuration that says so, by the name of the network.
-    """
-    own = {name: fit} if (fit := _best_of(experiment, name)) else {}
-    before = (chosen_by_masks(experiment, one) for one in inputs_of(experiment, name))
-    return {network: fit for found in (*before, own) for network, fit in found.items()}
-
-
-def _best_of(experiment: Experiment, name: str) -> str | None:
-    """Return the section that trains a network, if its best score chooses the weights."""
-    fit = ARTIFACTS[name].fit
-    best = fit is not None and dict(flatten(experiment.plain()))[f"{fit}.keep"] == "best"
-    return fit if best else None
-
-
-def sections_of(experiment: Experiment, name: str) -> set[str]:
-    """Return the keys and sections of the configuration that decide an artifact's content."""
-    spec = ARTIFACTS[name]
-    inherited = [sections_of(experiment, one) for one in inputs_of(experiment, name)]
-    choice = _CHOICE if _best_of(experiment, name) else ()
-    return {*spec.keys, *choice}.difference(spec.unused(experiment)).union(*inherited)
-
-
-def recipe(experiment: Experiment, name: str) -> Tree:
-    """Return the dotted keys and values that decide an artifact's content."""
-    sections = sections_of(experiment, name)
-    return {
-        # No worker but this process is one worker.
-        key: max(1, value) if key == _WORKERS else value
-        for key, value in flatten(experiment.plain())
-        if key not in _WITHOUT_EFFECT
-        and any(key == section or key.startswith(f"{section}.") for section in sections)
-    }

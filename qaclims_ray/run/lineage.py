@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import WORK, Artifact, Manifest, artifact, command, job_of, remake
+from qaclims_ray.run.artifact import WORK, Artifact, artifact, command, job_of, remake
 from qaclims_ray.run.contents import check_sizes
 from qaclims_ray.run.graph import (
     ARTIFACTS,
@@ -18,6 +18,7 @@ from qaclims_ray.run.graph import (
     is_needed,
     of_kind,
 )
+from qaclims_ray.run.manifest import Manifest
 from qaclims_ray.run.truth import sees_masks
 from qaclims_ray.storage.files import find
 

@@ -5,21 +5,13 @@ import time
 from collections.abc import Callable, Sequence
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import (
-    COMPLETE,
-    ERRORS,
-    ROWS,
-    Artifact,
-    Built,
-    Manifest,
-    artifact,
-    own_artifact,
-)
+from qaclims_ray.run.artifact import COMPLETE, ERRORS, ROWS, Artifact, artifact, own_artifact
 from qaclims_ray.run.blocks import num_done
 from qaclims_ray.run.contents import check_digests, check_sizes
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage, identities
+from qaclims_ray.run.manifest import Built, Manifest
 from qaclims_ray.run.recorded import record
 from qaclims_ray.run.tables import frequent_reasons, read_errors
 from qaclims_ray.storage.errors import attempt

@@ -5,7 +5,8 @@ All else is the same with other masks, or with masks that came later, and is kep
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
-from qaclims_ray.run.graph import ARTIFACTS, chosen_by_masks, images_of
+from qaclims_ray.run.graph import ARTIFACTS, images_of
+from qaclims_ray.run.recipe import chosen_by_masks
 
 _SECTIONS = {"images": "data", "new_images": "new_images"}
 """Section of the configuration of each artifact of images."""

@@ -16,7 +16,7 @@ from typing_extensions import TypedDict
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.config.overrides import Tree, flatten
 from qaclims_ray.run.artifact import Artifact
-from qaclims_ray.run.graph import recipe
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.search.holdout import REPORT
 from qaclims_ray.search.importance import importance
 from qaclims_ray.search.rows import TrialRow, write_trials

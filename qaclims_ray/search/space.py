@@ -15,7 +15,7 @@ import numpy as np
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Domain, Tune
-from qaclims_ray.run.graph import sections_of
+from qaclims_ray.run.recipe import sections_of
 
 SHARED = ("images", "corpus", "pairs", "texts", "classifier")
 """Artifacts that all trials read and none makes."""

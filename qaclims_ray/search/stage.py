@@ -25,10 +25,11 @@ from qaclims_ray.images.label_maps import check_num_classes
 from qaclims_ray.ingest import stage as data_stage
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.preflight import check as preflight_stage
-from qaclims_ray.run.artifact import Artifact, Built, artifact, job_of
+from qaclims_ray.run.artifact import Artifact, artifact, job_of
 from qaclims_ray.run.images import check_there, class_names
 from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare

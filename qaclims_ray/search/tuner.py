@@ -28,10 +28,11 @@ from ray.tune.search.optuna import OptunaSearch
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
-from qaclims_ray.run.artifact import Artifact, Built, artifact, own_artifact
+from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import on_behalf_of
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.progress import background, watch
 from qaclims_ray.search.rows import TrialRow, trial_row
 from qaclims_ray.search.space import most_epochs, sample

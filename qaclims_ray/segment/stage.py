@@ -15,12 +15,13 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.decode import decode
 from qaclims_ray.images.label_maps import label_map_row
 from qaclims_ray.model.predictor import equal_sizes
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.blocks import reopen
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import data_of, images_of
 from qaclims_ray.run.images import check_class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.segment.predict import SegmenterPredictor, load_trained
 from qaclims_ray.types import ImageRow, LabelMapRow
 

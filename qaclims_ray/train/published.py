@@ -8,9 +8,10 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model import checkpoints
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.irn import build_irn
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.train.validation import MODEL, weights
 

@@ -12,7 +12,8 @@ from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.train import Ritc
 from qaclims_ray.model.cam_net import CamNet, build_cam_net
 from qaclims_ray.model.checkpoints import load_network
-from qaclims_ray.model.clip import MaskPromptedClip, load_clip
+from qaclims_ray.model.clip import MaskPromptedClip
+from qaclims_ray.model.clip_files import load_clip
 from qaclims_ray.model.losses import (
     area,
     background_contrast,

@@ -25,10 +25,11 @@ from torch import nn
 from qaclims_ray.cluster.session import start
 from qaclims_ray.cluster.training import Trainer, run_config, scaling
 from qaclims_ray.config.experiment import Experiment, dump
-from qaclims_ray.run.artifact import Artifact, Built, artifact, own_artifact
+from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.collapse import DEAD
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.progress import watch
 from qaclims_ray.storage.files import remove, write_bytes
 from qaclims_ray.storage.filesystem import is_transient

@@ -37,11 +37,12 @@ from qaclims_ray.ingest.listed import ListedSources
 from qaclims_ray.ingest.sources import Listing
 from qaclims_ray.ingest.webdataset import read_webdataset
 from qaclims_ray.report.corpus import corpus_summary
-from qaclims_ray.run.artifact import Built, own_artifact
+from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.run.blocks import PendingBlocks
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.images import check_sorted, identity_without_masks
 from qaclims_ray.run.lineage import identities
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import scored_images
 from qaclims_ray.run.tables import batches_of, names_of
 from qaclims_ray.storage.parquet import write_parquet

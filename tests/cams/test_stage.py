@@ -12,13 +12,14 @@ from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.evaluate import stream
 from qaclims_ray.images.cams import unpack_cams
 from qaclims_ray.images.decode import decode
-from qaclims_ray.model.clip import load_clip, save_clip
 from qaclims_ray.model.clip_cams import clip_cams, image_texts, resize_cams
+from qaclims_ray.model.clip_files import load_clip, save_clip
 from qaclims_ray.model.clip_words import BACKGROUND_WORDS
 from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.model.predictor import CamPredictor, load_cam_net
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.run.graph import inputs_of, recipe
+from qaclims_ray.run.graph import inputs_of
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.storage.parquet import read_parquet, write_parquet

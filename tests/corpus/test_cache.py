@@ -4,7 +4,7 @@ import pytest
 from qaclims_ray.corpus.answers import NoAnswer
 from qaclims_ray.corpus.cache import SCHEMA, AnswerCache, open_cache, settings_of
 from qaclims_ray.corpus.keep import gather_replies, key_ranges
-from qaclims_ray.run.graph import recipe
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.storage.files import find, read_json, write_bytes
 from qaclims_ray.storage.parquet import write_parquet
 

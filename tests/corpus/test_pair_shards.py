@@ -6,8 +6,9 @@ from qaclims_ray.config.corpus import Corpus
 from qaclims_ray.corpus import pair_shards, stage
 from qaclims_ray.corpus.pair_shards import pair_shard, shards_side_by_side
 from qaclims_ray.corpus.texts import pairs_of, texts_of
-from qaclims_ray.run.artifact import Artifact, Built, own_artifact
+from qaclims_ray.run.artifact import Artifact, own_artifact
 from qaclims_ray.run.lineage import identities
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.types import SCHEMAS
 from tests.build import write_artifact

@@ -13,9 +13,10 @@ from qaclims_ray.corpus.features import embed_texts
 from qaclims_ray.corpus.texts import pairs_of, texts_of
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.images.decoded import decode_row, decode_table
-from qaclims_ray.model.clip import load_clip
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.model.clip_files import load_clip
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet

@@ -13,7 +13,8 @@ from qaclims_ray.demo.pretrain.recipes import model_card
 from qaclims_ray.demo.pretrain.vqa import generate_answers
 from qaclims_ray.demo.world import Example, answers
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.model.clip import MaskPromptedClip, load_clip
+from qaclims_ray.model.clip import MaskPromptedClip
+from qaclims_ray.model.clip_files import load_clip
 from qaclims_ray.model.losses import background_contrast, foreground_contrast
 from qaclims_ray.model.regions import region_views, select_pairs
 

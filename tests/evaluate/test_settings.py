@@ -1,7 +1,8 @@
 import pytest
 
 from qaclims_ray.evaluate import settings
-from qaclims_ray.run.artifact import Built, artifact, own_artifact
+from qaclims_ray.run.artifact import artifact, own_artifact
+from qaclims_ray.run.manifest import Built
 from tests.build import write_artifact
 
 

@@ -8,9 +8,10 @@ from qaclims_ray.cams import stage as cams_stage
 from qaclims_ray.config.corpus import Questions
 from qaclims_ray.corpus.ask import questions_about
 from qaclims_ray.ingest import stage
-from qaclims_ray.run.artifact import Artifact, Built, artifact
+from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import labelled
 from qaclims_ray.run.make import make as make_artifact
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import names_to_score
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.rows import training_images

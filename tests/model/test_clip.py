@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from transformers import dynamic_module_utils
 
 from qaclims_ray.model.checkpoints import OVSEG_PREFIX
-from qaclims_ray.model.clip import MaskPromptedClip, load_clip, save_clip
+from qaclims_ray.model.clip import MaskPromptedClip
+from qaclims_ray.model.clip_files import load_clip, save_clip
 
 
 @pytest.fixture

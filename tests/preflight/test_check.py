@@ -73,8 +73,8 @@ def test_clip_cams_that_a_network_learns_must_be_there(make_experiment, tmp_path
 
 
 def test_scores_are_not_wanted_without_ground_truth(local_ray, make_experiment, tmp_path):
-    from qaclims_ray.run.artifact import Built
     from qaclims_ray.run.make import make
+    from qaclims_ray.run.manifest import Built
 
     experiment = make_experiment(tmp_path / "run")
     facts = {"num_masks": 0, "num_images": 0}

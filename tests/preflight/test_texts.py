@@ -7,7 +7,7 @@ from qaclims_ray.config.experiment import resolve
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.demo.world import make_example
 from qaclims_ray.images.transforms import normalise
-from qaclims_ray.model.clip import load_clip
+from qaclims_ray.model.clip_files import load_clip
 from qaclims_ray.model.text_check import region_features
 from qaclims_ray.preflight import texts
 from qaclims_ray.preflight.text_findings import advice, text

@@ -10,9 +10,9 @@ from qaclims_ray.images.decode import encode_mask
 from qaclims_ray.images.label_maps import label_map_row
 from qaclims_ray.report import compare
 from qaclims_ray.report.comparison import labels_of
-from qaclims_ray.run.artifact import Built
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.parquet import write_parquet
 from tests.build import photo, png

@@ -11,9 +11,10 @@ from qaclims_ray.images.label_maps import label_map_row, row_label_map, unlabell
 from qaclims_ray.images.labelme import read_labelme
 from qaclims_ray.images.yolo import read_yolo
 from qaclims_ray.report import export
-from qaclims_ray.run.artifact import Built, artifact
+from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.images import class_names, names_in
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import list_files, read_bytes
 from tests.build import write_artifact

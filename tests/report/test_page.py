@@ -19,8 +19,9 @@ from qaclims_ray.images.label_maps import label_map_row
 from qaclims_ray.report import page as report
 from qaclims_ray.report import sheet
 from qaclims_ray.report.panels import grid_picture
-from qaclims_ray.run.artifact import ERRORS, Artifact, Built, artifact
+from qaclims_ray.run.artifact import ERRORS, Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, is_needed, schema_of
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import atomic_open, read_bytes, read_json, write_bytes, write_json
 from qaclims_ray.types import NO_CLASS, Answer

@@ -8,13 +8,15 @@ import pytest
 
 from qaclims_ray.config.renamed import RENAMED
 from qaclims_ray.run import make as module
-from qaclims_ray.run.artifact import COMPLETE, ROWS, Artifact, Built, artifact, own_artifact
+from qaclims_ray.run.artifact import COMPLETE, ROWS, Artifact, artifact, own_artifact
 from qaclims_ray.run.blocks import PendingBlocks, num_done, work_schema
-from qaclims_ray.run.graph import ARTIFACTS, recipe
+from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import OWNER
 from qaclims_ray.run.lineage import identities
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 
 

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
-from qaclims_ray.run.artifact import Artifact, Built, own_artifact
+from qaclims_ray.run.artifact import Artifact, own_artifact
 from qaclims_ray.run.blocks import Count, PendingBlocks, map_here, reopen, work_schema
 from qaclims_ray.run.faults import CrashLog
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.publish import publish
 from qaclims_ray.run.tables import read_errors, read_table
 from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from qaclims_ray.run import artifact as module
-from qaclims_ray.run.artifact import COMPLETE, Built, own_artifact
+from qaclims_ray.run.artifact import COMPLETE, own_artifact
 from qaclims_ray.run.contents import list_contents
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make, verify
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import dataset, read_table
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from tests.build import write_artifact

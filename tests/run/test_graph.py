@@ -9,10 +9,10 @@ from qaclims_ray.run.graph import (
     ARTIFACTS,
     inputs_of,
     is_needed,
-    recipe,
     scores_of,
     title_of,
 )
+from qaclims_ray.run.recipe import recipe
 
 
 def test_an_artifact_depends_on_all_that_its_inputs_depend_on(make_experiment, tmp_path):

@@ -5,8 +5,8 @@ import shutil
 import pytest
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.artifact import Built, artifact, own_artifact
-from qaclims_ray.run.graph import ARTIFACTS, is_needed, recipe
+from qaclims_ray.run.artifact import artifact, own_artifact
+from qaclims_ray.run.graph import ARTIFACTS, is_needed
 from qaclims_ray.run.lineage import (
     WITHOUT_MASKS,
     ancestors,
@@ -16,6 +16,8 @@ from qaclims_ray.run.lineage import (
     status,
 )
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.storage.files import write_bytes
 
 CLASSES = ["cat", "dog"]

@@ -1,9 +1,9 @@
 import pytest
 
 from qaclims_ray.config.experiment import load
-from qaclims_ray.run.artifact import Built
-from qaclims_ray.run.graph import recipe
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.recipe import recipe
 from qaclims_ray.run.recorded import CONFIG, recorded
 from qaclims_ray.storage.files import write_bytes
 

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save
 
 from qaclims_ray.model.segmenter_files import load_segmenter
-from qaclims_ray.run.artifact import Built, artifact
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.segment import export
 from qaclims_ray.segment.predict import load_trained
 from qaclims_ray.storage.files import list_files, read_bytes, write_bytes

@@ -4,8 +4,9 @@ from safetensors.torch import load_file, save
 
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.checkpoints import from_published_cam, to_published_cam
-from qaclims_ray.run.artifact import Built, artifact
+from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.make import make
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.train.published import export_net, import_net
 

@@ -22,7 +22,7 @@ from qaclims_ray.demo.pretrain.vqa import measure_vqa, pretrain_vqa, save_vqa
 from qaclims_ray.demo.words import ANSWER_WORDS, CLASSES, SCENES, STUFFS
 from qaclims_ray.demo.world import Example
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.model.clip import load_clip, save_clip
+from qaclims_ray.model.clip_files import load_clip, save_clip
 
 CARD_FILE, MEASURES_FILE = "MODEL_CARD.md", "{}_measures.json"
 NUM_EXAMPLES, NUM_HELD_OUT = 10_000, 400

@@ -22,7 +22,8 @@ from qaclims_ray.corpus.stats.figures import (
     numbers,
     with_class,
 )
-from qaclims_ray.run.artifact import Built, artifact
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.types import NO_CLASS, SCHEMAS, Answer
 

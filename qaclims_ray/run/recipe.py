@@ -1,0 +1,59 @@
+"""The recipe of an artifact: the part of a configuration that decides its content."""
+
+from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.config.overrides import Tree, flatten
+from qaclims_ray.run.graph import ARTIFACTS, inputs_of
+from qaclims_ray.run.spec import NETWORK_CAMS, WORKERS
+
+_CHOICE = (*NETWORK_CAMS, "evaluate.thresholds", "evaluate.names", "evaluate.absent_classes")
+"""Keys of the scores by which the best weights of a training are chosen."""
+_WITHOUT_EFFECT = {
+    *(
+        f"{data}.{key}"
+        for data in ("data", "new_images")
+        for key in ("max_errors", "max_missing", "shard_megabytes")
+    ),
+    # How an engine is fed and reached, not what it says.
+    *(f"corpus.engine.{key}" for key in ("token_budget", "batch_size", "num_connections")),
+    *(f"corpus.engine.{key}" for key in ("url", "timeout", "key_variable")),
+}
+
+
+def chosen_by_masks(experiment: Experiment, name: str) -> dict[str, str]:
+    """Return the networks behind an artifact whose weights ground truth masks choose.
+
+    With them (`keep: best`) nothing that follows is weakly supervised.
+
+    Returns:
+        The section of the configuration that says so, by the name of the network.
+    """
+    own = {name: fit} if (fit := _best_of(experiment, name)) else {}
+    before = (chosen_by_masks(experiment, one) for one in inputs_of(experiment, name))
+    return {network: fit for found in (*before, own) for network, fit in found.items()}
+
+
+def _best_of(experiment: Experiment, name: str) -> str | None:
+    """Return the section that trains a network, if its best score chooses the weights."""
+    fit = ARTIFACTS[name].fit
+    best = fit is not None and dict(flatten(experiment.plain()))[f"{fit}.keep"] == "best"
+    return fit if best else None
+
+
+def sections_of(experiment: Experiment, name: str) -> set[str]:
+    """Return the keys and sections of the configuration that decide an artifact's content."""
+    spec = ARTIFACTS[name]
+    inherited = [sections_of(experiment, one) for one in inputs_of(experiment, name)]
+    choice = _CHOICE if _best_of(experiment, name) else ()
+    return {*spec.keys, *choice}.difference(spec.unused(experiment)).union(*inherited)
+
+
+def recipe(experiment: Experiment, name: str) -> Tree:
+    """Return the dotted keys and values that decide an artifact's content."""
+    sections = sections_of(experiment, name)
+    return {
+        # No worker but this process is one worker.
+        key: max(1, value) if key == WORKERS else value
+        for key, value in flatten(experiment.plain())
+        if key not in _WITHOUT_EFFECT
+        and any(key == section or key.startswith(f"{section}.") for section in sections)
+    }
