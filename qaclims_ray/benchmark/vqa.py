@@ -12,7 +12,7 @@ from transformers import BlipConfig, BlipForQuestionAnswering
 
 from qaclims_ray.benchmark.measure import Kind, Way, Ways
 from qaclims_ray.benchmark.sizes import Sizes, num_pairs
-from qaclims_ray.corpus.engines import blip
+from qaclims_ray.model import blip
 
 ENC, DEC, SEP = 30523, 30522, 102
 LENGTHS = (8, 8, 7, 7, 8, 8, 6, 6, 6, 6, 7, 8, 8, 7, 7, 7)
@@ -90,7 +90,7 @@ def answer_batch(
 
 
 def fast_copy(model: blip.Blip, precision: str) -> blip.Blip:
-    """The model as `corpus.engines.blip.BlipEngine` runs it."""
+    """The model as `corpus.engines.BlipEngine` runs it."""
     return blip.prepare(copy.deepcopy(model).to(getattr(torch, precision)))
 
 

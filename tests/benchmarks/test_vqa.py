@@ -14,7 +14,7 @@ from qaclims_ray.benchmark.vqa import (
     ways,
 )
 from qaclims_ray.config.corpus import Questions
-from qaclims_ray.corpus.engines import blip
+from qaclims_ray.model import blip
 
 CPU = torch.device("cpu")
 

@@ -21,7 +21,7 @@ from qaclims_ray.benchmark.vqa import (
     random_blip,
     random_questions,
 )
-from qaclims_ray.corpus.engines import blip
+from qaclims_ray.model import blip
 
 SAMPLED = 4
 

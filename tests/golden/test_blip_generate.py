@@ -5,7 +5,7 @@ import pytest
 import torch
 from transformers import BlipConfig, BlipForQuestionAnswering
 
-from qaclims_ray.corpus.engines import blip as packed
+from qaclims_ray.model import blip as packed
 
 BEAMS = {"num_beams": 3, "min_length": 1, "max_length": 10}
 

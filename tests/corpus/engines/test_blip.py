@@ -11,7 +11,8 @@ from torchvision.transforms import v2
 from transformers import BertTokenizer, BlipImageProcessorPil
 
 from qaclims_ray.config.corpus import Blip
-from qaclims_ray.corpus.engines import blip
+from qaclims_ray.corpus.engines.blip import BlipEngine, image_fit
+from qaclims_ray.model import blip
 
 WORDS = ["what", "is", "above", "under", "the", "?", "boat", "dog", "##s", "sky", "sea", "grass"]
 VOCABULARY = ["[PAD]", "[UNK]", "[SEP]", "[CLS]", "[MASK]", *WORDS, "[DEC]", "[ENC]"]
@@ -32,7 +33,7 @@ def folder(tmp_path_factory, tiny_blip):
 
 
 def _engine(folder, **options):
-    return blip.BlipEngine(Blip(kind="blip", model=str(folder), **options), "cpu")
+    return BlipEngine(Blip(kind="blip", model=str(folder), **options), "cpu")
 
 
 def _image(seed, height=40, width=30):
@@ -249,7 +250,7 @@ def test_questions_are_encoded_without_waiting_for_the_device(tiny_blip):
 
 def test_images_may_come_at_the_size_that_the_model_sees(folder):
     engine, image = _engine(folder), _image(0, 40, 30)
-    fit = blip.image_fit(Blip(kind="blip", model=str(folder)))
+    fit = image_fit(Blip(kind="blip", model=str(folder)))
     assert fit(image).shape == (32, 32, 3)
     assert torch.equal(engine._pixels([fit(image)]), engine._pixels([image]))
 
@@ -266,7 +267,8 @@ def test_fused_attention_is_the_same(tiny_blip):
 
 def test_options_of_the_section_reach_the_generation(folder, monkeypatch):
     seen = {}
-    monkeypatch.setattr(blip, "generate", lambda *_, **options: seen.update(options) or [[[5]]])
+    generate = "qaclims_ray.corpus.engines.blip.generate"
+    monkeypatch.setattr(generate, lambda *_, **options: seen.update(options) or [[[5]]])
     engine = _engine(folder, token_budget=7, num_beams=2, max_length=5)
     assert _ask(engine, [_image(0)], [["what is the sea?"]]) == [["what"]]
     assert seen == {"token_budget": 7, "num_beams": 2, "min_length": 1, "max_length": 5}
