@@ -35,7 +35,7 @@ from pathlib import Path
 import ray.train, ray.tune
 from qaclims_ray.cli import run_job
 from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.training import Trainer
+from qaclims_ray.cluster.training import fit
 from qaclims_ray.config.compute import Compute
 
 what, folder = sys.argv[1:]

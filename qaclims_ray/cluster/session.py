@@ -31,6 +31,8 @@ ENVIRONMENT = {
     # What the C++ core reports to the screen besides its log files concerns Ray's developers.
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "TOKENIZERS_PARALLELISM": "false",
+    # Ray Train looks every two seconds whether its workers have started, or ended.
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     # Of Tune: no files but those asked for, and no tables on the screen.
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -110,6 +112,8 @@ def _init(compute: Compute, quiet: dict[str, Any]) -> None:
     # Ray demands it, unless the user has chosen RAY_AUTH_MODE or has a token of their own.
     if not {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
         os.environ["RAY_AUTH_TOKEN"] = token_hex(32)
+    # Nobody takes this machine away with a warning: no process that waits for one.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     megabytes = compute.object_store_megabytes
     ray.init(
         address="local",

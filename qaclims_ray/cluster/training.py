@@ -1,5 +1,7 @@
 """The compute section as arguments of Ray Train and Ray Tune."""
 
+from concurrent.futures import Future
+from threading import Thread
 from typing import Any, NamedTuple
 
 import ray
@@ -19,16 +21,28 @@ _TRIAL_CPUS = 0.01
 """CPUs of the process of a trial that waits for its workers."""
 
 
-class Trainer(ray.train.torch.TorchTrainer):
-    """A trainer that Ctrl-C interrupts as it does all else, by KeyboardInterrupt.
+def fit(trainer: ray.train.torch.TorchTrainer) -> None:
+    """Train, in a thread of its own: Ctrl-C interrupts the main one as it does all else.
 
-    Ray's own handler of the signal ends the process as if it had succeeded, and stays when the
-    training has ended: what follows could not be interrupted at all. The processes of a training go
-    with the one that started it.
+    In the main thread Ray would handle the signal itself, end the process as if it had succeeded,
+    and go on to handle it when the training has ended. The processes of a training go with the one
+    that started it.
+
+    Raises:
+        Exception: whatever ended the training.
     """
+    ended: Future[None] = Future()
 
-    def _register_sigint_handler(self, controller: Any) -> None:
-        """Leave the signal to Python."""
+    def run() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:  # raised again where it is waited for
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    Thread(target=run, daemon=True).start()
+    ended.result()
 
 
 class TrialResources(NamedTuple):

@@ -23,7 +23,7 @@ from ray.train.collective import barrier, broadcast_from_rank_zero
 from torch import nn
 
 from qaclims_ray.cluster.session import start
-from qaclims_ray.cluster.training import Trainer, run_config, scaling
+from qaclims_ray.cluster.training import fit, run_config, scaling
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.collapse import DEAD
@@ -101,13 +101,13 @@ def _train_on_ray(
     faults = f"{target.work}/faults"
     remove(faults)
     scored = settings(experiment, target.name).validate_every is not None
-    trainer = Trainer(
+    trainer = ray.train.torch.TorchTrainer(
         partial(_worker, experiment.anchored(), target.name, names, make_scorer, faults),
         scaling_config=scaling(experiment.compute),
         run_config=run_config(experiment.compute.train, target, SCORE if scored else None),
     )
     try:
-        trainer.fit()
+        fit(trainer)
     except ray.train.TrainingFailedError as error:
         raise failure(faults, _deaths(error)) from None
     except ray.exceptions.RayActorError as error:  # Ray Train's own process, its controller

@@ -22,11 +22,12 @@ JOB = (
 def main():
     start(Compute(num_cpus=3, object_store_megabytes=100))
     if what == "training":
-        Trainer(
+        trainer = ray.train.torch.TorchTrainer(
             wait,
             scaling_config=ray.train.ScalingConfig(num_workers=1),
             run_config=ray.train.RunConfig(storage_path=folder),
-        ).fit()
+        )
+        fit(trainer)
     ray.get(ray.remote(max_retries=0)(wait).remote())
 
 run_job(main)
