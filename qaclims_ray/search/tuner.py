@@ -25,6 +25,7 @@ from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
+from qaclims_ray.cluster.trials import lack_of_memory_is_a_death
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
@@ -155,7 +156,8 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
             verbose=0,
         ),
     )
-    return tuner.fit()
+    with lack_of_memory_is_a_death():
+        return tuner.fit()
 
 
 def _begun(folder: str) -> dict[str, Tree]:
