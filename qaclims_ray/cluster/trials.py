@@ -19,10 +19,11 @@ def lack_of_memory_is_a_death() -> Generator[None]:
     """Tell Tune, while the body runs, that a process ended for lack of memory has died."""
     original: Any = getattr(RayActorManager, _METHOD)
 
-    def failed(manager: RayActorManager, task: Any, error: Exception) -> None:
-        if isinstance(error, OutOfMemoryError):
-            error = RayActorError(error_msg=str(error))
-        original(manager, task, error)
+    # Ray calls it by the names of its parameters.
+    def failed(self: RayActorManager, tracked_actor_task: Any, exception: Exception) -> None:
+        if isinstance(exception, OutOfMemoryError):
+            exception = RayActorError(error_msg=str(exception))
+        original(self, tracked_actor_task=tracked_actor_task, exception=exception)
 
     setattr(RayActorManager, _METHOD, failed)
     try:

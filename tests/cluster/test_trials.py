@@ -16,7 +16,7 @@ def _failed(error):
     task = SimpleNamespace(_tracked_actor=actor, _on_error=lambda _, error: told.append(error))
     manager = RayActorManager(FixedResourceManager({"CPU": 1}))
     manager._cleanup_actor = lambda tracked_actor: None
-    manager._actor_task_failed(task, error)
+    manager._actor_task_failed(tracked_actor_task=task, exception=error)
     return told
 
 
