@@ -132,7 +132,6 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
     tune, limits = experiment.tune, experiment.compute.tune
     learns = tune.searcher == "optuna"
     begun = _begun(f"{target.uri}/{NAME}") if learns else {}
-    names = Names(begun, tune.num_trials)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(partial(_trial, experiment.plain(), target.uri), each),
         param_space=_param_space(tune),
@@ -144,8 +143,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
             time_budget_s=limits.max_seconds,
             # Saves the start of a process and all its imports for each trial but the first ones.
             reuse_actors=experiment.compute.train.num_workers == 0,
-            trial_name_creator=names,  # for those who log trials elsewhere
-            trial_dirname_creator=names,
+            trial_dirname_creator=Names(begun, tune.num_trials),
         ),
         run_config=ray.tune.RunConfig(
             name=f"session_{len(find(f'{target.work}/tune/*')):03d}",
