@@ -63,6 +63,8 @@ RAY_DEATHS = {
     "RpcError": "Ray's head process (gcs_server) does not answer",
 }
 """What died, by the name of Ray's error."""
+_SAID_ALREADY = "^(Raylet is terminated|A worker died or was killed while executing a task)"
+"""Ray's own messages of deaths, which it prints among the results; we say the same, shorter."""
 _LOOK_EVERY, _GIVES_UP_AFTER = 0.5, 10.0
 """Seconds between two looks for what ends all work, and that the work has to end by itself then."""
 _causes: list[Callable[[], str | None]] = []
@@ -184,6 +186,8 @@ def _run(main: Callable[[], Any]) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_PlainLog("%(levelname)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
+    # Ray reads it while it is imported, which `main` does.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", _SAID_ALREADY)
     try:
         main()
     except KeyboardInterrupt:

@@ -1,9 +1,9 @@
 """Scores of label maps: seeds, pseudo masks and predictions, and those of any method."""
 
 import hashlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
 
@@ -14,44 +14,49 @@ from qaclims_ray.evaluate.rows import Unsure, score_label_map, unpack, unscored
 from qaclims_ray.evaluate.score import report_label_maps
 from qaclims_ray.evaluate.stage import finish, scored_by
 from qaclims_ray.evaluate.text import text_table
+from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
-from qaclims_ray.run.images import check_sorted, check_there, class_names, names_in
+from qaclims_ray.run.images import check_sorted, check_there, class_names
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import Masks, Scored, names_to_score, scored_images
 from qaclims_ray.run.tables import names_of
-from qaclims_ray.storage.files import read_bytes, write_json
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
-from qaclims_ray.types import SCHEMAS, LabelMapRow, ScoreRow
+from qaclims_ray.types import SCHEMAS, LabelMap, LabelMapRow, ScoreRow
+
+ReadLabelMap: TypeAlias = Callable[[tuple[int, int]], LabelMap]
+"""Height and width of an image to its label map; a ValueError says what is wrong with it."""
 
 
 class LabelMapScorer:
     """Ray Data actor: names with ground truth in, counts of the label maps of these names out."""
 
     def __init__(
-        self, folder: str, names: Collection[str], num_classes: int, unsure: Unsure
+        self,
+        readers: Mapping[str, ReadLabelMap],
+        names: Collection[str],
+        num_classes: int,
+        unsure: Unsure,
     ) -> None:
-        self._folder = folder
+        self._readers = readers
         self._unsure: Unsure = unsure
         self._names = frozenset(names)
         self._num_classes = num_classes
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Counts of a batch; images that are not to be scored are left out."""
-        rows = [
-            self._score(row["name"], row["mask"])
-            for row in images.to_pylist()
-            if row["name"] in self._names
-        ]
+        rows = [self._score(row) for row in images.to_pylist() if row["name"] in self._names]
         return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
 
-    def _score(self, name: str, mask: bytes) -> ScoreRow:
-        uri = f"{self._folder}/{name}.png"
+    def _score(self, row: Mapping[str, Any]) -> ScoreRow:
+        name = row["name"]
         try:
-            return score_label_map(name, read_bytes(uri), mask, self._num_classes, self._unsure)
+            label_map = self._readers[name]((row["height"], row["width"]))
+            return score_label_map(name, label_map, row["mask"], self._num_classes, self._unsure)
         except ValueError as error:
-            raise ValueError(f"{uri}: {error}") from error
+            raise ValueError(f"the label map of {name!r}: {error}") from error
 
 
 class RowScorer:
@@ -77,7 +82,8 @@ class RowScorer:
             if label_map is None or mask is None:
                 made.append(unscored(name))
             else:
-                made.append(score_label_map(name, label_map, mask, self._num_classes, self._unsure))
+                drawn = decode_mask(label_map)
+                made.append(score_label_map(name, drawn, mask, self._num_classes, self._unsure))
         return made
 
 
@@ -112,33 +118,39 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     return finish(experiment, target, num_rows, wanted.num)
 
 
-def run_label_maps(experiment: Experiment, folder: str) -> str:
-    """Score the label maps `<name>.png` in a folder or at a URL; return the table and where it is.
+def run_label_maps(experiment: Experiment, uri: str, readers: Mapping[str, ReadLabelMap]) -> str:
+    """Score label maps of any method; return the table and where it is.
 
-    They may be pseudo masks or predictions of any method. What is found goes to
-    `label_map_scores/` in the run; it is no artifact, as nobody knows when the files change.
+    They may be pseudo masks or predictions. What is found goes to `label_map_scores/` in the run;
+    it is no artifact, as nobody knows when the files change.
+
+    Args:
+        experiment: The run, with complete images.
+        uri: Where they are, for people.
+        readers: By the name of each image, what reads its label map.
 
     Raises:
         ValueError: a label map is missing, or no fit for its ground truth.
     """
     images = artifact(experiment, "images")
-    folder, names, classes = (
-        absolute(folder),
-        names_to_score(experiment, of_cams=False),
-        class_names(images),
-    )
-    check_there(names, names_in(folder), f"{folder} lacks label maps (NAME.png)", "make them")
+    names, classes = names_to_score(experiment, of_cams=False), class_names(images)
+    lacks = f"{uri} lacks label maps (NAME.png, NAME.txt, NAME.json or a COCO file)"
+    check_there(names, readers.keys(), lacks, "make them, empty ones of images without an object")
     start(experiment.compute)
-    rows = read_rows(images.shards()).select_columns(["name", "mask"])
-    arguments = {"folder": folder, "names": names, "num_classes": len(classes)}
-    arguments["unsure"] = experiment.evaluate.unsure
+    rows = read_rows(images.shards()).select_columns(["name", "height", "width", "mask"])
+    arguments = {
+        "readers": readers,
+        "names": names,
+        "num_classes": len(classes),
+        "unsure": experiment.evaluate.unsure,
+    }
     pool = actor_pool(experiment.compute, "evaluate")
     rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
     found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
     tallies = [one for row in found if (one := unpack(row)) is not None]
-    scores = report_label_maps(tallies, experiment, classes, scored=folder)
-    digest = hashlib.sha256(folder.encode()).hexdigest()[:8]
-    label = folder.rsplit("/", 1)[-1]
-    uri = f"{absolute(experiment.run)}/label_map_scores/{label}-{digest}.json"
-    write_json(uri, scores)
-    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {uri}"
+    scores = report_label_maps(tallies, experiment, classes, scored=uri)
+    digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
+    label = uri.rsplit("/", 1)[-1]
+    to = f"{absolute(experiment.run)}/label_map_scores/{label}-{digest}.json"
+    write_json(to, scores)
+    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {to}"

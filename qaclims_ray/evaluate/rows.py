@@ -11,7 +11,7 @@ from qaclims_ray.metrics.confusion import Overlap, levels
 from qaclims_ray.metrics.counts import Tally, tally
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, ScoreRow
+from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, LabelMap, ScoreRow
 
 Unsure = Literal["background", "ignore"]
 _BATCH = 256
@@ -63,13 +63,13 @@ def score_cams(
 
 
 def score_label_map(
-    name: str, label_map: bytes, mask: bytes, num_classes: int, unsure: Unsure
+    name: str, label_map: LabelMap, mask: bytes, num_classes: int, unsure: Unsure
 ) -> ScoreRow:
     """Count the pixels of a label map against the ground truth.
 
     Args:
         name: Name of the image.
-        label_map: Encoded, as `decode_mask` reads it.
+        label_map: Of the image's size.
         mask: Encoded ground truth.
         num_classes: Background excluded.
         unsure: What a predicted 255 counts as: the background, or nothing at all.
@@ -77,7 +77,7 @@ def score_label_map(
     Raises:
         ValueError: the label map is of another size than the ground truth, or a value is no class.
     """
-    predicted, truth = decode_mask(label_map).astype(np.int64), decode_mask(mask)
+    predicted, truth = label_map.astype(np.int64), decode_mask(mask)
     if unsure == "ignore" and predicted.shape == truth.shape:
         truth = np.where(predicted == IGNORE, np.uint8(IGNORE), truth)
     predicted[predicted == IGNORE] = BACKGROUND

@@ -67,7 +67,10 @@ def rasterise_reference(reference: str) -> LabelMap:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{shown(about['file'])} has changed since it was listed") from error
     how = {key: about[key] for key in ("height", "width", "crowds", "overlap")}
-    return rasterise(objects, **how)
+    try:
+        return rasterise(objects, **how)
+    except ValueError as error:
+        raise ValueError(f"{shown(about['file'])}: {error}") from error
 
 
 def has_outline(segmentation: Any) -> bool:

@@ -5,6 +5,7 @@ A reader (`voc12`, `coco14`, `folder`, `webdataset`) lists a data set without op
 own row only.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias, TypedDict
@@ -135,14 +136,14 @@ def load_mask(
     Raises:
         MaskError: the mask is missing or broken, of another size, or has illegal values.
     """
-    where = shown(source["mask"] or "instances")
+    given = source["mask"], source["annotations"]
     try:
-        mask = _decoded_mask(source, size, max_pixels, read)
+        mask = drawn_mask(*given, size, max_pixels, read)
         if mask is None:
             return None
         if mask.shape == size[::-1] != size:
             mask = orient(mask, orientation(image))
-        _check_mask(mask, size, num_classes, where)
+        check_mask(mask, size, num_classes, where_of(*given))
     except ValueError as error:
         if isinstance(error.__cause__, Exception) and is_transient(error.__cause__):
             raise
@@ -150,24 +151,44 @@ def load_mask(
     return mask
 
 
-def _decoded_mask(
-    source: Source, size: tuple[int, int], max_pixels: int, read: Read
+def drawn_mask(
+    mask: str | None, annotations: str | None, size: tuple[int, int], max_pixels: int, read: Read
 ) -> LabelMap | None:
-    reference = source["annotations"]
-    if reference is not None and is_of_a_file(reference):
-        return draw_file(reference, size)
-    if reference is not None:
-        return rasterise_reference(reference)
-    if source["mask"] is None:
+    """Decode or draw a mask, as its file has it; None where there is none.
+
+    Args:
+        mask: see `Source`.
+        annotations: see there.
+        size: height and width of its image, for files that do not know them.
+        max_pixels: largest mask that is decoded.
+        read: reads the file of a mask.
+
+    Raises:
+        ValueError: it is missing or broken.
+    """
+    if annotations is not None:
+        draws_file = is_of_a_file(annotations)
+        return draw_file(annotations, size) if draws_file else rasterise_reference(annotations)
+    if mask is None:
         return None
-    png = read(source["mask"])
+    png = read(mask)
     try:
         return decode_mask(png, max_pixels=max_pixels)
     except ValueError as error:
-        raise ValueError(f"{shown(source['mask'])}: {error}") from error
+        raise ValueError(f"{shown(mask)}: {error}") from error
 
 
-def _check_mask(mask: LabelMap, size: tuple[int, int], num_classes: int, where: str) -> None:
+def where_of(mask: str | None, annotations: str | None) -> str:
+    """Name the file of a mask, for people."""
+    return shown((mask or "") if annotations is None else json.loads(annotations)["file"])
+
+
+def check_mask(mask: LabelMap, size: tuple[int, int], num_classes: int, where: str) -> None:
+    """Check that a mask fits its image and the classes.
+
+    Raises:
+        ValueError: it is of another size, or has illegal values.
+    """
     if mask.shape != size:
         raise ValueError(
             f"{where}: the mask is {mask.shape[1]} x {mask.shape[0]} pixels wide and high, "

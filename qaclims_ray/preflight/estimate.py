@@ -68,12 +68,14 @@ def count(experiment: Experiment) -> Counts:
 
 def _expected(experiment: Experiment) -> Counts:
     data = experiment.data
-    images, pairs = published_counts(data.kind, getattr(data, "split", None))
+    is_own = getattr(data, "annotations", None) is not None
+    images, pairs = published_counts(data.kind, None if is_own else getattr(data, "split", None))
     if isinstance(data, Demo):
         images = data.num_images
     if data.limit is not None:
         images, pairs = data.limit if images is None else min(images, data.limit), None
-    names = coco14.CLASSES if data.kind == "coco14" else getattr(data, "class_names", None)
+    is_coco = data.kind == "coco14" and not is_own
+    names = coco14.CLASSES if is_coco else getattr(data, "class_names", None)
     return Counts(images, pairs, 0) if names is None else Counts(images, pairs, 0, 0, 0, len(names))
 
 

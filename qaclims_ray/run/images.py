@@ -10,7 +10,7 @@ import pyarrow.dataset as pads
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.tables import batches_of, dataset, read_errors
-from qaclims_ray.storage.files import list_files, read_bytes
+from qaclims_ray.storage.files import read_bytes
 
 log = logging.getLogger(__name__)
 
@@ -81,11 +81,6 @@ def num_unreadable(experiment: Experiment, images_name: str = "images") -> int:
     if experiment.evaluate.names is not None and images_name == "images":
         failed &= listed_names(experiment.evaluate.names)
     return len(failed)
-
-
-def names_in(folder: str) -> set[str]:
-    """Names of the PNG files in a folder or at a URL, folders below it included."""
-    return {file.removesuffix(".png") for file in list_files(folder) if file.endswith(".png")}
 
 
 def check_sorted(wanted: Iterable[str], there: Iterable[str], what: str, remedy: str) -> None:

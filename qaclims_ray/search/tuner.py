@@ -28,7 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
-from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
+from qaclims_ray.run.artifact import COMPLETE, Artifact, artifact, own_artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import on_behalf_of
 from qaclims_ray.run.make import make
@@ -107,8 +107,7 @@ def _run_with_fewer(
     while True:
         own = {"max_concurrent": at_a_time, "max_seconds": seconds}
         today = {f"compute.tune.{key}": value for key, value in own.items()}
-        results = _fit(experiment.with_overrides(today), target, each)
-        errors = {Path(result.path).name: result.error for result in results}
+        errors = _errors(experiment.with_overrides(today), target, each)
         starved = [name for name, error in errors.items() if lacked_memory(error)]
         if not starved or at_a_time == 1:
             return errors
@@ -120,6 +119,22 @@ def _run_with_fewer(
             "(compute.tune.max_concurrent)",
             *(len(starved), len(errors), at_a_time),
         )
+
+
+def _errors(
+    experiment: Experiment, target: Artifact, each: dict[str, float]
+) -> dict[str, Exception | None]:
+    """Run the trials; return the error of each, or None, by its name."""
+    try:
+        results = _fit(experiment, target, each)
+    except RuntimeError as error:
+        # A process that Ray itself ends for lack of memory breaks off all of Tune (2.60).
+        if not lacked_memory(error):
+            raise
+        runs = f"{target.uri}/{NAME}"
+        ended = {uri.split("/")[-3] for uri in find(f"{runs}/*/cam_net/{COMPLETE}")}
+        return {name: None if name in ended else error for name in _begun(runs)}
+    return {Path(result.path).name: result.error for result in results}
 
 
 def lacked_memory(error: Exception | None) -> bool:

@@ -134,6 +134,15 @@ def _pins():
     return dict(line.split("==") for line in lines if line and not line.startswith("#"))
 
 
+def test_images_may_be_named_by_their_digests_too(cluster):
+    text = " ".join(PATH.read_text().replace("\n  # ", " ").split())
+    assert f"imagetools inspect {cluster['docker']['head_image']}` shows" in text
+    for docker in [cluster["docker"], *(n.get("docker", {}) for n in _types(cluster))]:
+        images = {key: image for key, image in docker.items() if key.endswith("image")}
+        docker |= {key: f"{image}@sha256:{'0' * 64}" for key, image in images.items()}
+    _check(cluster)
+
+
 def test_all_nodes_have_the_ray_of_the_constraints(cluster):
     docker = [cluster["docker"], *(n.get("docker", {}) for n in _types(cluster))]
     images = {image for one in docker for key, image in one.items() if key.endswith("image")}

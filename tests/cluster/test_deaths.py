@@ -14,12 +14,25 @@ import ray.exceptions
 from qaclims_ray.cli import RAY_DEATHS, explain
 from qaclims_ray.cluster import deaths, session
 from qaclims_ray.config.compute import Compute
-from tests.build import WAITING_JOB, free_port
+from tests.build import free_port
 
-JOB = (
-    WAITING_JOB
-    + """
+JOB = """
+import sys, time
+from pathlib import Path
+from qaclims_ray.cli import run_job
+
+what, folder = sys.argv[1:]
+
+def wait(config=None):
+    Path(folder, "begun").touch()
+    time.sleep(600)
+
 def main():
+    import ray.train
+    from qaclims_ray.cluster.session import start
+    from qaclims_ray.cluster.training import Trainer
+    from qaclims_ray.config.compute import Compute
+
     start(Compute(num_cpus=3, object_store_megabytes=100))
     if what == "training":
         trainer = ray.train.torch.TorchTrainer(
@@ -32,7 +45,7 @@ def main():
 
 run_job(main)
 """
-)
+"""It imports Ray where jobs do: once they know what to do."""
 
 
 def _ended(code: str) -> subprocess.Popen:
@@ -143,6 +156,7 @@ def test_the_death_of_rays_own_process_ends_a_job_with_one_message(tmp_path, wha
     os.makedirs(folder, exist_ok=True)
     job = subprocess.Popen(
         [sys.executable, "-c", JOB, what, str(tmp_path)],
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "RAY_TMPDIR": folder},
@@ -151,8 +165,9 @@ def test_the_death_of_rays_own_process_ends_a_job_with_one_message(tmp_path, wha
         assert job.poll() is None
         time.sleep(0.1)
     _killed(folder, process)
-    _, said = job.communicate(timeout=50)
+    results, said = job.communicate(timeout=50)
     assert job.returncode == 1
+    assert results.strip() == ""  # Ray's own words about it
     assert "Traceback" not in said
     errors = [line for line in said.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, said

@@ -41,7 +41,7 @@ CONTAINER = _object(
     "name image resources volumeMounts securityContext",
     securityContext=OWN_RIGHTS,
     name={"enum": ["ray-head", "ray-worker"]},
-    image={"type": "string", "pattern": r"^[a-z0-9./_-]+:[\w.-]+$"},
+    image={"type": "string", "pattern": r"^[a-z0-9./_-]+:[\w.-]+(@sha256:[0-9a-f]{64})?$"},
     resources=_object("requests limits", requests=AMOUNTS, limits=AMOUNTS),
     env=_list(_object("name value", name=TEXT, value={"type": "string"})),
     volumeMounts=_list(_object("name mountPath", name=TEXT, mountPath=TEXT)),
@@ -276,6 +276,15 @@ def test_pods_are_reached_by_rays_own_and_reach_no_metadata():
     assert {one["port"] for one in others["ports"]} == {8265, 52365}
     (everywhere,) = (one["ipBlock"] for rule in policy["egress"] for one in rule["to"])
     assert everywhere["except"] == ["169.254.169.254/32"]
+
+
+def test_images_may_be_named_by_their_digests_too(cluster):
+    docker = " ".join((FOLDER / "Dockerfile").read_text().replace("\n# ", " ").split())
+    base = re.search(r"FROM (\S+)", docker)[1]
+    assert f"`docker buildx imagetools inspect {base}` shows" in docker
+    text = (FOLDER / "raycluster.yaml").read_text()
+    image = re.search(r"image: &image (\S+)", text)[1]
+    _check(yaml.safe_load(text.replace(image, f"{image}@sha256:{'0' * 64}")))
 
 
 def test_ray_is_that_of_the_constraints(cluster):

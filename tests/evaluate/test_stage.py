@@ -13,7 +13,9 @@ from qaclims_ray.evaluate import label_maps, stage
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import decode_mask, encode_mask
+from qaclims_ray.ingest.label_maps import readers_of
 from qaclims_ray.metrics.confusion import count, mean_iou, sweep
+from qaclims_ray.report import export
 from qaclims_ray.run.artifact import COMPLETE, artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_json, write_json
@@ -181,6 +183,10 @@ def test_an_image_that_cannot_be_scored_is_an_error(copied):
     assert not artifact(copied, "scores").is_complete()
 
 
+def _score_label_maps(experiment, uri):
+    return label_maps.run_label_maps(experiment, str(uri), readers_of(experiment, str(uri)))
+
+
 class TestLabelMaps:
     @pytest.fixture
     def folder(self, demo_run, tmp_path):
@@ -190,7 +196,7 @@ class TestLabelMaps:
         return tmp_path
 
     def test_they_are_scored_and_the_result_lies_in_the_run(self, demo_run, folder):
-        shown = label_maps.run_label_maps(demo_run, f"{folder}/")
+        shown = _score_label_maps(demo_run, folder)
         uri = re.search(r"label maps: 8 rows · (\S+)", shown).group(1)
         assert f"{demo_run.run}/label_map_scores/{folder.name}-" in uri
         masks = _masks(demo_run).values()
@@ -200,20 +206,27 @@ class TestLabelMaps:
         assert scores["settings"]["scored"] == str(folder)
         assert f"{100 * scores['fixed']['miou']:.1f}" in shown
 
+    @pytest.mark.parametrize("fmt", ["png", "coco", "yolo", "labelme"])
+    def test_what_was_exported_has_the_scores_of_the_artifact(self, demo_run, tmp_path, fmt):
+        export.run(demo_run, "masks", str(tmp_path), fmt=fmt, suffix=".jpg")
+        shown = _score_label_maps(demo_run, tmp_path)
+        found = read_json(re.search(r"label maps: 8 rows · (\S+)", shown).group(1))
+        expected = _scores(demo_run, "mask_scores")
+        for key in ("best", "fixed", "num_images"):
+            assert found[key] == expected[key]
+
     def test_missing_ones_are_listed(self, demo_run, folder):
         for number in (2, 6):
             (folder / f"train_00000{number}.png").unlink()
         with pytest.raises(
             ValueError, match=r"lacks label maps .*: 2 of 8, such as 'train_000002', 'train_000006'"
         ):
-            label_maps.run_label_maps(demo_run, str(folder))
+            _score_label_maps(demo_run, folder)
 
     def test_one_that_does_not_fit_is_named(self, demo_run, folder):
         (folder / "train_000003.png").write_bytes(encode_mask(np.zeros((5, 5), np.uint8)))
-        with pytest.raises(
-            ValueError, match=r"train_000003\.png: ground truth of \(96, 96\) pixels"
-        ):
-            label_maps.run_label_maps(demo_run, str(folder))
+        with pytest.raises(ValueError, match=r"train_000003\.png: the mask is 5 x 5 pixels"):
+            _score_label_maps(demo_run, folder)
 
 
 def test_a_second_run_does_nothing(demo_run, monkeypatch):

@@ -75,7 +75,7 @@ def test_it_replaces_the_one_that_was_there(voc, tmp_path):
     [
         ({"zzz.png": b""}, "", "has no mask of any image: expected NAME.png"),
         ({"a.png": b"", "a.txt": b""}, "", "two files of 'a' in .*: keep one"),
-        ({"c.json": _coco(["catt"]).encode()}, "c.json", "category 'catt' is no class; did you"),
+        ({"c.json": _coco(["catt"]).encode()}, "c.json", "'catt' is no class; did you"),
         ({"c.json": _coco(["cat"], file="q.jpg").encode()}, "c.json", "no mask of any image"),
     ],
 )

@@ -144,7 +144,7 @@ def test_instances_become_the_mask(tmp_path, image):
     mask = decode_mask(row["mask"])
     assert set(np.unique(mask[:10])) == {2}
     assert set(np.unique(mask[10:])) == {0}
-    with pytest.raises(MaskError, match="instances: the mask is 30 x 10"):
+    with pytest.raises(MaskError, match=r"instances\.json: the mask is 30 x 10"):
         load(source(image, annotations=refer_to(str(file), 10, 30, [place])), num_classes=2)
     file.write_text("[2, 3]" + " " * 99)
     with pytest.raises(ValueError, match=r"instances\.json has changed since it was listed"):

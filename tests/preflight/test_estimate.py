@@ -21,7 +21,10 @@ def test_before_ingest_only_what_is_given_or_published_is_known(make_experiment,
     own["class_names"] = ["cat", "dog"]
     assert count(make_experiment(tmp_path, {"data": own})).classes == 2
     coco = {"kind": "coco14", "root": "x"}
-    assert count(make_experiment(tmp_path, {"data": coco})).classes == 80
+    known = count(make_experiment(tmp_path, {"data": coco}))
+    assert (known.images, known.classes) == (82_081, 80)
+    coco["annotations"] = "own.json"
+    assert count(make_experiment(tmp_path, {"data": coco})) == Counts(None, None, 0)
 
 
 def test_after_ingest_all_is_known(demo_run):

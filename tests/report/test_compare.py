@@ -6,7 +6,6 @@ import pytest
 
 from qaclims_ray.evaluate.rows import Tallies, score_label_map
 from qaclims_ray.evaluate.score import SCORES, report_label_maps
-from qaclims_ray.images.decode import encode_mask
 from qaclims_ray.images.label_maps import label_map_row
 from qaclims_ray.report import compare
 from qaclims_ray.report.comparison import labels_of
@@ -44,9 +43,7 @@ def run(make_experiment, tmp_path):
             _write(
                 target,
                 [
-                    score_label_map(
-                        one, encode_mask(mask), png(TRUTHS[one]), 2, experiment.evaluate.unsure
-                    )
+                    score_label_map(one, mask, png(TRUTHS[one]), 2, experiment.evaluate.unsure)
                     for one, mask in masks.items()
                 ],
             )

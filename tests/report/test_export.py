@@ -13,7 +13,7 @@ from qaclims_ray.images.yolo import read_yolo
 from qaclims_ray.report import export
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.file_names import write_file_names
-from qaclims_ray.run.images import class_names, names_in
+from qaclims_ray.run.images import class_names
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import list_files, read_bytes
@@ -167,7 +167,8 @@ def test_a_real_run_is_exported(demo_run, tmp_path, name):
     export.run(demo_run, name, str(tmp_path), fmt="png", suffix="")
     export.run(demo_run, name, str(tmp_path), fmt="coco", suffix=".jpg")
     rows = read_table(artifact(demo_run, name)).to_pylist()
-    assert names_in(str(tmp_path)) == {row["name"] for row in rows}
+    masks = {file for file in list_files(str(tmp_path)) if file.endswith(".png")}
+    assert masks == {f"{row['name']}.png" for row in rows}
     coco = COCO(f"{tmp_path}/{name}.json")
     names = class_names(artifact(demo_run, "images"))
     assert [one["name"] for one in coco.dataset["categories"]] == list(names)

@@ -381,11 +381,11 @@ def add_label_maps(experiment: Experiment, images: list) -> None:
     target = artifact(experiment, "mask_scores")
     scores |= {"thresholds": [], "miou": [], "settings": settings}
     write_json(f"{target.uri}/{SCORES}", scores)
-    masks = [(image["name"], image["mask"]) for image in images]
-    write(
-        target,
-        [score_label_map(name, mask, mask, len(CLASSES), "background") for name, mask in masks],
-    )
+    scored = [
+        score_label_map(one["name"], decode_mask(one["mask"]), one["mask"], 8, "background")
+        for one in images
+    ]
+    write(target, scored)
 
 
 def test_label_maps_are_a_further_picture_and_their_scores_a_further_row(complete):
