@@ -62,19 +62,12 @@ def _map_here(experiment, target, actor, arguments, *, shards, columns, prepare,
     work, schema = PendingBlocks(target), SCHEMAS["images"]
     work.resume()
     forget_crashes(target)
-    done = {name for uri in find(f"{work.checkpoint}/*.parquet") for name in _names(uri)}
     actor = actor(**arguments)
     for shard in shards:
-        rows = read_parquet(shard, schema).select(columns)
-        missing = [name not in done for name in rows["name"].to_pylist()]
-        rows = rows.filter(pa.array(missing, pa.bool_()))
-        for start in range(0, len(rows), 2):
-            made = pa.concat_tables([actor(one) for one in prepare(rows.slice(start, 2))])
-            work.put(f"{shard.rpartition('/')[2][:-8]}{start}_{len(done)}", made)
-
-
-def _names(uri):
-    return read_parquet(uri, pa.schema([("name", pa.string())]))["name"].to_pylist()
+        for rows in work.done()(read_parquet(shard, schema).select(columns)):
+            for start in range(0, len(rows), 2):
+                made = [actor(one) for one in prepare(rows.slice(start, 2))]
+                work.write(pa.concat_tables(made))
 
 
 @pytest.fixture
