@@ -71,7 +71,7 @@ def require_pool(compute: Compute, name: str) -> None:
     """Check that the cluster can ever hold a pool of actors; see `actor_pool`."""
     pool: Pool = getattr(compute, name)
     keys = Keys(f"compute.{name}.num_actors", f"compute.{name}")
-    # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
+    # Two CPUs more: for what reads and prepares, and for what writes.
     capacity(compute).require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
 
 
