@@ -1,15 +1,13 @@
 """Map an actor over the rows of an artifact with Ray Data."""
 
 import logging
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as pads
 import ray
 import ray.data
-from ray.data.checkpoint import CheckpointConfig
 
 from qaclims_ray.cluster.capacity import Keys, capacity_of
 from qaclims_ray.cluster.metrics import measured, waiting
@@ -73,7 +71,7 @@ def require_pool(compute: Compute, name: str) -> None:
     """Check that the cluster can ever hold a pool of actors; see `actor_pool`."""
     pool: Pool = getattr(compute, name)
     keys = Keys(f"compute.{name}.num_actors", f"compute.{name}")
-    # Two CPUs more: for reading, and for Ray Data's filter of what a resumed stage has done.
+    # Two CPUs more: for what reads and prepares, and for what writes.
     capacity(compute).require(pool.num_actors, _actor_resources(pool), keys, spare_cpus=2.0)
 
 
@@ -92,28 +90,16 @@ def read_rows(shards: Sequence[str]) -> ray.data.Dataset:
     )
 
 
-def write_blocks(rows: ray.data.Dataset, folder: str) -> None:
-    """Carry out a data set's plan and write its blocks as Parquet files."""
-    filesystem, path = arrow_filesystem(folder)
-    rows.write_parquet(path, filesystem=filesystem, write_page_checksum=True)
+def written_blocks(
+    rows: ray.data.Dataset, write: Callable[[pa.Table], pa.Table]
+) -> Iterator[pa.Table]:
+    """Carry out a data set's plan; yield what tasks say that wrote its blocks, as they end.
 
-
-@contextmanager
-def resuming(artifact: Artifact, key: str) -> Generator[None]:
-    """Datasets made in the body go on from the rows that `artifact.work` holds already.
-
-    Ray Data's job checkpoint: exactly once for each value of the column `key`, also after SIGKILL
-    of the driver.
+    Ray Data's own writer and job checkpoint take 30 requests of a store for each block, and keep
+    all keys in each actor that filters what is done.
     """
-    context = ray.data.DataContext.get_current()
-    filesystem, path = arrow_filesystem(f"{artifact.work}/checkpoint")
-    context.checkpoint_config = CheckpointConfig(
-        key, path, override_filesystem=filesystem, delete_checkpoint_on_success=False
-    )
-    try:
-        yield
-    finally:
-        context.checkpoint_config = None
+    written = rows.map_batches(write, batch_size=None, batch_format="pyarrow")
+    yield from written.iter_batches(batch_size=None, batch_format="pyarrow")
 
 
 def map_actor(
@@ -152,32 +138,31 @@ def map_actor(
     name = pool or ARTIFACTS[target.name].pool
     assert name is not None, f"{target.name} has no pool"
     section: Pool = getattr(experiment.compute, name)
-    work = PendingBlocks(target)
+    work = PendingBlocks(target, parts)
     done = work.resume()
     forget_crashes(target)
-    if done == expected:
+    if done.rows == expected:
         return
-    written = BlockProgress(target, parts)
+    written = BlockProgress(done, parts)
     count = waiting(target.name, written, expected)
     key = schema_of(target.name).names[0]
     unit = "image" if key == "name" else key
     bar = watch(target.name, count, expected, unit=unit, detail=written.detail)
-    with resuming(target, key), bar:
-        rows = read_rows(shards).select_columns(list(columns))
-        rows = rows.repartition(target_num_rows_per_block=section.block_rows)
-        if prepare is not None:
-            rows = rows.map_batches(
-                prepare,
-                batch_size=None,
-                batch_format="pyarrow",
-                num_cpus=1,
-                memory=_NOMINAL,
-            )
-        actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks)
-        worker = measured(actor, target.name)
-        rows = rows.map_batches(worker, fn_constructor_kwargs=dict(arguments), **actors)
-        rows.set_name(target.name)
-        write_blocks(rows, work.rows)
+    rows = read_rows(shards).select_columns(list(columns))
+    if done.rows:
+        rows = rows.map_batches(work.done(), batch_size=None, batch_format="pyarrow")
+    rows = rows.repartition(target_num_rows_per_block=section.block_rows)
+    if prepare is not None:
+        rows = rows.map_batches(
+            prepare, batch_size=None, batch_format="pyarrow", num_cpus=1, memory=_NOMINAL
+        )
+    actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks)
+    worker = measured(actor, target.name)
+    rows = rows.map_batches(worker, fn_constructor_kwargs=dict(arguments), **actors)
+    rows.set_name(target.name)
+    with bar:
+        for some in written_blocks(rows, PendingBlocks(target, parts).write):
+            written.add(work.note(some))
     work.tidy()
 
 

@@ -43,7 +43,6 @@ class ListedSources:
         if before == self.shards and all(map(_holds, self.shards, parts)):
             return
         if before:
-            remove(self._work.checkpoint)
             remove(self._work.rows)
             remove(folder)
         for uri, part in zip(self.shards, parts, strict=True):

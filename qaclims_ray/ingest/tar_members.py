@@ -39,6 +39,8 @@ def list_members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Member],
                 if has_content and not _is_of_macos(info.name):
                     # One by one, as an error keeps those before it.
                     members.append(_read_member(archive, info, label_suffixes))
+                # tarfile keeps all of them, at half a kilobyte each.
+                archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  # untyped
             file.seek(archive.offset)
             damage = "no header" if file.read(_HEADER).strip(b"\0") else None
         except (tarfile.TarError, OverflowError, ValueError) as error:

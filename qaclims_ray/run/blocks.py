@@ -1,18 +1,17 @@
 """Unfinished blocks of an artifact, whatever was interrupted.
 
-    <work>/rows/<block>-0.parquet             rows; those that failed have an `error`
-    <work>/checkpoint/<block>.parquet         keys of the block's rows
-    <work>/checkpoint/<block>.pending.parquet the same while the rows are being written
+    <work>/rows/<block>.parquet               rows; those that failed have an `error`
     <work>/listing/part-00000.parquet         what is mapped, where it is no artifact
     <work>/crash_log/*.json                   what processes are at, see `faults`
 
-Ray Data writes a pending checkpoint, then the rows, and renames the checkpoint last. A checkpoint
-without rows would hide that they are missing; rows without a checkpoint are computed again. So a
-checkpoint is always removed or cut before its rows are, and rows without one count for nothing.
+A block appears whole, by one request to a store, and says by itself which rows are done: there is
+no second file to agree with, and nothing to commit. Its name follows from its keys, so that whoever
+computes the same rows once more, such as a task whose node was lost, replaces it.
 """
 
 import logging
 from collections.abc import Callable, Iterable
+from hashlib import blake2b
 from typing import NamedTuple, NotRequired, TypeAlias
 
 import pyarrow as pa
@@ -20,10 +19,17 @@ import pyarrow.dataset as pads
 from typing_extensions import TypedDict
 
 from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.done_rows import DoneRows
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import find, remove
-from qaclims_ray.storage.parquet import num_values, read_footers, read_parquet, write_parquet
+from qaclims_ray.storage.parquet import (
+    key_range,
+    num_values,
+    read_footers,
+    read_parquet,
+    write_parquet,
+)
 from qaclims_ray.storage.records import read_record
 from qaclims_ray.types import NOTES
 
@@ -31,7 +37,8 @@ log = logging.getLogger(__name__)
 
 PROGRESS = "progress.json"
 """How far a training is, in its work folder: a `TrainingProgress`."""
-_PENDING = ".pending"
+_HERE = "here-"
+"""How the names of blocks begin that a map without Ray wrote, which always starts afresh."""
 _Actor: TypeAlias = Callable[[pa.Table], pa.Table]
 
 
@@ -63,11 +70,22 @@ def num_done(target: Artifact) -> int:
 
 
 class Count(NamedTuple):
-    """What a file of rows holds."""
+    """What files of rows hold."""
 
     rows: int
     errors: int
     parts: int
+
+
+_WRITTEN = pa.schema([("block", pa.string()), *((name, pa.int64()) for name in Count._fields)])
+
+
+class _Block(NamedTuple):
+    """What is known of a file of rows."""
+
+    holds: Count
+    keys: tuple[str, str] | None = None
+    """The least and the greatest, failed ones included; None: not known."""
 
 
 class PendingBlocks:
@@ -76,95 +94,101 @@ class PendingBlocks:
     def __init__(self, target: Artifact, parts: str | None = None) -> None:
         """`parts` names a list column whose elements are counted too, such as `answers`."""
         self.rows = f"{target.work}/rows"
-        self.checkpoint = f"{target.work}/checkpoint"
         self.crash_log = f"{target.work}/crash_log"
         self.listing = f"{target.work}/listing/part-00000.parquet"
         self._schema = block_schema(target.name)
         self._key = self._schema.names[0]
         self._parts = parts
-        self._counts: dict[str, Count] = {}
+        self._known: dict[str, _Block] = {}  # by their names
 
     def blocks(self) -> list[str]:
         """Files of rows."""
         return find(f"{self.rows}/*.parquet")
 
     def put(self, block: str, rows: pa.Table) -> None:
-        """Write a block that no map makes; it is there for good once it has its checkpoint."""
-        write_parquet(rows, f"{self.rows}/{block}-0.parquet")
-        write_parquet(rows.select([self._key]), f"{self.checkpoint}/{block}.parquet")
+        """Write a block."""
+        write_parquet(rows, self._uri(block))
+
+    def write(self, rows: pa.Table) -> pa.Table:
+        """Write a block of a map; return one row that says so to `note`, none for no rows."""
+        if not len(rows):
+            return _WRITTEN.empty_table()
+        keys = "\0".join(rows[self._key].to_pylist())
+        block = blake2b(keys.encode(), digest_size=16).hexdigest()
+        self.put(block, rows)
+        said = {"block": block, **_count(rows, self._parts)._asdict()}
+        return pa.Table.from_pylist([said], schema=_WRITTEN)
+
+    def note(self, written: pa.Table) -> Count:
+        """Take blocks that `write` wrote, wherever it did, for whole; return what they hold."""
+        counts = {row.pop("block"): Count(**row) for row in written.to_pylist()}
+        self._known |= {block: _Block(count) for block, count in counts.items()}
+        return _total(counts.values())
 
     def count(self) -> Count:
-        """Of all files of rows; each is looked at once, as soon as it is whole."""
-        blocks = self.blocks()
-        self._look_at(blocks)
-        known = [self._counts[uri] for uri in blocks if uri in self._counts]
-        return Count(*map(sum, zip(*known, strict=True))) if known else Count(0, 0, 0)
+        """Of all files of rows that are whole; each is looked at once."""
+        self._look_at(self.blocks())
+        return _total(block.holds for block in self._known.values())
 
-    def resume(self) -> int:
-        """Make ready to go on: remove what is not whole, forget failed rows; how many are done."""
+    def resume(self) -> Count:
+        """Make ready to go on: remove what is not whole, forget failed rows; what is left."""
+        self._look_at([uri for uri in self.blocks() if not _name(uri).startswith(_HERE)])
         self.tidy()
         self._forget_failed()
-        footers = read_footers(self._checkpoints())
-        return sum(footer.num_rows for footer in footers if footer is not None)
+        return _total(block.holds for block in self._known.values())
 
     def tidy(self) -> None:
-        """Remove all but blocks that have rows and checkpoint, both whole.
+        """Remove blocks that are neither noted nor were whole at `resume`.
 
-        A process of a driver that was killed may have gone on for a moment: what it left without
-        a checkpoint would be rows computed twice.
+        A process of a driver that was killed may have gone on for a moment: what it left would be
+        rows computed twice.
         """
-        blocks, checkpoints = self.blocks(), self._checkpoints()
-        self._look_at(blocks)
-        footers = read_footers(checkpoints)
-        readable = {uri for uri, one in zip(checkpoints, footers, strict=True) if one is not None}
-        broken = {_block(uri) for uri in blocks if uri not in self._counts}
-        committed = {_name(uri) for uri in readable if not _name(uri).endswith(_PENDING)}
-        whole = (committed - broken) & {_block(uri) for uri in blocks}
-        self._remove(uri for uri in checkpoints if _name(uri) not in whole)
-        self._remove(uri for uri in blocks if _block(uri) not in whole)
+        self._remove(block for block in map(_name, self.blocks()) if block not in self._known)
+
+    def done(self) -> DoneRows:
+        """Return what drops the rows that are done; none of them failed, after `resume`."""
+        blocks = {self._uri(name): block.keys for name, block in self._known.items()}
+        return DoneRows(self._key, blocks)
+
+    def _uri(self, block: str) -> str:
+        return f"{self.rows}/{block}.parquet"
 
     def _forget_failed(self) -> None:
         good = pads.field("error").is_null()
-        for uri in self.blocks():
-            if self._counts[uri].errors:
-                rows = read_parquet(uri, self._schema)
-                failed = rows.filter(~good)[self._key].combine_chunks()
-                checkpoint = f"{self.checkpoint}/{_block(uri)}.parquet"
-                done = read_parquet(checkpoint, pa.schema([(self._key, pa.string())]))
-                self._replace(checkpoint, done.filter(~pads.field(self._key).isin(failed)))
-                self._replace(uri, rows.filter(good))
+        for name, block in list(self._known.items()):
+            if block.holds.errors == block.holds.rows:
+                self._remove([name])
+            elif block.holds.errors:
+                rows = read_parquet(self._uri(name), self._schema).filter(good)
+                self.put(name, rows)
+                self._known[name] = _Block(_count(rows, self._parts), block.keys)
 
-    def _replace(self, uri: str, rows: pa.Table) -> None:
-        self._counts.pop(uri, None)
-        if len(rows):
-            write_parquet(rows, uri)
-        else:
-            remove(uri)
-
-    def _checkpoints(self) -> list[str]:
-        return find(f"{self.checkpoint}/*.parquet")
-
-    def _remove(self, uris: Iterable[str]) -> None:
-        for uri in uris:
-            log.info("%s is not whole: removed", uri)
-            self._counts.pop(uri, None)
-            remove(uri)
+    def _remove(self, blocks: Iterable[str]) -> None:
+        for block in blocks:
+            log.info("%s is of no use: removed", self._uri(block))
+            self._known.pop(block, None)
+            remove(self._uri(block))
 
     def _look_at(self, blocks: list[str]) -> None:
-        new = [uri for uri in blocks if uri not in self._counts]
+        new = [uri for uri in blocks if _name(uri) not in self._known]
         for uri, footer in zip(new, read_footers(new), strict=True):
             if footer is not None:
                 parts = 0 if self._parts is None else num_values(footer, f"{self._parts}.")
-                self._counts[uri] = Count(footer.num_rows, num_values(footer, "error"), parts)
+                count = Count(footer.num_rows, num_values(footer, "error"), parts)
+                self._known[_name(uri)] = _Block(count, key_range(footer))
 
 
 def _name(uri: str) -> str:
     return uri.rpartition("/")[2].removesuffix(".parquet")
 
 
-def _block(uri: str) -> str:
-    """Block of a file of rows; Ray Data numbers the files of a block."""
-    return _name(uri).rpartition("-")[0]
+def _count(rows: pa.Table, parts: str | None) -> Count:
+    num_parts = 0 if parts is None else len(rows[parts].combine_chunks().flatten())
+    return Count(len(rows), len(rows) - rows["error"].null_count, num_parts)
+
+
+def _total(counts: Iterable[Count]) -> Count:
+    return Count(*map(sum, zip(Count(0, 0, 0), *counts, strict=True)))
 
 
 def reopen(target: Artifact) -> None:
@@ -195,29 +219,32 @@ def map_here(
     remove(work.crash_log)
     actor = make_actor()
     for number, table in enumerate(tables):
-        write_parquet(actor(table), f"{work.rows}/{number:05d}-0.parquet")
+        work.put(f"{_HERE}{number:05d}", actor(table))
 
 
 class BlockProgress:
-    """Counts an artifact's unfinished rows, each file once."""
+    """Adds up the rows of an artifact's blocks as they are written."""
 
-    def __init__(self, target: Artifact, parts: str | None = None) -> None:
-        """`parts` names a list column whose elements count too, such as `answers`."""
-        self._work = PendingBlocks(target, parts)
+    def __init__(self, before: Count, parts: str | None = None) -> None:
+        """Begin with what was done before, which counts for no rate.
+
+        `parts` names the list column whose elements were counted, such as `answers`.
+        """
+        self._before = self._now = before
         self._parts = parts
-        self._first: Count | None = None
-        self._now = Count(0, 0, 0)
+
+    def add(self, more: Count) -> None:
+        """Add what further blocks hold."""
+        self._now = _total([self._now, more])
 
     def __call__(self) -> int:
         """Rows written so far, failed ones included."""
-        self._now = self._work.count()
-        self._first = self._first or self._now
         return self._now.rows
 
     def detail(self, seconds: float) -> str:
-        """Parts per second since the first count, and errors."""
+        """Parts per second since the beginning, and errors."""
         errors = f"{self._now.errors} errors"
-        if self._parts is None or self._first is None:
+        if self._parts is None:
             return errors
-        done = self._now.parts - self._first.parts
+        done = self._now.parts - self._before.parts
         return f"{done / max(seconds, 1e-9):.1f} {self._parts}/s, {errors}"

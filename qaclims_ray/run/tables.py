@@ -19,9 +19,7 @@ ROW_GROUP = 64
 """Rows of a Parquet row group: what a look-up by name reads."""
 _ERRORS_SHOWN = 5
 _AHEAD = 4
-"""Batches of each shard that are read ahead."""
-_OPEN = 4
-"""Shards whose footers are in memory at a time, with the statistics of each row group."""
+"""Batches that are read ahead."""
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -59,12 +57,14 @@ def batches_of(
         ValueError: a file cannot be read; it is named.
     """
     wanted = dict(columns) if isinstance(columns, Mapping) else list(columns)
-    schema, shards = schema_of(artifact.name), artifact.shards()
+    schema = schema_of(artifact.name)
     ahead = {"batch_size": batch_size, "batch_readahead": _AHEAD}
     try:
-        for first in range(0, len(shards), _OPEN):
-            opened = open_parquet(shards[first : first + _OPEN], schema)
-            yield from opened.to_batches(columns=wanted, filter=rows, **ahead)
+        # One at a time: footers are large, and what they took, the allocator gives back late.
+        for shard in artifact.shards():
+            yield from open_parquet([shard], schema).to_batches(
+                columns=wanted, filter=rows, **ahead
+            )
     except (OSError, pa.ArrowException) as error:
         check_files(artifact)
         raise ValueError(shown(f"{artifact.uri}: {error}")) from error

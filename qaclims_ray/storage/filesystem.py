@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import fsspec
+import pyarrow as pa
 import pyarrow.fs as pafs
 from fsspec import AbstractFileSystem
 from fsspec.implementations.local import LocalFileSystem, make_path_posix
@@ -62,12 +63,20 @@ def filesystem(uri: str) -> tuple[AbstractFileSystem, str]:
         raise ValueError(shown(f"{uri}: {error}")) from error
 
 
+class _Handler(pafs.FSSpecHandler):
+    """Opens files without asking first whether they are some: to open one tells, too."""
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Open a file to read it."""
+        return pa.PythonFile(self.fs.open(path, mode="rb"), mode="r")
+
+
 def arrow_filesystem(uri: str) -> tuple[pafs.FileSystem, str]:
     """Return the file system and path of a URI as pyarrow and Ray take them."""
     fs, path = filesystem(uri)
     if isinstance(fs, LocalFileSystem):
         return pafs.LocalFileSystem(), path
-    return pafs.PyFileSystem(pafs.FSSpecHandler(fs)), path
+    return pafs.PyFileSystem(_Handler(fs)), path
 
 
 def is_local(uri: str) -> bool:

@@ -1,6 +1,6 @@
 """Requests to an object store per 1,000 images: counted by an S3 server that stands before moto.
 
-    python tests/benchmarks/storage_requests.py [--images 500] [--stage ingest] [--source tar]
+    python tests/benchmarks/storage_requests.py [--images 500] [--stage ingest] [--source tar] [K=V]
 
 Images of 32 x 32 pixels with labels, as loose files or in one tar; the demo's tiny BLIP answers.
 The kinds: what the requests are about, and the method, `HEAD`, `GET` and so on.
@@ -19,6 +19,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import numpy as np
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
@@ -39,8 +40,10 @@ class Counting:
 
     def __call__(self, environ, start_response):
         path, method = environ["PATH_INFO"], environ["REQUEST_METHOD"]
-        listed = "list-type" in environ.get("QUERY_STRING", "")
-        self.counts[f"{'LIST' if listed else method} {_about(path)}"] += 1
+        query = parse_qs(environ.get("QUERY_STRING", ""))
+        if "list-type" in query:
+            method, path = "LIST", f"/bucket/{query.get('prefix', [''])[0]}"
+        self.counts[f"{method} {_about(path)}"] += 1
         return self._app(environ, start_response)
 
 
@@ -121,12 +124,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--stage", default="ingest,corpus")
     parser.add_argument("--source", default="files,tar")
+    parser.add_argument("overrides", nargs="*")
     given = parser.parse_args()
     app = serve()
     for source in given.source.split(","):
         filesystem(BUCKET)[0].rm("bucket", recursive=True)
         filesystem(BUCKET)[0].mkdir("bucket")
-        overrides = upload(given.images, source)
+        overrides = [*upload(given.images, source), *given.overrides]
         for stage in given.stage.split(","):
             app.counts.clear()
             begun = time.monotonic()

@@ -16,10 +16,12 @@ import ray
 from qaclims_ray.cli import explain
 from qaclims_ray.cluster import maps
 from qaclims_ray.run.artifact import Artifact
+from qaclims_ray.run.blocks import Count, PendingBlocks
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.publish import publish
 from qaclims_ray.run.tables import read_errors, read_table
 from qaclims_ray.storage.parquet import write_parquet
+from tests.run.finished import target_at
 
 
 class Collector:
@@ -33,7 +35,7 @@ def test_rows_are_prepared_by_tasks_of_their_own(local_ray, make_experiment, tmp
     """Fused into the actors, they would be prepared by these, one batch after the other."""
     source, plans = str(tmp_path / "source.parquet"), []
     pq.write_table(pa.table({"name": ["a", "b"]}), source)
-    monkeypatch.setattr(maps, "write_blocks", lambda rows, _: plans.append(rows))
+    monkeypatch.setattr(maps, "written_blocks", lambda rows, _: plans.append(rows) or ())
 
     def prepare(rows):
         yield rows
@@ -63,7 +65,7 @@ def test_tasks_prepare_whole_blocks_piece_by_piece_and_actors_take_whole_batches
     """What a task holds of decoded images is its own choice, whatever batches suit a GPU."""
     source, taken = str(tmp_path / "source.parquet"), []
     pq.write_table(pa.table({"name": [f"{number:02d}" for number in range(24)]}), source)
-    monkeypatch.setattr(maps, "write_blocks", lambda rows, _: taken.extend(rows.take_all()))
+    monkeypatch.setattr(maps, "written_blocks", lambda rows, _: taken.extend(rows.take_all()) or ())
 
     def prepare(rows):
         for start in range(0, len(rows), 5):
@@ -82,11 +84,12 @@ def test_tasks_prepare_whole_blocks_piece_by_piece_and_actors_take_whole_batches
 
 def test_flipped_bytes_in_the_pages_of_a_shard_end_a_map(local_ray, tmp_path):
     pixels = random.Random(0).randbytes(5000)  # nothing that is compressed
-    source, blocks = str(tmp_path / "source.parquet"), Path(tmp_path, "blocks")
-    write_parquet(pa.table({"name": ["a", "b"], "image": [pixels, pixels[::-1]]}), source)
-    maps.write_blocks(maps.read_rows([source]), str(blocks))
-    (block,) = blocks.glob("*.parquet")
-    for path in (Path(source), block):
+    source, work = str(tmp_path / "source.parquet"), PendingBlocks(target_at(tmp_path))
+    rows = pa.table({"name": ["a", "b"], "image": [pixels, pixels[::-1]]})
+    write_parquet(rows.append_column("error", pa.nulls(2, pa.string())), source)
+    (written,) = maps.written_blocks(maps.read_rows([source]), work.write)
+    assert work.note(written) == Count(2, 0, 0)
+    for path in (Path(source), *map(Path, work.blocks())):
         content = bytearray(path.read_bytes())
         content[content.index(pixels[:20]) + 2000] ^= 1
         path.write_bytes(content)
@@ -165,9 +168,8 @@ def driver(local_ray, tmp_path, demo_config):
 
 
 def _committed(target: Artifact) -> list[str]:
-    """Names of the rows that the checkpoint says are written."""
-    files = Path(target.work, "checkpoint").glob("*.parquet")
-    done = [path for path in files if not path.name.endswith(".pending.parquet")]
+    """Names of the rows that are written."""
+    done = Path(target.work, "rows").glob("*.parquet")
     return [name for path in done for name in pq.read_table(path)["name"].to_pylist()]
 
 

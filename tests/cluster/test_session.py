@@ -7,11 +7,10 @@ import pytest
 import ray
 import ray.data
 
-from qaclims_ray.cluster.maps import actor_pool, resuming
+from qaclims_ray.cluster.maps import actor_pool
 from qaclims_ray.cluster.session import on_each_node, start
 from qaclims_ray.cluster.training import scaling, trial_resources
 from qaclims_ray.config.compute import Compute, Pool, Workers
-from qaclims_ray.run.artifact import Artifact
 
 
 def test_ray_data_shows_a_stages_own_errors_and_no_bars_of_its_own(local_ray):
@@ -58,15 +57,6 @@ def test_workers_that_never_fit_are_an_error_at_once(local_ray):
         scaling(Compute(train=Workers(num_workers=9)))
     with pytest.raises(ValueError, match=r"1 GPUs are needed"):
         scaling(Compute(train=Workers(num_workers=1, use_gpu=True)))
-
-
-def test_only_the_body_resumes(local_ray, tmp_path):
-    context = ray.data.DataContext.get_current()
-    target = Artifact("corpus", str(tmp_path / "corpus"), {})
-    with resuming(target, "name"):
-        assert context.checkpoint_config.id_column == "name"
-        assert context.checkpoint_config.checkpoint_path == f"{target.work}/checkpoint"
-    assert context.checkpoint_config is None
 
 
 def test_a_trial_takes_what_its_process_takes_and_its_workers(local_ray):

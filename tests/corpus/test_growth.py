@@ -12,7 +12,7 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.blocks import PendingBlocks
 from qaclims_ray.run.faults import forget_crashes
 from qaclims_ray.run.tables import read_errors, read_table
-from qaclims_ray.storage.files import find, read_bytes, write_bytes
+from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.types import SCHEMAS
 from tests.build import png, write_artifact
@@ -62,19 +62,12 @@ def _map_here(experiment, target, actor, arguments, *, shards, columns, prepare,
     work, schema = PendingBlocks(target), SCHEMAS["images"]
     work.resume()
     forget_crashes(target)
-    done = {name for uri in find(f"{work.checkpoint}/*.parquet") for name in _names(uri)}
     actor = actor(**arguments)
     for shard in shards:
-        rows = read_parquet(shard, schema).select(columns)
-        missing = [name not in done for name in rows["name"].to_pylist()]
-        rows = rows.filter(pa.array(missing, pa.bool_()))
-        for start in range(0, len(rows), 2):
-            made = pa.concat_tables([actor(one) for one in prepare(rows.slice(start, 2))])
-            work.put(f"{shard.rpartition('/')[2][:-8]}{start}_{len(done)}", made)
-
-
-def _names(uri):
-    return read_parquet(uri, pa.schema([("name", pa.string())]))["name"].to_pylist()
+        for rows in work.done()(read_parquet(shard, schema).select(columns)):
+            for start in range(0, len(rows), 2):
+                made = [actor(one) for one in prepare(rows.slice(start, 2))]
+                work.write(pa.concat_tables(made))
 
 
 @pytest.fixture
@@ -118,6 +111,11 @@ GROWTH = {
     "images_in_between": ({"colours": (1, 3)}, {"colours": (1, 2, 3)}, 3),
     "classes": ({"labels": (0,)}, {"classes": (*CLASSES, "cow"), "labels": (0, 2)}, 3 * 3),
     "questions": ({"questions": FIRST}, {"questions": MORE}, 3 * 1),
+    "fewer_classes": (
+        {"classes": (*CLASSES, "cow"), "labels": (0, 2)},
+        {"labels": (0,), "colours": (1, 2)},
+        0,
+    ),
     "fewer": ({"questions": MORE}, {"questions": FIRST, "colours": (3, 1)}, 0),
 }
 
@@ -208,6 +206,26 @@ def test_what_was_answered_before_a_break_is_kept_whatever_changes_then(engine, 
         stage.run(experiment)
     stage.run(experiment, overwrite=True)
     assert len(engine.asked) == 12 - 6  # a block of two images was whole
+    assert _files(experiment) == wanted
+
+
+def test_a_lost_shard_is_named_and_once_it_is_back_nothing_answered_is_asked_again(
+    engine, make_run
+):
+    wanted, all_asked = _one_go(engine, make_run, (1, 2, 3, 4))
+    engine.most = 7
+    experiment = make_run("run", (1, 2, 3, 4))
+    with pytest.raises(Stopped):
+        stage.run(experiment)
+    first, engine.asked, engine.most = set(engine.asked[:6]), [], 10**9
+    (*_, shard) = artifact(experiment, "images").shards()
+    content = read_bytes(shard)
+    remove(shard)
+    with pytest.raises(ValueError, match=r"is damaged, 1 of 2 files: part-00001\.parquet is"):
+        stage.run(experiment)
+    write_bytes(shard, content)
+    stage.run(experiment)
+    assert set(engine.asked) == set(all_asked) - first
     assert _files(experiment) == wanted
 
 

@@ -1,3 +1,4 @@
+import re
 import time
 from pathlib import Path
 
@@ -12,10 +13,13 @@ from qaclims_ray.config.data import Demo
 from qaclims_ray.demo.voc import write_voc
 from qaclims_ray.demo.words import CLASSES
 from qaclims_ray.ingest import readers, stage
+from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.listed import SOURCE
+from qaclims_ray.ingest.webdataset import read_webdataset
 from qaclims_ray.run.artifact import MASK_ERRORS, Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import read_errors, read_table
+from tests.build import jpeg, photo, put, tar
 
 
 @pytest.fixture
@@ -99,6 +103,26 @@ def test_a_broken_image_has_no_other_loaded_twice(tmp_path, monkeypatch):
     assert seen == ["a", "b", "c", "d"]
     errors = {row["name"]: row["error"] for row in rows}
     assert errors == {"a": None, "b": "PermissionError: b.jpg", "c": None, "d": None}
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_what_changes_after_it_was_listed_is_recorded_and_named(tmp_path, packed):
+    files = {f"{name}.jpg": jpeg(photo(seed=seed)) for seed, name in enumerate("abc")}
+    if packed:
+        path = tar(tmp_path / "set.tar", list(files.items()))
+        listing = read_webdataset([path], class_names=["cat"], unlabelled=True)
+        Path(path).write_bytes(Path(path).read_bytes().partition(files["c.jpg"][-20:])[0])
+    else:
+        for name, content in files.items():
+            put(tmp_path / "images" / name, content)
+        listing = read_folder(str(tmp_path), class_names=["cat"], unlabelled=True)
+        (tmp_path / "images" / "c.jpg").unlink()
+    target = Artifact("images", str(tmp_path / "run"), {})
+    loader = stage.Loader(Demo(kind="demo", max_errors=1), 1, target)
+    rows = loader(pa.Table.from_pylist(listing.sources, SOURCE)).to_pylist()
+    errors = {row["name"]: row["error"] for row in rows}
+    assert (errors["a"], errors["b"]) == (None, None)
+    assert re.search("set.tar: cut off" if packed else "c.jpg: .*[Nn]o", errors["c"])
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from uuid import uuid4
 
 import pyarrow as pa
 import pytest
@@ -16,7 +15,7 @@ from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.publish import publish
 from qaclims_ray.run.tables import read_errors, read_table
 from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
-from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.parquet import read_parquet
 
 NAME = pa.schema([("name", pa.string())])
 ANSWER = {"label": 0, "kind": "fg", "question": "?", "answer": "a", "lemma": "a"}
@@ -34,72 +33,89 @@ def _rows(names: str, failed: str = "") -> pa.Table:
     return pa.Table.from_pylist([*good, *bad], schema=work_schema("corpus"))
 
 
-def _found(work: PendingBlocks) -> tuple[list[str], list[str]]:
-    """Names of the rows that are there, and of those that checkpoints vouch for."""
+def _found(work: PendingBlocks) -> list[str]:
+    """Names of the rows that are there."""
     rows = [name for uri in work.blocks() for name in read_parquet(uri, NAME)["name"].to_pylist()]
-    checkpoints = find(f"{work.checkpoint}/*.parquet")
-    done = [name for uri in checkpoints for name in read_parquet(uri, NAME)["name"].to_pylist()]
-    return sorted(rows), sorted(done)
+    return sorted(rows)
 
 
 def test_whole_blocks_are_kept_and_counted(target):
     work = PendingBlocks(target, "answers")
     work.put("x", _rows("ab"))
     work.put("y", _rows("c"))
-    assert work.resume() == 3
-    assert work.count() == Count(3, 0, 9)
-    assert _found(work) == (["a", "b", "c"], ["a", "b", "c"])
+    assert work.resume() == work.count() == Count(3, 0, 9)
+    assert _found(work) == ["a", "b", "c"]
 
 
 def test_failed_rows_are_forgotten_and_good_ones_of_their_block_kept(target):
-    work = PendingBlocks(target)
+    work = PendingBlocks(target, "answers")
     work.put("x", _rows("a", failed="b"))
     work.put("y", _rows("", failed="c"))
     work.put("z", _rows("d"))
-    assert work.resume() == 2
-    assert _found(work) == (["a", "d"], ["a", "d"])
-    assert work.resume() == 2
+    assert work.resume() == Count(2, 0, 6)
+    assert _found(work) == ["a", "d"]
+    assert work.resume() == Count(2, 0, 6)
 
 
-def test_a_block_whose_checkpoint_is_pending_counts_for_nothing(target):
-    """Its rows may be half written, and are written again under another name."""
-    work = PendingBlocks(target)
-    work.put("x", _rows("a"))
-    write_parquet(_rows("b").select(["name"]), f"{work.checkpoint}/y.pending.parquet")
-    write_bytes(f"{work.rows}/y-0.parquet", b"PAR1 half")
-    write_parquet(_rows("c").select(["name"]), f"{work.checkpoint}/z.pending.parquet")
-    write_parquet(_rows("c", failed="e"), f"{work.rows}/z-0.parquet")
-    assert work.resume() == 1
-    assert _found(work) == (["a"], ["a"])
-
-
-def test_a_commit_that_an_object_store_did_half_loses_nothing(target):
-    """There, to rename is to copy and to remove; Ray Data alone would remove the rows."""
-    work = PendingBlocks(target)
-    work.put("x", _rows("a"))
-    write_parquet(_rows("a").select(["name"]), f"{work.checkpoint}/x.pending.parquet")
-    assert work.resume() == 1
-    assert _found(work) == (["a"], ["a"])
-
-
-@pytest.mark.parametrize("damaged", ["rows/x-0.parquet", "checkpoint/x.parquet"])
 @pytest.mark.parametrize("how", ["torn", "gone"])
-def test_a_damaged_file_costs_its_block_only(target, damaged, how):
+def test_a_damaged_file_costs_its_block_only(target, how):
     work = PendingBlocks(target)
     work.put("x", _rows("ab"))
     work.put("y", _rows("c"))
-    uri = f"{target.work}/{damaged}"
+    uri = f"{work.rows}/x.parquet"
     remove(uri) if how == "gone" else write_bytes(uri, read_bytes(uri)[:50])
-    assert work.resume() == 1
-    assert _found(work) == (["c"], ["c"])
+    assert work.resume().rows == 1
+    assert _found(work) == ["c"]
+
+
+def test_a_map_says_what_its_blocks_hold_and_rows_written_twice_are_there_once(target):
+    work = PendingBlocks(target, "answers")
+    for names in ("ab", "c", "ab", ""):
+        assert work.note(work.write(_rows(names))) == Count(len(names), 0, 3 * len(names))
+    assert work.note(work.write(_rows("d", failed="e"))) == Count(2, 1, 3)
+    assert work.count() == Count(5, 1, 12)
+    assert _found(work) == ["a", "b", "c", "d", "e"]
+
+
+def test_what_another_driver_left_meanwhile_is_removed(target):
+    work = PendingBlocks(target)
+    work.put("x", _rows("a"))
+    work.resume()
+    work.note(work.write(_rows("b")))
+    PendingBlocks(target).write(_rows("ab"))
+    work.tidy()
+    assert _found(work) == ["a", "b"]
+
+
+@pytest.mark.parametrize("blocks", [["ab", "ef", "c"], ["be", "acf"], []])
+@pytest.mark.parametrize("rows", ["abcd", "dg", "efg", ""])
+def test_rows_that_are_done_are_dropped(target, blocks, rows):
+    work = PendingBlocks(target)
+    for block in blocks:
+        work.put(block, _rows(block))
+    work.resume()
+    left = [table["name"].to_pylist() for table in work.done()(_rows(rows))]
+    wanted = [name for name in rows if name not in "".join(blocks)]
+    assert left == ([wanted] if wanted else [])
+
+
+def test_of_blocks_that_can_hold_none_of_the_rows_nothing_is_read(target):
+    work = PendingBlocks(target)
+    work.put("x", _rows("ac"))
+    work.put("y", _rows("xz"))
+    work.resume()
+    remove(f"{work.rows}/y.parquet")
+    (left,) = work.done()(_rows("abc"))
+    assert left["name"].to_pylist() == ["b"]
+    with pytest.raises(FileNotFoundError, match="finished rows"):
+        list(work.done()(_rows("y")))
 
 
 def test_a_row_group_without_rows_has_no_statistics_and_no_rows(target):
     work = PendingBlocks(target, "answers")
     work.put("x", _rows(""))
     work.put("y", _rows("c"))
-    assert work.resume() == 1
-    assert work.count() == Count(1, 0, 3)
+    assert work.resume() == work.count() == Count(1, 0, 3)
 
 
 def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(target):
@@ -108,8 +124,8 @@ def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(tar
     publish(target, shard_megabytes=0.00001, max_errors=1)
     assert len(target.shards()) > 1
     reopen(target)
-    assert work.resume() == 2
-    assert _found(work) == (["a", "b"], ["a", "b"])
+    assert work.resume().rows == 2
+    assert _found(work) == ["a", "b"]
     work.put("y", _rows("c"))
     publish(target, shard_megabytes=1.0, max_errors=0, expected=3)
     assert read_table(target, ["name"])["name"].to_pylist() == ["a", "b", "c"]
@@ -122,7 +138,7 @@ def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(tar
     CrashLog(target).note(["a"])
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
-        assert _found(work)[0] == []
+        assert _found(work) == []
         assert CrashLog(target).crashes("a") == 0
         return lambda table: _rows("".join(table["name"].to_pylist()))
 
@@ -136,7 +152,7 @@ def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(tar
 def test_blocks_of_a_map_in_this_process_count_for_nothing_where_one_goes_on(target):
     """It always starts afresh, and so nothing says which rows it did."""
     map_here([pa.table({"name": ["a"]})], target, lambda: lambda _: _rows("a"))
-    assert PendingBlocks(target).resume() == 0
+    assert PendingBlocks(target).resume().rows == 0
     assert PendingBlocks(target).blocks() == []
 
 
@@ -167,7 +183,7 @@ def store(monkeypatch) -> Iterator[Store]:
     store, pipe, remove = Store(), MemoryFileSystem.pipe_file, MemoryFileSystem.rm_file
 
     def pipe_file(self, path, value, *args, **kwargs):
-        if store.done == store.last and "/rows/map" in path:  # Arrow writes in place, on local disk
+        if store.done == store.last and "/rows/" in path:  # a disk that writes in place
             pipe(self, path, value[: len(value) // 2])
         store.change(path)
         return pipe(self, path, value, *args, **kwargs)
@@ -196,8 +212,8 @@ class Stage:
         self._megabytes = shard_bytes / 1e6
 
     def __call__(self, target: Artifact) -> Built:
-        work = PendingBlocks(target)
-        if work.resume() < len(NAMES):
+        self._target, work = target, PendingBlocks(target)
+        if work.resume().rows < len(NAMES):
             self._map(work)
         work.tidy()
         listed = [{"name": "x", "error": "no such file"}]
@@ -206,17 +222,12 @@ class Stage:
         return Built(*publish(target, shard_megabytes=size, max_errors=2, expected=wanted), {})
 
     def _map(self, work: PendingBlocks) -> None:
-        done = _found(work)[1]
+        done = _found(work)
         missing = [name for name in NAMES if name not in done]
         for start in range(0, len(missing), BLOCK_ROWS):
             rows = [self._row(name) for name in missing[start : start + BLOCK_ROWS]]
             table = pa.Table.from_pylist(rows, schema=work_schema("corpus"))
-            block = f"map_{uuid4().hex}"
-            pending = f"{work.checkpoint}/{block}.pending.parquet"
-            write_parquet(table.select(["name"]), pending)
-            write_parquet(table, f"{work.rows}/{block}-0.parquet")
-            write_parquet(table.select(["name"]), f"{work.checkpoint}/{block}.parquet")
-            remove(pending)
+            work.note(PendingBlocks(self._target).write(table))
 
     def _row(self, name: str) -> dict:
         if name in self._bad:
@@ -268,7 +279,7 @@ def test_killed_at_any_moment_it_ends_as_an_undisturbed_one(store, experiment):
     run(40)
     expected = _content(target)
     moments = _moments(store, _empty, run)
-    assert len(moments) > 20
+    assert len(moments) > 15
     assert len(_content(target)) > len(expected) > 2
     complete = 0
     for last in moments:
@@ -311,7 +322,7 @@ def test_killed_while_unfinished_work_is_removed_all_or_nothing_of_it_is_used(st
 
     def prepare() -> None:
         _empty()
-        store.revive(10)
+        store.revive(5)
         with suppress(Killed):
             make(experiment, "corpus", Stage("n"), overwrite=False)
         store.revive()

@@ -2,9 +2,10 @@ import re
 from importlib.util import find_spec
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from qaclims_ray.storage import filesystem as storage
-from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.files import read_bytes, write_bytes
 
 
 class Flaky:
@@ -95,3 +96,20 @@ def test_a_store_without_its_driver_names_the_package(uri, message):
         pytest.skip("its driver is installed")
     with pytest.raises(ValueError, match=f"^{uri}: .*{message}"):
         read_bytes(uri)
+
+
+def test_a_remote_file_is_opened_without_asking_first_whether_it_is_one(monkeypatch):
+    asked, is_file = [], MemoryFileSystem.isfile
+
+    def noted(self, path):
+        asked.append(path)
+        return is_file(self, path)
+
+    fs, path = storage.arrow_filesystem("memory://folder/a.bin")
+    write_bytes("memory://folder/a.bin", b"content")
+    monkeypatch.setattr(MemoryFileSystem, "isfile", noted)
+    assert fs.open_input_file(path).read() == b"content"
+    with pytest.raises(FileNotFoundError):
+        fs.open_input_file("/folder/b.bin")
+    assert path not in asked
+    MemoryFileSystem.store.clear()
