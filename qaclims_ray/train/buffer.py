@@ -108,14 +108,7 @@ class ReadAhead:
         """
         pool = ThreadPoolExecutor(_THREADS)
         try:
-            held = [deque(map(self._hold, islice(lane, 2))) for lane in self._lanes]
-            needs = [
-                (step, owner, one)
-                for one in chain.from_iterable(held)
-                for owner, step in enumerate(one.window.first_steps.tolist())
-            ]
-            for _, owner, one in sorted(needs, key=itemgetter(0)):
-                one.fetch(owner, self._read, pool)
+            held = self._begin(pool)
             while held[0]:
                 yield [
                     self._take(windows, lane, pool)
@@ -123,6 +116,18 @@ class ReadAhead:
                 ]
         finally:
             pool.shutdown(cancel_futures=True)
+
+    def _begin(self, pool: ThreadPoolExecutor) -> list[deque[HeldWindow]]:
+        """Have the first windows of all lanes read in the order in which steps need them."""
+        held = [deque(map(self._hold, islice(lane, 2))) for lane in self._lanes]
+        needs = [
+            (step, owner, one)
+            for one in chain.from_iterable(held)
+            for owner, step in enumerate(one.window.first_steps.tolist())
+        ]
+        for _, owner, one in sorted(needs, key=itemgetter(0)):
+            one.fetch(owner, self._read, pool)
+        return held
 
     def _hold(self, window: Window) -> HeldWindow:
         return HeldWindow(window, self._sizes, self._folder)

@@ -85,13 +85,14 @@ def cache_problem(experiment: Experiment, network: str, num_bytes: int, largest:
             f"{network}: {key} draws images from the whole set, which is more than {KEY}="
             f"{experiment.compute.train.cache_gigabytes:g}: choose another value, or {whole}"
         )
-    least = least_buffer(largest, images_per_step(experiment, network))
+    num_lanes = images_per_step(experiment, network)
+    least = least_buffer(largest, num_lanes)
     if (cache_bytes(experiment) or 0) >= least:
         return None
     return (
         f"{network}: {KEY}={experiment.compute.train.cache_gigabytes:g} is too small: each of the "
-        f"{images_per_step(experiment, network)} images of a step needs room for two row groups, "
-        f"of up to {largest / 1e6:,.1f} MB each. Set it to {round_up(least):g} at least"
+        f"{num_lanes} images of a step needs room for two row groups, of up to "
+        f"{largest / 1e6:,.2f} MB each. Set it to {round_up(min(least, num_bytes)):g} at least"
     )
 
 

@@ -101,6 +101,7 @@ class BufferedEpoch:
             num_lanes: Images of a step.
             window_bytes: Bytes of a window.
         """
+        assert sizes.max() <= window_bytes
         self._seeds = seed, epoch
         self._order = np.random.default_rng(self._seeds).permutation(len(counts))
         self._counts = counts[self._order]
