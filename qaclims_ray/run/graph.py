@@ -19,7 +19,8 @@ Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_m
 """What an artifact holds: a network's files, or a table with the schema of that name."""
 
 _WORKERS = "compute.train.num_workers"
-"""The one key of `compute` that changes a result: it makes the global batch."""
+"""The one key of `compute` that changes a result, as it makes the global batch; beside
+`compute.train.cache_gigabytes`, where images are more than that."""
 # Not `evaluate.stream`, which changes how scores are made and not what they are.
 _SCORES = (
     "evaluate.thresholds",

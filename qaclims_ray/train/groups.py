@@ -181,11 +181,12 @@ class GroupReader:
 
         try:
             sizes, table = patiently(read, uri)
-        except FileNotFoundError:
-            raise ValueError(shown(f"{uri} was lost while a training read it{_AGAIN}")) from None
-        if table is None or sizes[place] != groups.stored[number]:
-            raise ValueError(shown(f"{uri} has changed while a training read it{_AGAIN}"))
-        joined = self._joiner.join(table)
+            if table is None or sizes[place] != groups.stored[number]:
+                raise ValueError(shown(f"{uri} has changed while a training read it{_AGAIN}"))
+            joined = self._joiner.join(table)
+        except FileNotFoundError as error:
+            lost = shown(f"{error}")
+            raise ValueError(f"{lost}: lost while a training read it{_AGAIN}") from None
         if len(joined) != groups.counts[number]:
             raise ValueError(
                 shown(
