@@ -186,8 +186,9 @@ class BufferedSet:
         windows = [epoch.windows(lane, deal.first) for lane in lanes]
         ahead = ReadAhead(self._reader.read, self._groups.sizes, windows, self._folder)
         for items in ahead.steps():
-            of_place = {place: [*items[i * size :][:size]] for i, place in enumerate(own)}
-            yield from ([*of_place[place]] for place in deal.places)
+            dealt: list[Item] = [*items]
+            of_place = {place: dealt[i * size :][:size] for i, place in enumerate(own)}
+            yield from (of_place[place] for place in deal.places)
 
     def _group_of(self, number: int) -> int:
         return int(np.searchsorted(self._firsts, number, "right")) - 1
