@@ -27,7 +27,8 @@ CAM_COLUMNS = ["height", "width", "classes", "cam", "cam_height", "cam_width"]
 """Columns of an image's CAMs, of which `images.cams.unpack_cams` makes arrays."""
 IMAGE_COLUMNS = ["name", "image", "labels"]
 """Columns of `images` that a training takes."""
-_LABELS_AT_ONCE = 4096
+LABELS_AT_ONCE = 4096
+"""Images whose labels are in memory at a time."""
 
 
 class Row(TypedDict):
@@ -114,7 +115,7 @@ def row_of(table: pa.Table, number: int) -> Row:
 def labels_of(rows: Rows) -> Iterator[pa.Table]:
     """Yield name and labels of all rows in their order, some thousand at a time."""
     joiner = Joiner(rows)
-    for batch in batches_of(rows.images, ["name", "labels"], KNOWN, _LABELS_AT_ONCE):
+    for batch in batches_of(rows.images, ["name", "labels"], KNOWN, LABELS_AT_ONCE):
         yield joiner.kept(pa.Table.from_batches([batch]))
 
 

@@ -11,9 +11,7 @@ from jaxtyping import Float32, Int
 from qaclims_ray.train.buffer import ReadAhead
 from qaclims_ray.train.deal import BufferedEpoch, epoch_rows
 from qaclims_ray.train.groups import GroupReader, Groups
-from qaclims_ray.train.rows import Row, Rows, labels_of, row_of
-
-_LABELS_AT_ONCE = 4096
+from qaclims_ray.train.rows import LABELS_AT_ONCE, Row, Rows, labels_of, row_of
 
 Item = int | tuple[int, Row]
 """What a loader process gets for an image: where it finds it, or the row itself."""
@@ -87,8 +85,8 @@ class WholeSet:
 
     def labels(self) -> Iterator[pa.Table]:
         """Yield name and labels of all images, some thousand at a time."""
-        for start in range(0, len(self), _LABELS_AT_ONCE):
-            yield self._table.select(["name", "labels"]).slice(start, _LABELS_AT_ONCE)
+        for start in range(0, len(self), LABELS_AT_ONCE):
+            yield self._table.select(["name", "labels"]).slice(start, LABELS_AT_ONCE)
 
     def rows(self, numbers: Iterable[int]) -> Iterator[Row]:
         """Yield rows by their numbers."""

@@ -2,8 +2,8 @@
 
     PYTHONPATH=. python tests/benchmarks/buffer.py 768
 
-Images of 500 x 375 pixels, in row groups of 16 on the local disk, decoded and cropped in this process. CPU
-seconds are those of all threads: of the loading itself, and of what the whole set takes first.
+Images of 500 x 375 pixels, in row groups of 16 on the local disk, decoded and cropped in this
+process. CPU seconds are those of all threads.
 """
 
 import io
