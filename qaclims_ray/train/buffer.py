@@ -6,6 +6,7 @@ however it ends. Workers and trainings on one node share nothing.
 
 import mmap
 import os
+import resource
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +23,8 @@ from qaclims_ray.train.rows import Row, row_of
 
 _THREADS = 8
 """Row groups of a worker that are read at a time, and in memory meanwhile."""
+_FILES_PER_LANE, _OTHER_FILES = 4, 1024
+"""Open files of two windows, each with its map; and of all else in a process."""
 
 Read = Callable[[int], pa.Table]
 """Number of a row group to its rows."""
@@ -99,6 +102,7 @@ class ReadAhead:
             folder: Where windows are kept.
         """
         self._read, self._sizes, self._lanes, self._folder = read, sizes, lanes, folder
+        allow_open_files(_FILES_PER_LANE * len(lanes))
 
     def steps(self) -> Iterator[list[tuple[int, Row]]]:
         """Yield number and values of the rows of each step, one of each lane.
@@ -144,6 +148,15 @@ class ReadAhead:
                 for owner in range(len(window.groups)):
                     windows[-1].fetch(owner, self._read, pool)
         return row
+
+
+def allow_open_files(number: int) -> None:
+    """Raise this process's limit of open files by a number, as far as the system lets it."""
+    least, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OTHER_FILES + number
+    if least != resource.RLIM_INFINITY and least < wanted:
+        allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(least, allowed), most))
 
 
 def as_bytes(table: pa.Table) -> pa.Buffer:

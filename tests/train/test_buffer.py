@@ -1,6 +1,7 @@
 import errno
 import multiprocessing
 import os
+import resource
 import signal
 import threading
 
@@ -8,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from qaclims_ray.train.buffer import ReadAhead, as_bytes
+from qaclims_ray.train.buffer import ReadAhead, allow_open_files, as_bytes
 from qaclims_ray.train.deal import BufferedEpoch
 from tests.train.disk import held_bytes
 
@@ -131,6 +132,15 @@ def test_a_full_disk_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):
     told = rf"{tmp_path}: No space left on device.*lower compute\.train\.cache_gigabytes"
     with pytest.raises(ValueError, match=told):
         list(_ahead(tmp_path))
+
+
+def test_the_limit_of_open_files_grows_with_the_images_of_a_step(monkeypatch):
+    limits, given = {resource.RLIMIT_NOFILE: (1024, 4096)}, []
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, both: given.append(both))
+    for number in (0, 1000, 10_000):
+        allow_open_files(number)
+    assert given == [(2024, 4096), (4096, 4096)]
 
 
 def test_bytes_that_are_there_twice_are_written_once():
