@@ -62,6 +62,12 @@ class Workers(Section):
     keep_checkpoints: PositiveInt = 2
     """How many are kept: the latest, or with `validate_every` the best scored and the last one
     beside them."""
+    cache_gigabytes: PositiveFloat | None = None
+    """What a training may hold of its images in the temporary folder (`TMPDIR`) of a node, in GB.
+    Null: all of them, and a node without room for them ends the training before it starts. A set
+    that is larger is read from the run's storage in each epoch, ahead of its use. The order of an
+    epoch is then a shuffle of row groups (64 images), and of the rows of those that are there: it
+    depends on this value, on the seed and on the images of a step."""
     compile: bool = False
     """torch.compile for the network: minutes at the start. Needs a C++ compiler, and on GPUs
     Triton."""
@@ -112,8 +118,9 @@ class Trials(Section):
 class Compute(Section):
     """Where the work runs.
 
-    Of all this `train.num_workers` alone changes a result, but for roundings of CAMs to float16,
-    which the number of images in a batch may change.
+    Of all this `train.num_workers` alone changes a result, and `train.cache_gigabytes` where images
+    are more than that; but for roundings of CAMs to float16, which the number of images in a batch
+    may change.
     """
 
     address: str | None = None

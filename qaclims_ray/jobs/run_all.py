@@ -34,6 +34,6 @@ def main() -> None:
         stage = import_module(f"qaclims_ray.{ARTIFACTS[name].stage}")
         say(stage.run(experiment, name, overwrite=name in anew))
         if name == "images":
-            check_sizes(experiment, names)
+            tell(check_sizes(experiment, names))
     if not arguments.until:
         say(f"\n{table(experiment)}\n\n{report.run(experiment)}")

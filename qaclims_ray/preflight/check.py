@@ -12,6 +12,7 @@ from qaclims_ray.cluster.maps import require_pool
 from qaclims_ray.cluster.session import capacity, object_store_bytes, on_each_node, start
 from qaclims_ray.cluster.training import scaling
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.preflight.cache import TrainingImages
 from qaclims_ray.preflight.checks import (
     class_problems,
     clean_up,
@@ -110,24 +111,32 @@ def check(
         for probe in probes.values():
             clean_up(probe)
     work, impossible = _work(experiment, buildable, counts)
-    problems += impossible + _disk_problems(experiment, work, counts)
+    images = TrainingImages(experiment, work)
+    problems += impossible + _disk_problems(experiment, work, images) + images.problems()
     if problems:
         can_fit = all(error.overrides for error in crowded.values())
         fits = [one for error in crowded.values() for one in error.overrides]
         together = f"\nAll of it fits with {' '.join(fits)}" if len(crowded) > 1 and can_fit else ""
         raise ValueError("\n  ".join(["this run would not end well:", *problems]) + together)
-    return [*_lines(experiment, work, counts), *truth_note(experiment, names)]
+    return [*_lines(experiment, work, counts), *images.notes(), *truth_note(experiment, names)]
 
 
-def check_sizes(experiment: Experiment, names: Sequence[str]) -> None:
-    """Check that networks can hold the largest image, once the images are there.
+def check_sizes(experiment: Experiment, names: Sequence[str]) -> list[str]:
+    """Check that networks can hold the largest image, and nodes all of them, once they are there.
+
+    Returns:
+        Lines for people.
 
     Raises:
         ValueError: they can't, and what to change.
     """
     todo = [name for name in names if _is_missing(experiment, name)]
-    if problems := _memory_problems(experiment, todo, count(experiment)):
+    images = TrainingImages(experiment, todo)
+    problems = _memory_problems(experiment, todo, count(experiment))
+    problems += _disk_problems(experiment, {}, images) + images.problems()
+    if problems:
         raise ValueError("this run would not end well:\n  " + "\n  ".join(problems))
+    return images.notes()
 
 
 def _memory_problems(experiment: Experiment, todo: Sequence[str], counts: Counts) -> list[str]:
@@ -223,11 +232,12 @@ def _sees_all(paths: Mapping[str, str]) -> dict[str, bool]:
     return {key: sees(path) for key, path in paths.items()}
 
 
-def _disk_problems(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:
-    trains = set(work).intersection(of_kind("network"))
-    nodes = on_each_node(free_bytes) if trains else {}
+def _disk_problems(
+    experiment: Experiment, work: Mapping[str, Work], images: TrainingImages
+) -> list[str]:
+    nodes = on_each_node(free_bytes) if images.trainings else {}
     wanted = sum(one.num_bytes for one in work.values())
-    return disk_problems(experiment.run, wanted, nodes, counts.num_bytes)
+    return disk_problems(experiment.run, wanted, nodes, images.held_bytes)
 
 
 def _lines(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:

@@ -17,6 +17,7 @@ from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind
 from qaclims_ray.storage.files import exists, read_bytes, remove, write_bytes
 from qaclims_ray.storage.filesystem import is_local
 from qaclims_ray.storage.paths import WEB, absolute, join, shown
+from qaclims_ray.train.cache import KEY as CACHE
 
 _PACKAGED = "runtime_resources"
 """Part of the path of the copy of a working directory that Ray gives a submitted job."""
@@ -95,7 +96,7 @@ def disk_problems(run: str, wanted: int, node_bytes: Mapping[str, int], copied: 
         run: Of the experiment.
         wanted: Bytes that will be written there.
         node_bytes: Free bytes of each node's folder for temporary files.
-        copied: Bytes that a training copies there.
+        copied: Bytes that a training holds there.
     """
     problems: list[str] = []
     if is_local(run) and (free := free_bytes(run)) < wanted:
@@ -105,7 +106,8 @@ def disk_problems(run: str, wanted: int, node_bytes: Mapping[str, int], copied: 
         )
     problems += [
         f"{node}: a training copies {_megabytes(copied)} of images into {tempfile.gettempdir()}, "
-        f"{_megabytes(free)} are free there: make room, or start Ray with another TMPDIR"
+        f"{_megabytes(free)} are free there: make room, start Ray with another TMPDIR, or set "
+        f"{CACHE} to what a training may hold there"
         for node, free in node_bytes.items()
         if free < copied
     ]

@@ -9,7 +9,8 @@ Kind = Literal["images", "corpus", "pairs", "texts", "network", "cams", "label_m
 """What an artifact holds: a network's files, or a table with the schema of that name."""
 
 WORKERS = "compute.train.num_workers"
-"""The one key of `compute` that changes a result: it makes the global batch."""
+"""The one key of `compute` that changes a result, as it makes the global batch; beside
+`compute.train.cache_gigabytes`, where images are more than that."""
 NETWORK_CAMS = ("cams.scales", "cams.activation", "cams.resize", "cams.resolution")
 CLIP_CAMS = ("cams.kind", "cams.backgrounds", "cams.clip")
 

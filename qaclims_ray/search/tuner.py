@@ -28,8 +28,7 @@ from ray.tune.search.optuna import OptunaSearch
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Tune
-from qaclims_ray.run.artifact import COMPLETE, Artifact, artifact, own_artifact
-from qaclims_ray.run.images import class_names
+from qaclims_ray.run.artifact import COMPLETE, Artifact, own_artifact
 from qaclims_ray.run.lease import on_behalf_of
 from qaclims_ray.run.make import make
 from qaclims_ray.run.manifest import Built
@@ -48,9 +47,9 @@ from qaclims_ray.storage.files import find, write_json
 from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.storage.records import require_record
 from qaclims_ray.train import stage as train_stage
+from qaclims_ray.train.cache import plan
 from qaclims_ray.train.loggers import search_callbacks
 from qaclims_ray.train.loop import train_here
-from qaclims_ray.train.trainings import TRAININGS
 
 NAME = "trials"
 """Folder of the trials' runs."""
@@ -257,12 +256,11 @@ def _trial(plain: Tree, folder: str, config: Mapping[str, Tree]) -> None:
 
 
 def _train_here(experiment: Experiment, report: Callable[[], None], target: Artifact) -> Built:
-    rows = TRAININGS["cam_net"].rows(experiment)
+    learnt = plan(experiment, "cam_net")
     checkpointer = TrialCheckpointer(target, report)
-    train_here(experiment, "cam_net", rows, checkpointer, make_selection_scorer)
-    num_images = experiment.train.ritc.epochs * rows.images.count_rows()
-    names = list(class_names(artifact(experiment, "images")))
-    return Built(num_images, 0, {"class_names": names})
+    train_here(experiment, "cam_net", learnt, checkpointer, make_selection_scorer)
+    num_images = experiment.train.ritc.epochs * learnt.found.num_images
+    return Built(num_images, 0, {"class_names": list(learnt.class_names)})
 
 
 class Epochs:

@@ -1,7 +1,7 @@
 """Batches of a training: which worker sees which image when, decoded and augmented.
 
-A step's batches are dealt out to the workers that there are. Everything random derives from
-(seed, epoch, name): a rerun, a resumed epoch and another number of workers see the same.
+A step's batches are dealt out to the workers that there are, see deal.py. Everything random derives
+from (seed, epoch, name): a rerun, a resumed epoch and another number of workers see the same.
 
 Images are decoded and augmented by a worker's own processes (`compute.train.num_loader_workers`),
 not by tasks of Ray Data. Both make about as many images a second on a core (figures in
@@ -9,33 +9,22 @@ tests/benchmarks/README.md), but Ray Data starts each epoch anew, seconds late, 
 seed fixes, and would send views of 3 MB around, where the JPEG has 70 kB.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypedDict
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float32, Int, Shaped
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from qaclims_ray.config.train import Augment
-from qaclims_ray.images.cams import full_size
-from qaclims_ray.images.decode import decode, decode_mask
-from qaclims_ray.images.transforms import (
-    BILINEAR,
-    NEAREST,
-    augment,
-    augment_label_map,
-    shrink,
-)
+from qaclims_ray.images.decode import decode
+from qaclims_ray.images.transforms import augment
 from qaclims_ray.model.shapes import Images
-from qaclims_ray.train.deal import epoch_rows, shard, steps_per_epoch
-from qaclims_ray.train.rows import CAM_COLUMNS, LABEL_MAP
-
-_CELL = 8
-"""Pixels per cell of target CAMs: as fine as the backbones of CAMs are, or finer."""
+from qaclims_ray.train.deal import shard, steps_per_epoch
+from qaclims_ray.train.sets import Deal, Item, TrainingSet
+from qaclims_ray.train.targets import Target, ViewOptions
 
 
 class Batch(NamedTuple):
@@ -46,100 +35,22 @@ class Batch(NamedTuple):
     targets: Shaped[Tensor, "B ..."]
     """Target of each image: the row of its labels, its label map, or its CAMs."""
     rows: Int[Tensor, "B"]
-    """Position of each image in the table."""
+    """Number of each image in the training set."""
     step_rows: Int[Tensor, "G"]
-    """Positions of all images of the step, of all workers."""
+    """Numbers of all images of the step, of all workers."""
     weight: float = 1.0
     """Weight of the batch's gradient before averaging over workers."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy images and targets to a device; channels last on GPUs, whose tensor cores want it.
 
-        Positions in the table stay with the host, which looks them up.
+        Numbers in the set stay with the host, which looks them up.
         """
         images = self.images.to(device, non_blocking=True)
         if device.type == "cuda":
             images = images.contiguous(memory_format=torch.channels_last)
         targets = self.targets.to(device, non_blocking=True)
         return self._replace(images=images, targets=targets)
-
-
-class ViewOptions(TypedDict):
-    """Arguments of `augment` and `augment_label_map`: the view of one image in one epoch."""
-
-    seed: int
-    epoch: int
-    name: str
-    resize_long: tuple[int, int] | None
-    scale: tuple[float, float] | None
-    crop: int | None
-    flip: bool
-
-
-Target = Callable[[int, ViewOptions], Tensor]
-"""Row of an image, and the view that is seen of it, to its target."""
-
-
-class LabelTargets:
-    """Gives each image the row of its labels: 1 where they name the class, else 0."""
-
-    def __init__(self, table: pa.Table, num_classes: int) -> None:
-        self._labels = label_matrix(table, num_classes)
-
-    def __call__(self, row: int, view: ViewOptions) -> Float32[Tensor, "C"]:
-        """Return the labels of an image, whichever view is seen."""
-        return self._labels[row]
-
-
-class LabelMapTargets:
-    """Gives each image its label map, resized, mirrored and cropped as the image is."""
-
-    def __init__(self, table: pa.Table, max_side: int | None = None) -> None:
-        """Read the label maps of a table, whose images are reduced to `max_side` pixels."""
-        self._maps = table[LABEL_MAP]
-        self._max_side = max_side
-
-    def __call__(self, row: int, view: ViewOptions) -> Shaped[Tensor, "H W"]:
-        """Return the label map in the view; `IGNORE` outside the image."""
-        label_map = shrink(decode_mask(self._maps[row].as_py()), self._max_side, NEAREST)
-        return torch.from_numpy(augment_label_map(label_map, **view))
-
-
-class CamTargets:
-    """Gives each image its CAMs, resized, mirrored and cropped as the image is."""
-
-    def __init__(self, table: pa.Table, num_classes: int, max_side: int | None = None) -> None:
-        """Read CAMs from the columns of a table that `CamRow` names.
-
-        Args:
-            table: CAMs of its images, which are reduced to `max_side` pixels.
-            num_classes: Classes, background excluded.
-            max_side: See `data.max_side`.
-        """
-        self._table = table.select(CAM_COLUMNS)
-        self._num_classes = num_classes
-        self._max_side = max_side
-
-    def __call__(self, row: int, view: ViewOptions) -> Float32[Tensor, "C h w"]:
-        """Return the CAMs in the view, 0 outside the image, averaged over cells of 8 pixels.
-
-        Maps of classes that the labels do not name are -1, see `named_by`.
-        """
-        cams = self._table.slice(row, 1).to_pylist()[0]
-        blank = np.zeros((1, cams["height"], cams["width"]), np.float32)  # there may be no class
-        levels = (255 * np.concatenate([full_size(cams), blank])).round().astype(np.uint8)
-        small = [shrink(one, self._max_side, BILINEAR) for one in levels]
-        maps = [augment_label_map(one, **view, resample=BILINEAR, fill=0) for one in small]
-        views = torch.from_numpy(np.stack(maps)) / 255
-        height, width = (-(-side // _CELL) for side in views.shape[1:])
-        targets = torch.full((self._num_classes, height, width), -1.0)
-        targets[cams["classes"]] = F.adaptive_avg_pool2d(views, (height, width))[:-1]
-        return targets
-
-
-def named_by(targets: Float32[Tensor, "B C h w"]) -> Float32[Tensor, "B C"]:
-    """Return the labels of images: 1 for each class that their `CamTargets` have a map of."""
-    return (targets[:, :, 0, 0] >= 0).float()
 
 
 class View(NamedTuple):
@@ -152,21 +63,21 @@ class View(NamedTuple):
 
 
 class TrainingImages(Dataset[View]):
-    """Random access to training images: decoded and augmented when asked for, with targets."""
+    """Decodes and augments training images, with their targets, when they are asked for."""
 
     def __init__(
-        self, table: pa.Table, target: Target, augment: Augment, *, seed: int, max_pixels: int
+        self, data: TrainingSet, target: Target, augment: Augment, *, seed: int, max_pixels: int
     ) -> None:
-        """Read the rows of a table.
+        """See the images of a set.
 
         Args:
-            table: Names and encoded images.
+            data: The set.
             target: Makes the target of an image.
             augment: Random changes of the images.
             seed: Seed of these changes.
             max_pixels: Largest image that is decoded.
         """
-        self._table = table
+        self.data = data
         self._target = target
         self._augment = augment
         self._seed = seed
@@ -174,29 +85,21 @@ class TrainingImages(Dataset[View]):
         self.epoch = 0
 
     def __len__(self) -> int:
-        return self._table.num_rows
+        return len(self.data)
 
-    def __getitem__(self, row: int) -> View:
-        name = self._table["name"][row].as_py()
+    def __getitem__(self, item: Item) -> View:
+        number, row = self.data.row(item)
         view = ViewOptions(
             seed=self._seed,
             epoch=self.epoch,
-            name=name,
+            name=row["name"],
             resize_long=self._augment.resize_long,
             scale=self._augment.scale,
             crop=self._augment.crop,
             flip=self._augment.flip,
         )
-        image = decode(self._table["image"][row].as_py(), max_pixels=self._max_pixels)
-        return View(name, augment(image, **view), self._target(row, view), row)
-
-
-def label_matrix(table: pa.Table, num_classes: int) -> Float32[Tensor, "N C"]:
-    """Return 1 where a row's labels name the class, else 0."""
-    labels = torch.zeros(table.num_rows, num_classes)
-    for row, classes in enumerate(table["labels"].to_pylist()):
-        labels[row, classes] = 1
-    return labels
+        image = decode(row["image"], max_pixels=self._max_pixels)
+        return View(row["name"], augment(image, **view), self._target(row, view), number)
 
 
 class BatchLoader:
@@ -217,7 +120,7 @@ class BatchLoader:
         """Deal out batches to workers.
 
         Args:
-            images: All images of the training.
+            images: The images of the training.
             seed: Seed of the order of images.
             num_batches: Batches of a step, over all workers.
             images_per_batch: Images of a batch.
@@ -237,26 +140,19 @@ class BatchLoader:
     def steps(self, epoch: int, first: int = 0) -> Iterator[tuple[Batch, ...]]:
         """Yield the worker's batches of each step of an epoch, from its step `first` on."""
         self._images.epoch = epoch
-        num_batches, images_per_batch = self._sizes
-        rows = epoch_rows(
-            len(self._images),
-            seed=self._seed,
-            epoch=epoch,
-            num_batches=num_batches,
-            images_per_batch=images_per_batch,
-            shares=self._shares,
-        )[first:]
+        deal = Deal(self._seed, epoch, first, *self._sizes, self._places, self._shares)
+        dealt = self._images.data.deal(deal)
         loader = DataLoader(
             self._images,
-            batch_sampler=rows[:, self._places].reshape(-1, images_per_batch).tolist(),
+            batch_sampler=dealt.batches,
             collate_fn=_collate,
             num_workers=self._num_workers,
-            # Forked processes share the table.
+            # Forked processes share the table of a whole set.
             multiprocessing_context="fork" if self._num_workers else None,
             pin_memory=torch.cuda.is_available(),
         )
         batches: Iterator[Batch] = iter(loader)
-        for step in rows:
+        for step in dealt.steps:
             whole = torch.from_numpy(step.ravel())
             yield tuple(
                 next(batches)._replace(weight=weight, step_rows=whole) for weight in self._weights

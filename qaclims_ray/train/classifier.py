@@ -17,9 +17,11 @@ from qaclims_ray.model.shapes import Cams, Labels
 from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.run.contents import RANKING
 from qaclims_ray.storage.files import write_json
-from qaclims_ray.train.batches import Batch, label_matrix
+from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.log import MAX_LOGIT
-from qaclims_ray.train.rows import Rows, TrainingSet, training_images
+from qaclims_ray.train.rows import Rows, training_rows
+from qaclims_ray.train.sets import TrainingSet
+from qaclims_ray.train.targets import label_matrix
 from qaclims_ray.train.task import CamTask
 
 _MAX_WEIGHT = 20.0
@@ -27,7 +29,13 @@ _MAX_WEIGHT = 20.0
 
 def rows(experiment: Experiment) -> Rows:
     """Find the images whose labels are known."""
-    return Rows(training_images(experiment))
+    return training_rows(experiment)
+
+
+def needs_whole(experiment: Experiment) -> str | None:
+    """Return the key by which an epoch draws from all images; None: it does not."""
+    balance = experiment.train.classifier.balance
+    return "train.classifier.balance=sampling" if balance == "sampling" else None
 
 
 class ClassifierTask(CamTask):
@@ -37,8 +45,10 @@ class ClassifierTask(CamTask):
 
     def __init__(self, experiment: Experiment, data: TrainingSet, device: torch.device) -> None:
         super().__init__(experiment, experiment.train.classifier, data)
-        self._labels = label_matrix(data.table, len(data.class_names))
-        self._rarity = rarity(self._labels)
+        counts = torch.zeros(len(data.class_names), dtype=torch.float64)
+        for table in data.labels():
+            counts += label_matrix(table, len(counts)).sum(0)
+        self._rarity = rarity(counts.float())
         self._balance = experiment.train.classifier.balance
 
     def network(self) -> CamNet:
@@ -61,29 +71,32 @@ class ClassifierTask(CamTask):
         """Return the rarity of each image's rarest class, where sampling is balanced."""
         if self._balance != "sampling":
             return None
-        return (self._labels * self._rarity).amax(1).clamp(min=1).numpy()
+        tables = self._data.labels()
+        labels = torch.cat([label_matrix(table, len(self._rarity)) for table in tables])
+        return (labels * self._rarity).amax(1).clamp(min=1).numpy()
 
     def finish(self, net: CamNet) -> None:
         """Write how well the network ranks some of its training images by each class."""
-        order = np.random.default_rng(self._experiment.train.seed).permutation(len(self._labels))
-        rows = np.sort(order[: self._fit.validate_images])
+        order = np.random.default_rng(self._experiment.train.seed).permutation(len(self._data))
+        numbers = np.sort(order[: self._fit.validate_images])
         device = next(net.parameters()).device
         max_pixels = self._experiment.data.max_pixels
         scores: list[Float[np.ndarray, "C"]] = []
-        for row in rows.tolist():
-            image = decode(self._data.table["image"][row].as_py(), max_pixels=max_pixels)
+        labels = np.zeros((len(numbers), len(self._rarity)), bool)
+        for place, row in enumerate(self._data.rows(numbers.tolist())):
+            image = decode(row["image"], max_pixels=max_pixels)
             logits = pool_logits(net(torch.from_numpy(normalise(image))[None].to(device)))
             scores.append(logits[0].double().cpu().numpy())
-        found = average_precision(np.stack(scores), self._labels[rows].numpy() > 0)
+            labels[place, row["labels"]] = True
+        found = average_precision(np.stack(scores), labels)
         named = zip(self._data.class_names, found.tolist(), strict=True)
         told = {name: None if np.isnan(own) else own for name, own in named}
         uri = own_artifact(self._experiment, "classifier").uri
-        write_json(f"{uri}/{RANKING}", {"num_images": len(rows), "of_class": told})
+        write_json(f"{uri}/{RANKING}", {"num_images": len(numbers), "of_class": told})
 
 
-def rarity(labels: Labels) -> Float[Tensor, "C"]:
+def rarity(counts: Float32[Tensor, "C"]) -> Float32[Tensor, "C"]:
     """Return how many times fewer images a class has than the most frequent one; 1 for none."""
-    counts = labels.sum(0)
     return torch.where(counts > 0, counts.max() / counts.clamp(min=1), 1.0)
 
 

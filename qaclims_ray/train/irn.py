@@ -12,10 +12,12 @@ from qaclims_ray.images.transforms import normalise
 from qaclims_ray.model.irn import Irn, Relations, build_irn, mean_displacement, reduce_labels
 from qaclims_ray.model.irn_losses import irn_losses, pair_labels
 from qaclims_ray.model.shapes import Images
-from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
+from qaclims_ray.train.batches import Batch, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
 from qaclims_ray.train.optim import ParameterGroup
-from qaclims_ray.train.rows import Rows, TrainingSet
+from qaclims_ray.train.rows import Rows
+from qaclims_ray.train.sets import TrainingSet
+from qaclims_ray.train.targets import LabelMapTargets
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.validation import Scorer
 
@@ -72,8 +74,8 @@ class IrnTask(Task[Irn]):
     def dataset(self) -> TrainingImages:
         """Return the images with their seeds."""
         return TrainingImages(
-            self._data.table,
-            LabelMapTargets(self._data.table, self._experiment.data.max_side),
+            self._data,
+            LabelMapTargets(self._experiment.data.max_side),
             self._settings.augment,
             seed=self._experiment.train.seed,
             max_pixels=self._experiment.data.max_pixels,
@@ -94,7 +96,7 @@ class IrnTask(Task[Irn]):
         net.mean_shift.running_mean.copy_(mean_displacement(net, self._windows()))
 
     def _windows(self) -> Iterator[Images]:
-        for image in self._data.table["image"]:
-            pixels = decode(image.as_py(), max_pixels=self._experiment.data.max_pixels)
+        for row in self._data.rows(range(len(self._data))):
+            pixels = decode(row["image"], max_pixels=self._experiment.data.max_pixels)
             window = torch.from_numpy(normalise(pixels[:_WINDOW, :_WINDOW]))
             yield window[None].to(self._device)

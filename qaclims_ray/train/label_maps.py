@@ -10,7 +10,7 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import dataset
-from qaclims_ray.train.rows import LABEL_MAP, Rows
+from qaclims_ray.train.rows import LABEL_MAP, Rows, Source, training_rows
 from qaclims_ray.types import BACKGROUND, IGNORE
 
 _BATCH = 64
@@ -22,13 +22,11 @@ def label_map_rows(experiment: Experiment, name: str) -> Rows:
     Raises:
         ValueError: the artifact is not complete; its maps hold only background, or only `IGNORE`.
     """
-    images, label_maps = artifact(experiment, "images"), artifact(experiment, name)
-    images.require()
-    label_maps.require()
+    label_maps = artifact(experiment, name)
+    rows = training_rows(experiment, Source(label_maps, (LABEL_MAP,)))
     there = dataset(label_maps).filter(pads.field(LABEL_MAP).is_valid())
-    names = there.to_table(columns=["name"])["name"].combine_chunks()
-    check_pixels(count_pixels(there, len(class_names(images))), name)
-    return Rows(dataset(images).filter(pads.field("name").isin(names)), label_maps)
+    check_pixels(count_pixels(there, len(class_names(rows.images))), name)
+    return rows
 
 
 def count_pixels(label_maps: pads.Dataset, num_classes: int) -> Int[np.ndarray, "values"]:

@@ -21,16 +21,17 @@ from qaclims_ray.config.compute import Workers
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model.checkpointed import checkpoint_activations
 from qaclims_ray.model.checkpoints import load_network
-from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.run.images import class_names
+from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.train.batches import Batch, BatchLoader
+from qaclims_ray.train.cache import Plan, buffered_set, check_order, save_whole
 from qaclims_ray.train.checkpoint import Checkpointer, NoCheckpoints, State
 from qaclims_ray.train.faults import DivergedError
 from qaclims_ray.train.log import Log
 from qaclims_ray.train.loggers import open_boards
 from qaclims_ray.train.optim import build_optimizer
-from qaclims_ray.train.rows import Rows, TrainingSet, open_rows, save_rows
+from qaclims_ray.train.rows import open_rows
+from qaclims_ray.train.sets import TrainingSet, WholeSet
 from qaclims_ray.train.step import Step, unwrapped
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.trainings import TRAININGS, batches_per_step, num_steps, settings
@@ -57,7 +58,7 @@ class Worker:
 def train_here(
     experiment: Experiment,
     network: str,
-    rows: Rows,
+    plan: Plan,
     checkpointer: Checkpointer | None = None,
     make_scorer: MakeScorer | None = None,
 ) -> None:
@@ -66,14 +67,15 @@ def train_here(
     Args:
         experiment: The run.
         network: Name of the network in `TRAININGS`.
-        rows: Rows of the training.
+        plan: What it learns from.
         checkpointer: Keeps its state; None: nothing does.
         make_scorer: See `train`.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        save_rows(rows, Path(folder, "rows"))
-        table = open_rows(Path(folder, "rows"))
-    data = TrainingSet(table, class_names(artifact(experiment, "images")))
+    data = buffered_set(plan)
+    if data is None:
+        with tempfile.TemporaryDirectory() as folder:
+            save_whole(plan, Path(folder, "rows"))
+            data = WholeSet(open_rows(Path(folder, "rows")), plan.class_names)
     train(experiment, network, data, Worker(), checkpointer or NoCheckpoints(), make_scorer)
 
 
@@ -90,7 +92,7 @@ def train(
     Args:
         experiment: The run.
         network: Name of the network in `TRAININGS`.
-        data: All training images.
+        data: The training images.
         worker: This process.
         checkpointer: Keeps the state.
         make_scorer: Makes the scores that `validate_every` asks for; None: the task does.
@@ -125,6 +127,7 @@ class Trainer:
         self._checkpointer = checkpointer
         self._target = own_artifact(experiment, network)
         dataset = task.dataset()
+        self._buffer_bytes = dataset.data.buffer_bytes
         self._loader = BatchLoader(
             dataset,
             seed=self._seed,
@@ -167,6 +170,7 @@ class Trainer:
             state = self._checkpointer.load()
             if state is None:
                 return 0, []
+            check_order(state.get("buffer_bytes"), self._buffer_bytes)
             self._step.load_state(state)
             return state["step"], state["scores"]
         except (OSError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -220,6 +224,8 @@ class Trainer:
         means = {} if self._log is None else self._log.write()
         rows = [] if self._validation is None else self._validation.rows
         state = State(**self._step.state(), step=self._done, scores=rows)
+        if self._buffer_bytes is not None:
+            state["buffer_bytes"] = self._buffer_bytes
         self._checkpointer.save(state, {**means, **scores})
 
     def _write_model(self) -> None:

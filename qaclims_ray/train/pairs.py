@@ -1,8 +1,10 @@
 """The texts of all pairs (image, class) of a training, as rows of a table of text features."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
@@ -20,7 +22,7 @@ class PairTable:
 
     def __init__(
         self,
-        pairs: Sequence[PairsRow],
+        parts: Iterable[Sequence[PairsRow]],
         rows_of: Mapping[str, int],
         class_names: Sequence[str],
         device: torch.device,
@@ -28,24 +30,19 @@ class PairTable:
         """Look up the texts of all pairs.
 
         Args:
-            pairs: Pairs of each image, in the order of the table.
+            parts: Pairs of each image, in the order of the table, some thousand images at a time.
             rows_of: Row of each text's feature.
             class_names: Names in the order of their indices.
             device: Where the rows go.
         """
-        flat = [pair for row in pairs for pair in sorted(row["pairs"], key=lambda p: p["label"])]
-        texts = PairTexts(
-            label=torch.tensor(
-                [rows_of[class_names[pair["label"]]] for pair in flat], dtype=torch.long
-            ),
-            foreground=_padded([[rows_of[text] for text in pair["foreground"]] for pair in flat]),
-            background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
-        )
+        found = [_Part.of(part, rows_of, class_names) for part in parts]
+        label = torch.cat([part.texts.label for part in found])
+        foreground = _stacked([part.texts.foreground for part in found])
+        background = _stacked([part.texts.background for part in found])
         self._device = device
-        self._texts = PairTexts(*(tensor.to(device) for tensor in texts))
-        counted = [sum(bool(pair["background"]) for pair in row["pairs"]) for row in pairs]
-        self._counted = torch.tensor(counted)
-        self._counts = torch.tensor([len(row["pairs"]) for row in pairs])
+        self._texts = PairTexts(*(one.to(device) for one in (label, foreground, background)))
+        self._counted = torch.cat([part.counted for part in found])
+        self._counts = torch.cat([part.counts for part in found])
         self._starts = self._counts.cumsum(0) - self._counts
 
     def texts_of(self, rows: Int[Tensor, "B"]) -> PairTexts:
@@ -59,6 +56,37 @@ class PairTable:
     def num_counted(self, rows: Int[Tensor, "G"]) -> int:
         """Count the pairs in these rows that have a background text, and so a loss."""
         return int(self._counted[rows].sum())
+
+
+class _Part(NamedTuple):
+    """The pairs of some images."""
+
+    texts: PairTexts
+    counts: Int[Tensor, "N"]
+    """Pairs of each image."""
+    counted: Int[Tensor, "N"]
+    """Those of them that have a background text."""
+
+    @classmethod
+    def of(
+        cls, rows: Sequence[PairsRow], rows_of: Mapping[str, int], class_names: Sequence[str]
+    ) -> "_Part":
+        """Look up the texts."""
+        flat = [pair for row in rows for pair in sorted(row["pairs"], key=lambda p: p["label"])]
+        labels = [rows_of[class_names[pair["label"]]] for pair in flat]
+        texts = PairTexts(
+            label=torch.tensor(labels, dtype=torch.long),
+            foreground=_padded([[rows_of[text] for text in pair["foreground"]] for pair in flat]),
+            background=_padded([[rows_of[text] for text in pair["background"]] for pair in flat]),
+        )
+        counted = [sum(bool(pair["background"]) for pair in row["pairs"]) for row in rows]
+        counts = [len(row["pairs"]) for row in rows]
+        return cls(texts, *(torch.tensor(one, dtype=torch.long) for one in (counts, counted)))
+
+
+def _stacked(parts: Sequence[Int[Tensor, "_ _"]]) -> Int[Tensor, "P L"]:
+    width = max(part.shape[1] for part in parts)
+    return torch.cat([F.pad(part, (0, width - part.shape[1]), value=-1) for part in parts])
 
 
 def _padded(rows: Sequence[Sequence[int]]) -> Int[Tensor, "P L"]:

@@ -1,9 +1,8 @@
 """Region image-text contrast (RITC): the training of QA-CLIMS's CAM network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
-import pyarrow.dataset as pads
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,11 +23,13 @@ from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.shapes import Cams, Images, Labels
 from qaclims_ray.model.texts import PairFeatures, pair_features
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.tables import read_table
-from qaclims_ray.train.batches import Batch, CamTargets, Target, named_by
+from qaclims_ray.run.tables import NameIndex, read_table
+from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.log import MAX_LOGIT
 from qaclims_ray.train.pairs import PairTable
-from qaclims_ray.train.rows import Rows, TrainingSet, training_images
+from qaclims_ray.train.rows import CAM_COLUMNS, Rows, Source, training_rows
+from qaclims_ray.train.sets import TrainingSet
+from qaclims_ray.train.targets import CamTargets, Target, named_by
 from qaclims_ray.train.task import CamTask
 from qaclims_ray.train.validation import MODEL
 from qaclims_ray.types import PairsRow
@@ -46,15 +47,12 @@ def rows(experiment: Experiment) -> Rows:
     Others, such as those that the VQA model failed on, are left out; so are images without CLIP
     CAMs where these are targets.
     """
-    images = training_images(experiment, having="pairs")
+    beside = [Source(artifact(experiment, "pairs"))]
+    if experiment.train.ritc.loss.clip_cams:
+        beside.append(Source(artifact(experiment, "clip_cams"), tuple(CAM_COLUMNS)))
     for name in ("texts", "classifier"):
         artifact(experiment, name).require()
-    if not experiment.train.ritc.loss.clip_cams:
-        return Rows(images)
-    cams = artifact(experiment, "clip_cams")
-    cams.require()
-    there = read_table(cams, ["name"])["name"].combine_chunks()
-    return Rows(images.filter(pads.field("name").isin(there)), cams=cams)
+    return training_rows(experiment, *beside)
 
 
 class RitcTask(CamTask):
@@ -75,13 +73,10 @@ class RitcTask(CamTask):
         texts = read_table(artifact(experiment, "texts"))
         features = texts["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         rows_of = {text: row for row, text in enumerate(texts["text"].to_pylist())}
-        pairs = {row["name"]: row for row in read_table(artifact(experiment, "pairs")).to_pylist()}
-        ordered = [pairs[name] for name in data.table["name"].to_pylist()]
-        _check_labels(ordered, data.table["labels"].to_pylist())
         self._loss = RitcLoss(
             clip.to(device),
             torch.tensor(features, device=device).reshape(texts.num_rows, -1),
-            PairTable(ordered, rows_of, data.class_names, device),
+            PairTable(pairs_of(experiment, data), rows_of, data.class_names, device),
             settings,
             section.normalisation,
         )
@@ -109,9 +104,16 @@ class RitcTask(CamTask):
         """Make what gives each image its target: its CLIP CAMs if they have a weight, or labels."""
         if not self._experiment.train.ritc.loss.clip_cams:
             return super().target()
-        return CamTargets(
-            self._data.table, len(self._data.class_names), self._experiment.data.max_side
-        )
+        return CamTargets(len(self._data.class_names), self._experiment.data.max_side)
+
+
+def pairs_of(experiment: Experiment, data: TrainingSet) -> Iterator[list[PairsRow]]:
+    """Yield the pairs of all images of a set, some thousand images at a time."""
+    index = NameIndex(artifact(experiment, "pairs"))
+    for table in data.labels():
+        pairs = index.look_up(table["name"].to_pylist(), ["name", "pairs"]).to_pylist()
+        _check_labels(pairs, table["labels"].to_pylist())
+        yield pairs
 
 
 def _check_labels(pairs: Sequence[PairsRow], labels: Sequence[Sequence[int]]) -> None:

@@ -19,10 +19,12 @@ from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.model.segmenter_training import parameter_groups, segmentation_loss
 from qaclims_ray.model.shapes import Images
 from qaclims_ray.model.supervision import Supervision, pixel_supervision
-from qaclims_ray.train.batches import Batch, LabelMapTargets, TrainingImages
+from qaclims_ray.train.batches import Batch, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
 from qaclims_ray.train.optim import ParameterGroup
-from qaclims_ray.train.rows import Rows, TrainingSet
+from qaclims_ray.train.rows import Rows
+from qaclims_ray.train.sets import TrainingSet
+from qaclims_ray.train.targets import LabelMapTargets
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.validation import SCORE, Scorer, rows_to_score
 
@@ -102,8 +104,8 @@ class SegmenterTask(Task[Segmenter]):
     def dataset(self) -> TrainingImages:
         """Return the images with their pseudo masks."""
         return TrainingImages(
-            self._data.table,
-            LabelMapTargets(self._data.table, self._experiment.data.max_side),
+            self._data,
+            LabelMapTargets(self._experiment.data.max_side),
             self._settings.augment,
             seed=self._experiment.train.seed,
             max_pixels=self._experiment.data.max_pixels,

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.dataset as pads
 import ray
 import ray.exceptions
 import ray.train
@@ -25,20 +23,23 @@ from torch import nn
 from qaclims_ray.cluster.session import start
 from qaclims_ray.cluster.training import fit, run_config, scaling
 from qaclims_ray.config.experiment import Experiment, dump
-from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
+from qaclims_ray.run.artifact import Artifact, own_artifact
 from qaclims_ray.run.collapse import DEAD
-from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.progress import watch
 from qaclims_ray.storage.files import remove, write_bytes
 from qaclims_ray.storage.filesystem import is_transient
+from qaclims_ray.train.cache import Plan, buffered_set, save_whole
+from qaclims_ray.train.cache import plan as plan_of
 from qaclims_ray.train.checkpoint import State, load_state, save_state
 from qaclims_ray.train.faults import failure, note_fault, noted_faults
+from qaclims_ray.train.groups import Survey
 from qaclims_ray.train.log import Progress, ends_dead
 from qaclims_ray.train.loggers import check_boards
 from qaclims_ray.train.loop import Worker, train, train_here
-from qaclims_ray.train.rows import TrainingSet, open_rows, save_rows
+from qaclims_ray.train.rows import open_rows
+from qaclims_ray.train.sets import WholeSet
 from qaclims_ray.train.trainings import (
     TRAININGS,
     images_per_step,
@@ -72,29 +73,30 @@ def run(
 
 
 def _train(experiment: Experiment, make_scorer: MakeScorer | None, target: Artifact) -> Built:
-    rows = TRAININGS[target.name].rows(experiment)
-    _check(experiment, target.name, rows.images)
-    steps = num_steps(experiment, target.name, rows.images.count_rows())
-    names = class_names(artifact(experiment, "images"))
+    plan = plan_of(experiment, target.name)
+    _check(experiment, target.name, plan.found)
+    steps = num_steps(experiment, target.name, plan.found.num_images)
     progress = Progress(target)
     with watch(target.name, progress, steps, unit="step"):
         if experiment.compute.train.num_workers == 0:
-            train_here(experiment, target.name, rows, make_scorer=make_scorer)
+            train_here(experiment, target.name, plan, make_scorer=make_scorer)
         else:
-            _train_on_ray(experiment, target, names, make_scorer)
+            _train_on_ray(experiment, target, plan, make_scorer)
     write_bytes(f"{target.uri}/config.yaml", dump(experiment).encode())
     own = TRAININGS[target.name].facts(experiment)
     if ends_dead(target):
         progress.warn()
         own = {**own, DEAD: True}
-    facts = {"class_names": list(names), "steps": steps, **own}
+    if plan.buffer_bytes is not None:
+        own = {**own, "buffer_bytes": plan.buffer_bytes}
+    facts = {"class_names": list(plan.class_names), "steps": steps, **own}
     return Built(steps * images_per_step(experiment, target.name), 0, facts, (steps, "steps"))
 
 
 def _train_on_ray(
     experiment: Experiment,
     target: Artifact,
-    names: tuple[str, ...],
+    plan: Plan,
     make_scorer: MakeScorer | None,
 ) -> None:
     start(experiment.compute)
@@ -102,7 +104,7 @@ def _train_on_ray(
     remove(faults)
     scored = settings(experiment, target.name).validate_every is not None
     trainer = ray.train.torch.TorchTrainer(
-        partial(_worker, experiment.anchored(), target.name, names, make_scorer, faults),
+        partial(_worker, experiment.anchored(), target.name, plan, make_scorer, faults),
         scaling_config=scaling(experiment.compute),
         run_config=run_config(experiment.compute.train, target, SCORE if scored else None),
     )
@@ -129,7 +131,7 @@ def _deaths(error: ray.train.TrainingFailedError) -> Mapping[str, Exception]:
 def _worker(
     experiment: Experiment,
     network: str,
-    names: tuple[str, ...],
+    plan: Plan,
     make_scorer: MakeScorer | None,
     faults: str,
 ) -> None:
@@ -140,7 +142,7 @@ def _worker(
         return
     worker = RayWorker(rank, context.get_world_size(), ray.train.torch.get_device())
     try:
-        data = TrainingSet(_node_table(experiment, network), names)
+        data = buffered_set(plan) or _whole_set(experiment, network, plan)
         train(experiment, network, data, worker, RayCheckpointer(rank), make_scorer)
     except ValueError as error:
         # What time may mend, such as a storage that does not answer, is tried again.
@@ -189,8 +191,8 @@ class RayCheckpointer:
             ray.train.report(dict(metrics), checkpoint, checkpoint_dir_name=name)
 
 
-def _node_table(experiment: Experiment, network: str) -> pa.Table:
-    """Open the rows in a file that all workers of this node map, and that goes when they do.
+def _whole_set(experiment: Experiment, network: str, plan: Plan) -> WholeSet:
+    """Open the set in a file that all workers of this node map, and that goes when they do.
 
     Trainings never share its name, but the lives of one do: what a worker left that was killed
     while it copied is replaced.
@@ -204,32 +206,31 @@ def _node_table(experiment: Experiment, network: str) -> pa.Table:
     try:
         if writes:
             path.unlink(missing_ok=True)  # not written over: a process on its way out may map it
-            save_rows(TRAININGS[network].rows(experiment), path)
+            save_whole(plan, path)
         barrier()
         table = open_rows(path)
         barrier()
     finally:
         if writes:
             path.unlink(missing_ok=True)
-    return table
+    return WholeSet(table, plan.class_names)
 
 
-def _check(experiment: Experiment, network: str, images: pads.Dataset) -> None:
+def _check(experiment: Experiment, network: str, found: Survey) -> None:
     """Look for what would fail in the workers only, or not at all.
 
     Raises:
         ValueError: no label at all; images of several sizes and no crop; no package for
             TensorBoard, MLflow or Weights & Biases.
     """
-    table = images.to_table(["labels", "height", "width"])
-    if not any(table["labels"].to_pylist()):
+    if not found.num_labels:
         raise ValueError(
-            f"{network}: none of {table.num_rows} images has a label, so there is nothing to learn"
+            f"{network}: none of {found.num_images} images has a label, so there is nothing to "
+            "learn"
         )
-    num_sizes = table.group_by(["height", "width"]).aggregate([]).num_rows
-    if num_sizes > 1 and settings(experiment, network).augment.crop is None:
+    if found.num_sizes > 1 and settings(experiment, network).augment.crop is None:
         raise ValueError(
-            f"the images have {num_sizes} sizes, and {section_key(network)}.augment.crop is null: "
+            f"the images have different sizes, and {section_key(network)}.augment.crop is null: "
             "set it to the side of a square in pixels, such as 512"
         )
     check_boards(experiment.compute.train)

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.cam_net import CamNet
-from qaclims_ray.train.batches import Batch, LabelTargets, Target, TrainingImages
+from qaclims_ray.train.batches import Batch, TrainingImages
 from qaclims_ray.train.optim import ParameterGroup
-from qaclims_ray.train.rows import TrainingSet
+from qaclims_ray.train.sets import TrainingSet
+from qaclims_ray.train.targets import LabelTargets, Target
 from qaclims_ray.train.validation import Scorer, make_scorer
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -104,7 +105,7 @@ class CamTask(Task[CamNet]):
     def dataset(self) -> TrainingImages:
         """Return the images with their targets."""
         return TrainingImages(
-            self._data.table,
+            self._data,
             self.target(),
             self._fit.augment,
             seed=self._experiment.train.seed,
@@ -112,8 +113,8 @@ class CamTask(Task[CamNet]):
         )
 
     def target(self) -> Target:
-        """Make what gives each image its target: the row of its labels."""
-        return LabelTargets(self._data.table, len(self._data.class_names))
+        """Make what gives each image its target: its labels."""
+        return LabelTargets(len(self._data.class_names))
 
     def scorer(self) -> Scorer[CamNet]:
         """Score the CAMs of images that have ground truth."""

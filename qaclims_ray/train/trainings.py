@@ -8,7 +8,8 @@ import torch
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Fit
-from qaclims_ray.train.rows import Rows, TrainingSet
+from qaclims_ray.train.rows import Rows
+from qaclims_ray.train.sets import TrainingSet
 from qaclims_ray.train.task import Task
 
 
@@ -35,6 +36,11 @@ class Training(NamedTuple):
         """State what else the manifest of its network keeps."""
         module = self._module()
         return module.facts(experiment) if hasattr(module, "facts") else {}
+
+    def needs_whole(self, experiment: Experiment) -> str | None:
+        """Return the key by which an epoch draws from all images at a time; None: it does not."""
+        module = self._module()
+        return module.needs_whole(experiment) if hasattr(module, "needs_whole") else None
 
     def _module(self) -> Any:
         return import_module(f"qaclims_ray.train.{self.section}")

@@ -30,7 +30,9 @@ from qaclims_ray.benchmark.training import (
 )
 from qaclims_ray.config.train import Augment
 from qaclims_ray.model.cam_net import build_cam_net
-from qaclims_ray.train.batches import LabelTargets, TrainingImages
+from qaclims_ray.train.batches import TrainingImages
+from qaclims_ray.train.sets import WholeSet
+from qaclims_ray.train.targets import LabelTargets
 
 IMAGES, CLASSES, SIDE = 4, 20, 512
 """They show six pairs: VOC has 1.56 pairs an image."""
@@ -85,7 +87,8 @@ def data_seconds():
     file = io.BytesIO()
     Image.fromarray(noise).resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG")
     table = pa.table({"name": ["a"], "image": [file.getvalue()], "labels": [[0]]})
-    images = TrainingImages(table, LabelTargets(table, 1), Augment(), seed=0, max_pixels=10**8)
+    data = WholeSet(table, ("cat",))
+    images = TrainingImages(data, LabelTargets(1), Augment(), seed=0, max_pixels=10**8)
     start = time.process_time()
     for epoch in range(40):
         images.epoch = epoch

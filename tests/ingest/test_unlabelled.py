@@ -14,7 +14,7 @@ from qaclims_ray.run.make import make as make_artifact
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import names_to_score
 from qaclims_ray.run.tables import read_table
-from qaclims_ray.train.rows import training_images
+from qaclims_ray.train.rows import labels_of, training_rows
 from tests.build import encode, jpeg, photo, put, write_artifact
 
 
@@ -63,7 +63,7 @@ def test_they_are_kept_but_neither_trained_on_nor_scored(
     images = artifact(experiment, "images")
     assert read_table(images)["labels"].to_pylist() == [[0], None, []]
     assert images.require()["facts"]["num_kept_unlabelled"] == 1
-    rows = training_images(experiment).to_table(columns=["name"])
+    (rows,) = labels_of(training_rows(experiment))
     assert rows["name"].to_pylist() == ["a", "c"]
     assert names_to_score(experiment) == ["a", "c"]
     assert names_to_score(experiment, of_cams=False) == ["a", "b", "c"]
@@ -80,7 +80,7 @@ def test_no_cams_are_made_where_nobody_knows_a_label(local_ray, make_experiment,
     experiment = make_experiment(tmp_path / "run", {"data": unlabelled})
     stage.run(experiment)
     with pytest.raises(ValueError, match="no image is labelled"):
-        training_images(experiment)
+        training_rows(experiment)
     with pytest.raises(ValueError, match="no ground truth of images with known labels"):
         names_to_score(experiment)
     make_artifact(experiment, "classifier", lambda _: Built(0, 0, {}), False)

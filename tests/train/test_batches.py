@@ -6,18 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.config.train import Augment
-from qaclims_ray.train.batches import (
-    BatchLoader,
+from qaclims_ray.train.batches import BatchLoader, TrainingImages
+from qaclims_ray.train.deal import epoch_rows, shard, steps_per_epoch
+from qaclims_ray.train.sets import WholeSet
+from qaclims_ray.train.targets import (
     CamTargets,
     LabelMapTargets,
     LabelTargets,
-    TrainingImages,
     ViewOptions,
-    epoch_rows,
     label_matrix,
     named_by,
-    shard,
-    steps_per_epoch,
 )
 from qaclims_ray.types import IGNORE
 
@@ -108,13 +106,19 @@ def table(png):
     return pa.Table.from_pylist(rows)
 
 
+CLASSES = ("cat", "dog", "boat")
 AUGMENT = Augment(resize_long=(30, 50), crop=24)
 
 
+def _images(table, targets, augment, **options):
+    return TrainingImages(WholeSet(table, CLASSES), targets, augment, **options)
+
+
 def _loader(table, num_workers=0, seed=0, rank=0, world_size=1):
-    targets = LabelTargets(table, 3)
     return BatchLoader(
-        TrainingImages(table, targets, AUGMENT, seed=seed, max_pixels=10_000),
+        TrainingImages(
+            WholeSet(table, CLASSES), LabelTargets(3), AUGMENT, seed=seed, max_pixels=10_000
+        ),
         seed=seed,
         num_batches=2,
         images_per_batch=1,
@@ -181,8 +185,9 @@ def test_loading_ahead_in_processes_changes_nothing(table):
 
 
 def test_labels_are_targets_whatever_the_view(table):
-    targets = LabelTargets(table, 3)
-    images = TrainingImages(table, targets, AUGMENT, seed=0, max_pixels=10_000)
+    images = TrainingImages(
+        WholeSet(table, CLASSES), LabelTargets(3), AUGMENT, seed=0, max_pixels=10_000
+    )
     assert images[4].target.tolist() == [0, 1, 0]
     images.epoch = 7
     assert images[4].target.tolist() == [0, 1, 0]
@@ -199,7 +204,9 @@ def test_a_label_map_is_seen_as_its_image_is(png, num_workers):
         rows.append({"name": f"{number}", "image": png(image), "label_map": png(label_map)})
     table = pa.Table.from_pylist(rows)
     augment = Augment(resize_long=None, crop=36)
-    images = TrainingImages(table, LabelMapTargets(table), augment, seed=0, max_pixels=10_000)
+    images = TrainingImages(
+        WholeSet(table, CLASSES), LabelMapTargets(), augment, seed=0, max_pixels=10_000
+    )
     sizes = {"num_batches": 1, "images_per_batch": 2, "rank": 0, "world_size": 1}
     loader = BatchLoader(images, seed=0, num_workers=num_workers, **sizes)
     seen = []
@@ -216,11 +223,11 @@ def test_a_label_map_is_seen_as_its_image_is(png, num_workers):
 
 def test_label_maps_are_reduced_as_their_images_were(png):
     label_map = np.kron(np.eye(3, 5), np.ones((9, 9))).astype(np.uint8)
-    targets = LabelMapTargets(pa.table({"label_map": [png(label_map)]}), max_side=15)
+    targets = LabelMapTargets(max_side=15)
     view = ViewOptions(
         seed=0, epoch=0, name="a", resize_long=None, scale=None, crop=None, flip=False
     )
-    assert np.array_equal(targets(0, view), label_map[1::3, 1::3])
+    assert np.array_equal(targets({"label_map": png(label_map)}, view), label_map[1::3, 1::3])
 
 
 def test_cams_are_seen_as_their_image_is(png):
@@ -234,7 +241,9 @@ def test_cams_are_seen_as_their_image_is(png):
         rows.append({"name": f"{number}", "image": png(image), "height": 32, "width": 40, **own})
     table = pa.Table.from_pylist(rows)
     augment = Augment(resize_long=None, crop=36)
-    images = TrainingImages(table, CamTargets(table, 3), augment, seed=0, max_pixels=10_000)
+    images = TrainingImages(
+        WholeSet(table, CLASSES), CamTargets(3), augment, seed=0, max_pixels=10_000
+    )
     seen = set()
     for images.epoch in range(3):
         for view in map(images.__getitem__, range(4)):
@@ -254,9 +263,9 @@ def test_cams_grow_and_shrink_with_their_image(png):
     row = {"name": "a", "image": png(np.zeros((64, 64, 3), np.uint8)), "height": 64, "width": 64}
     table = pa.Table.from_pylist([{**row, **own}])
     augment = Augment(resize_long=(32, 32), crop=48, flip=False)
-    (target,) = TrainingImages(table, CamTargets(table, 1), augment, seed=0, max_pixels=10_000)[
-        0
-    ].target
+    (target,) = TrainingImages(
+        WholeSet(table, CLASSES), CamTargets(1), augment, seed=0, max_pixels=10_000
+    )[0].target
     assert target.sum().item() * 64 == pytest.approx(16 * 32, rel=0.02)
 
 
@@ -265,7 +274,9 @@ def test_an_image_without_classes_has_no_map(png):
     row = {"name": "a", "image": png(np.zeros((16, 16, 3), np.uint8)), "height": 16, "width": 16}
     table = pa.Table.from_pylist([{**row, **own}])
     table = table.set_column(4, "classes", pa.array([[]], pa.list_(pa.int32())))
-    images = TrainingImages(table, CamTargets(table, 2), AUGMENT, seed=0, max_pixels=10_000)
+    images = TrainingImages(
+        WholeSet(table, CLASSES), CamTargets(2), AUGMENT, seed=0, max_pixels=10_000
+    )
     assert images[0].target.shape == (2, 3, 3)
     assert (images[0].target == -1).all()
 

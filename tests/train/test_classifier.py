@@ -6,7 +6,7 @@ import torch
 from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.train.classifier import ClassifierTask, classifier_loss, rarity
-from qaclims_ray.train.rows import TrainingSet
+from qaclims_ray.train.sets import WholeSet
 
 
 def test_loss_is_the_mean_binary_cross_entropy_of_the_pooled_maps():
@@ -51,7 +51,7 @@ def task(make_experiment, png, tmp_path):
         experiment = make_experiment(tmp_path, {"train.classifier.balance": balance})
         noise = np.random.default_rng(0).integers(0, 256, (len(LABELS), 32, 32, 3), np.uint8)
         rows = {"name": list("abcdefg"), "image": [png(one) for one in noise], "labels": LABELS}
-        data = TrainingSet(pa.table(rows), ("cat", "dog", "fox", "owl"))
+        data = WholeSet(pa.table(rows), ("cat", "dog", "fox", "owl"))
         return ClassifierTask(experiment, data, torch.device("cpu")), experiment
 
     return make
@@ -60,7 +60,7 @@ def task(make_experiment, png, tmp_path):
 def test_an_image_comes_as_often_as_its_rarest_class_is_rare(task):
     made, _ = task("sampling")
     assert made.shares().tolist() == [1, 1, 1, 4, 1, 2, 2]
-    assert rarity(torch.tensor([[1.0, 0], [1, 0]])).tolist() == [1, 1]
+    assert rarity(torch.tensor([2.0, 0])).tolist() == [1, 1]
     for balance in ("none", "weights"):
         assert task(balance)[0].shares() is None
 

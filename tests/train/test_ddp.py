@@ -54,7 +54,7 @@ def _step(per_pair, parallel, weights):
     features = torch.nn.functional.normalize(torch.randn(len(TEXTS), 8), dim=1)
     rows_of = {text: row for row, text in enumerate(TEXTS)}
     table = PairTable(
-        [_pairs(row) for row in range(len(LABELS))], rows_of, CLASSES, torch.device("cpu")
+        [[_pairs(row) for row in range(len(LABELS))]], rows_of, CLASSES, torch.device("cpu")
     )
     foreground, background, area = weights
     terms = Loss(foreground=foreground, background=background, area=area, per_pair=per_pair)

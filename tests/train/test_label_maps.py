@@ -6,6 +6,7 @@ import pytest
 from qaclims_ray.images.label_maps import label_map_row
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.train.label_maps import check_pixels, count_pixels, label_map_rows
+from qaclims_ray.train.rows import Source, labels_of
 from qaclims_ray.types import IGNORE, SCHEMAS
 
 
@@ -38,5 +39,5 @@ def test_label_maps_without_anything_to_learn_are_refused(counts, message):
 
 def test_the_rows_of_a_training_have_label_maps_in_their_order(demo_run):
     rows = label_map_rows(demo_run, "seeds")
-    assert rows.images.count_rows() == 8
-    assert rows.label_maps == artifact(demo_run, "seeds")
+    assert sum(map(len, labels_of(rows))) == 8
+    assert rows.beside == (Source(artifact(demo_run, "seeds"), ("label_map",)),)

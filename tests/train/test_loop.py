@@ -10,12 +10,12 @@ from safetensors.torch import load_file
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.storage.files import write_json
-from qaclims_ray.train.batches import epoch_rows
 from qaclims_ray.train.checkpoint import NoCheckpoints
 from qaclims_ray.train.classifier import ClassifierTask
+from qaclims_ray.train.deal import epoch_rows
 from qaclims_ray.train.faults import DivergedError
 from qaclims_ray.train.loop import Trainer, Worker, train
-from qaclims_ray.train.rows import TrainingSet
+from qaclims_ray.train.sets import WholeSet
 from qaclims_ray.train.task import Task
 from qaclims_ray.train.trainings import num_steps
 from tests.build import manifest
@@ -66,7 +66,7 @@ def run(make_experiment, table, tmp_path):
 
     def run(folder, checkpointer=None, make_scorer=None, worker=None, task=None, **overrides):
         experiment = make_experiment(tmp_path / folder, {**RANDOM_START, **overrides})
-        data, worker = TrainingSet(table, CLASSES), worker or Worker()
+        data, worker = WholeSet(table, CLASSES), worker or Worker()
         rest = worker, checkpointer or NoCheckpoints(), make_scorer
         if task is None:
             train(experiment, "classifier", data, *rest)
@@ -419,7 +419,7 @@ def test_a_base_run_is_left_alone(make_experiment, table, tmp_path):
     write_json(f"{shared.uri}/_COMPLETE.json", manifest(shared.name, digest=shared.digest))
     own = base.with_overrides({"run": str(tmp_path / "own"), "base": [base.run]})
     assert artifact(own, "classifier") == shared
-    train(own, "classifier", TrainingSet(table, CLASSES), Worker(), NoCheckpoints())
+    train(own, "classifier", WholeSet(table, CLASSES), Worker(), NoCheckpoints())
     assert [path.name for path in Path(shared.uri).iterdir()] == ["_COMPLETE.json"]
     assert (tmp_path / "own" / "classifier" / "model.safetensors").is_file()
 

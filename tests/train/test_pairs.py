@@ -37,8 +37,10 @@ def _unpadded(rows):
 @given(_tables, st.data())
 def test_the_pairs_of_a_batch_are_those_of_a_plain_loop(rows, data):
     index = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=1, max_size=5))
+    images = [{"name": str(i), "pairs": pairs} for i, pairs in enumerate(rows)]
+    split = data.draw(st.integers(0, len(rows)))
     table = PairTable(
-        [{"name": str(i), "pairs": pairs} for i, pairs in enumerate(rows)],
+        [images[:split], images[split:]],
         ROWS_OF,
         CLASSES,
         torch.device("cpu"),

@@ -19,7 +19,7 @@ from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.storage.files import find, read_bytes
 from qaclims_ray.storage.filesystem import filesystem
 from qaclims_ray.train import stage
-from qaclims_ray.train.classifier import rows
+from qaclims_ray.train.cache import plan
 from qaclims_ray.train.faults import DivergedError
 from qaclims_ray.train.loop import train_here
 
@@ -142,7 +142,7 @@ def test_two_workers_go_on_when_one_is_killed_and_train_as_one_process_does(make
     scored = Path(target.uri, "metrics", "validation.jsonl").read_text().splitlines()
     assert [json.loads(row)["miou"] for row in scored] == [0.9, 0.2, 0.2]
 
-    train_here(alone, "classifier", rows(alone), make_scorer=_equal_scores)
+    train_here(alone, "classifier", plan(alone, "classifier"), make_scorer=_equal_scores)
     _assert_same_but_for_running_statistics(experiment, alone)
 
 
@@ -265,7 +265,7 @@ def test_after_the_driver_was_killed_the_same_command_goes_on(make, tmp_path, st
     # Small steps: over 48 of them roundings would grow until curves part.
     longer["train.classifier.optimiser.learning_rate"] = 0.002
     undisturbed = make(**longer)
-    train_here(undisturbed, "classifier", rows(undisturbed))
+    train_here(undisturbed, "classifier", plan(undisturbed, "classifier"))
     run = f"{request.getfixturevalue('s3')}/run" if storage == "s3" else str(tmp_path / "run")
     experiment = make(run=run, **longer)
     path, log = tmp_path / "config.yaml", tmp_path / "log"

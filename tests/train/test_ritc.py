@@ -245,7 +245,7 @@ def test_the_loss_never_waits_for_a_device(clip):
     loss = ritc.RitcLoss(
         copy.deepcopy(clip).to(meta),
         torch.zeros(len(texts), 8, device=meta),
-        PairTable(rows, texts, names, meta),
+        PairTable([rows], texts, names, meta),
         Ritc(),
         "clip",
     )

@@ -2,15 +2,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_json
-from qaclims_ray.train.rows import Rows, open_rows, save_rows, training_images
+from qaclims_ray.train.rows import (
+    Rows,
+    Source,
+    labels_of,
+    open_rows,
+    save_rows,
+    training_rows,
+)
 from qaclims_ray.train.trainings import TRAININGS
-from tests.build import relist
+from tests.build import relist, write_artifact
 
 
 def test_the_mapped_rows_are_those_of_the_artifact(demo_run, tmp_path):
@@ -34,13 +40,11 @@ def test_a_table_larger_than_what_may_be_held_takes_no_memory(tmp_path):
         {"name": f"{number:03d}", "image": rng.bytes(250_000), "labels": [number % 3]}
         for number in range(400)
     ]
-    schema = pa.schema(
-        [("name", pa.string()), ("image", pa.binary()), ("labels", pa.list_(pa.int32()))]
-    )
+    images = Artifact("images", f"{tmp_path}/images", {})
     expected = {row["name"]: row["image"] for row in rows}
-    pq.write_table(pa.Table.from_pylist(rows, schema), tmp_path / "part.parquet", row_group_size=16)
+    write_artifact(images, rows, row_group_size=16)
     held = pa.total_allocated_bytes()
-    save_rows(Rows(pads.dataset(tmp_path / "part.parquet")), tmp_path / "rows")
+    save_rows(Rows(images), tmp_path / "rows")
     table = open_rows(tmp_path / "rows")
     assert table["name"].to_pylist() == sorted(expected)
     for row in rng.permutation(400):
@@ -56,20 +60,20 @@ def test_images_without_a_row_in_the_other_artifact_are_left_out(demo_run, tmp_p
     write_json(f"{own.uri}/_COMPLETE.json", artifact(demo_run, "pairs").manifest())
     relist(own)
     names = pairs["name"].to_pylist()
-    for having, expected in {"pairs": names[2:], None: names}.items():
-        rows = training_images(fewer, having)
-        assert rows.to_table(columns=["name"])["name"].to_pylist() == expected
-        assert rows.count_rows() == len(expected)
+    for beside, expected in (([Source(own)], names[2:]), ([], names)):
+        rows = training_rows(fewer, *beside)
+        assert pa.concat_tables(labels_of(rows))["name"].to_pylist() == expected
 
 
 def test_label_maps_come_with_the_images_of_their_names(demo_run, tmp_path):
     """Label maps lie in files of their own, cut elsewhere than those of the images."""
-    images = training_images(demo_run)
-    names = images.to_table(columns=["name"])["name"].to_pylist()
+    images = artifact(demo_run, "images")
+    names = read_table(images, ["name"])["name"].to_pylist()
     for number, part in enumerate((names[:3], names[3:])):
         rows = [{"name": name, "label_map": f"map of {name}".encode()} for name in part]
         pq.write_table(pa.Table.from_pylist(rows), tmp_path / f"part-{number:05d}.parquet")
-    save_rows(Rows(images, Artifact("seeds", str(tmp_path), {})), tmp_path / "rows")
+    seeds = Source(Artifact("seeds", str(tmp_path), {}), ("label_map",))
+    save_rows(Rows(images, (seeds,)), tmp_path / "rows")
     table = open_rows(tmp_path / "rows")
     assert table.column_names == ["name", "image", "labels", "label_map"]
     assert table["name"].to_pylist() == names

@@ -23,8 +23,10 @@ from qaclims_ray.run.artifact import Artifact, artifact, own_artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.train import stage
+from qaclims_ray.train.cache import plan
 from qaclims_ray.train.faults import failure
 from qaclims_ray.train.loop import train_here
+from qaclims_ray.train.rows import labels_of
 from qaclims_ray.train.trainings import TRAININGS, settings
 from tests.build import relist, write_artifact
 
@@ -73,13 +75,14 @@ def test_ritc_learns_clip_cams(demo_run, tmp_path):
         own = {"train.ritc.epochs": 3, "train.ritc.loss.clip_cams": weight}
         experiment = _own(demo_run, run, **own, **{"compute.train.num_loader_workers": 0})
         write_artifact(own_artifact(experiment, "clip_cams"), rows)
-        task = TRAININGS["cam_net"].rows(experiment)
-        assert task.images.count_rows() == (7 if weight else 8)
-        train_here(experiment, "cam_net", task)
+        learnt = plan(experiment, "cam_net")
+        assert learnt.found.num_images == (7 if weight else 8)
+        train_here(experiment, "cam_net", learnt)
         net = build_cam_net(demo_run.model.backbone, len(CLASSES)).eval()
         net.load_state_dict(load_file(run / "cam_net" / "model.safetensors"))
         images = [
-            decode(row["image"], max_pixels=10**6) for row in task.images.to_table().to_pylist()
+            decode(row["image"], max_pixels=10**6)
+            for row in read_table(learnt.rows.images, ["image"]).to_pylist()
         ]
         cams = net(torch.from_numpy(np.stack([normalise(image) for image in images]))).sigmoid()
         shares[weight] = cams[..., : cams.shape[3] // 2].sum() / cams.sum()
@@ -104,8 +107,8 @@ def test_ritc_leaves_out_images_without_answers(demo_run, tmp_path):
     relist(own)
     names = pairs["name"].to_pylist()
     for network, expected in {"cam_net": names[2:], "classifier": names}.items():
-        images = TRAININGS[network].rows(fewer).images
-        assert images.to_table(columns=["name"])["name"].to_pylist() == expected
+        rows = TRAININGS[network].rows(fewer)
+        assert pa.concat_tables(labels_of(rows))["name"].to_pylist() == expected
 
 
 def test_a_training_names_the_job_that_must_come_first(demo_run, make_experiment, tmp_path):
@@ -155,9 +158,9 @@ def test_a_checkpoint_that_cannot_be_read_is_a_clear_error(
     (tmp_path / "step" / "state.pt").write_bytes(content)
     checkpoint = Checkpoint.from_directory(tmp_path / "step")
     monkeypatch.setattr("ray.train.get_checkpoint", lambda: checkpoint)
-    rows = TRAININGS["classifier"].rows(experiment)
+    learnt = plan(experiment, "classifier")
     with pytest.raises(ValueError, match=r"checkpoint can't be used: .*\n.*--overwrite"):
-        train_here(experiment, "classifier", rows, stage.RayCheckpointer(0))
+        train_here(experiment, "classifier", learnt, stage.RayCheckpointer(0))
 
 
 @pytest.mark.parametrize("name", ["resnet50", "timm:resnet10t", "timm:regnety_002"])
@@ -223,33 +226,39 @@ def node(monkeypatch, tmp_path):
     return tmp_path
 
 
+def _whole(experiment):
+    return stage._whole_set(experiment, "classifier", plan(experiment, "classifier"))
+
+
 def _killed_while_it_copied(experiment):
-    """A worker that gets no time to tidy up; its table."""
+    """A worker that gets no time to tidy up; its set."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "unlink", lambda path, missing_ok: None)
-        return stage._node_table(experiment, "classifier")
+        return _whole(experiment)
 
 
 def test_a_nodes_copy_of_the_rows_goes_even_where_copying_fails(demo_run, node, monkeypatch):
-    assert stage._node_table(demo_run, "classifier").num_rows == 8
+    assert len(_whole(demo_run)) == 8
     assert list(node.iterdir()) == []
 
-    def full(rows, path):
+    def full(learnt, path):
         path.write_bytes(b"half of it")
         raise OSError(errno.ENOSPC, "no space left on device")
 
-    monkeypatch.setattr(stage, "save_rows", full)
+    monkeypatch.setattr(stage, "save_whole", full)
     with pytest.raises(OSError, match="no space"):
-        stage._node_table(demo_run, "classifier")
+        _whole(demo_run)
     assert list(node.iterdir()) == []
 
 
 def test_the_copy_that_a_killed_worker_left_is_replaced(demo_run, node):
     before = _killed_while_it_copied(demo_run)
     assert len(list(node.iterdir())) == 1
-    after = stage._node_table(demo_run, "classifier")
+    after = _whole(demo_run)
     assert list(node.iterdir()) == []
-    assert after.equals(before)  # both can be read: the old file was not written over
+    assert [*after.rows(range(8))] == [
+        *before.rows(range(8))
+    ]  # both can be read: the old file was not written over
 
 
 def test_trainings_on_one_node_never_share_a_copy(demo_run, node, tmp_path):
