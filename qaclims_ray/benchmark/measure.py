@@ -5,6 +5,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import torch
@@ -134,15 +135,11 @@ def attempt(function: Callable[[], _T]) -> _T | OutOfMemory:
     try:
         return function()
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        # PyTorch has a class of error for the GPU's memory alone.
+        is_of_cpu = "allocate memory" in str(error)
+        if not (is_of_cpu or isinstance(error, torch.OutOfMemoryError | MemoryError)):
             raise
         return OutOfMemory(f"out of memory: {str(error).strip().partition(chr(10))[0]}")
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return "allocate memory" in str(error)  # how PyTorch says it of the CPU's memory
 
 
 def seconds(function: Callable[[], object], device: torch.device) -> float:
@@ -184,16 +181,14 @@ def measure_speeds(device: torch.device, precisions: Sequence[str], size: int) -
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
-    flops = {name: _matmul_speed(device, getattr(torch, name), size) for name in precisions}
+    flops: dict[str, float] = {}
+    for name in precisions:
+        one, other = torch.randn(2, size, size, device=device).to(getattr(torch, name))
+        flops[name] = 2 * size**3 / _fastest(partial(torch.matmul, one, other), device)
     torch.set_float32_matmul_precision(before)
     # On CPUs as much as a walk's matrix, which caches hold; on GPUs enough to hide the launch.
     values = torch.ones(2**28 if device.type == "cuda" else 2**21, device=device)
     return Speeds(flops, 4 * values.numel() / _fastest(values.sum, device))
-
-
-def _matmul_speed(device: torch.device, dtype: torch.dtype, size: int) -> float:
-    one, other = torch.randn(2, size, size, device=device).to(dtype)
-    return 2 * size**3 / _fastest(lambda: one @ other, device)
 
 
 def _fastest(function: Callable[[], Any], device: torch.device) -> float:
