@@ -48,10 +48,8 @@ class Answerer:
     def __call__(self, images: pa.Table) -> pa.Table:
         """Answer all questions about a batch of images."""
         keeps = "key" in images.column_names
-        return self._map(images.to_pylist(), self._sparing if keeps else self._plain)
-
-    def _plain(self, rows: Sequence[KeyedRow]) -> Rows:
-        return self._answer(rows, engine=self._engine)
+        plain = partial(self._answer, engine=self._engine)
+        return self._map(images.to_pylist(), self._sparing if keeps else plain)
 
     def _sparing(self, rows: Sequence[KeyedRow]) -> Rows:
         """Ask what is not known, and note what was asked."""

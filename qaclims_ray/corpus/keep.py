@@ -71,7 +71,11 @@ def sort_replies(blocks: Sequence[str], run: str) -> int:
     notes = pa.concat_tables(
         [_NOTES.empty_table(), *(one for one in read if not isinstance(one, ValueError))]
     ).combine_chunks()
-    write_parquet(_replies(notes).sort_by(_ORDER), run, _ROW_GROUP)
+    asked, keys = notes["asked"].combine_chunks(), notes["key"].combine_chunks()
+    parents = pc.call_function("list_parent_indices", [asked])
+    columns = [keys.take(parents), *asked.flatten().flatten()]
+    replies = pa.Table.from_arrays(columns, schema=SCHEMA)
+    write_parquet(replies.sort_by(_ORDER), run, _ROW_GROUP)
     return pc.call_function("sum", [notes["taken"]]).as_py() or 0
 
 
@@ -87,10 +91,3 @@ def gather_replies(folder: str, first: str, last: str, cache: str) -> None:
 
 
 _ORDER = [("key", "ascending"), ("question", "ascending")]
-
-
-def _replies(notes: pa.Table) -> pa.Table:
-    asked, keys = notes["asked"].combine_chunks(), notes["key"].combine_chunks()
-    parents = pc.call_function("list_parent_indices", [asked])
-    columns = [keys.take(parents), *asked.flatten().flatten()]
-    return pa.Table.from_arrays(columns, schema=SCHEMA)
