@@ -11,7 +11,6 @@ from PIL import Image as PilImage
 from qaclims_ray.demo.world import SIZE, Example, make_example
 from qaclims_ray.images.palette import voc_palette
 from qaclims_ray.run.progress import each
-from qaclims_ray.types import LabelMap
 
 
 def write_voc(root: Path, *, split: str, num_images: int, seed: int, biased: bool) -> None:
@@ -23,12 +22,15 @@ def write_voc(root: Path, *, split: str, num_images: int, seed: int, biased: boo
     """
     for folder in ("JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Segmentation"):
         (root / folder).mkdir(parents=True, exist_ok=True)
+    palette = voc_palette().tobytes()
     names = [f"{split}_{index:06d}" for index in range(num_images)]
     for index, name in enumerate(each(names, f"drawing {split}")):
         example = make_example(split_seed(seed, split), index, biased=biased)
         PilImage.fromarray(example.image).save(root / "JPEGImages" / f"{name}.jpg", quality=95)
         _annotation(name, example).write(root / "Annotations" / f"{name}.xml")
-        _paletted(example.label_map).save(root / "SegmentationClass" / f"{name}.png")
+        mask = PilImage.fromarray(example.label_map)
+        mask.putpalette(palette)
+        mask.save(root / "SegmentationClass" / f"{name}.png")
     lines = "".join(f"{name}\n" for name in names)
     (root / "ImageSets" / "Segmentation" / f"{split}.txt").write_text(lines)
 
@@ -36,12 +38,6 @@ def write_voc(root: Path, *, split: str, num_images: int, seed: int, biased: boo
 def split_seed(seed: int, split: str) -> int:
     """The world's seed of one split, so that two splits of one seed differ."""
     return crc32(f"{seed}/{split}".encode())
-
-
-def _paletted(label_map: LabelMap) -> PilImage.Image:
-    image = PilImage.fromarray(label_map)
-    image.putpalette(voc_palette().tobytes())
-    return image
 
 
 def _annotation(name: str, example: Example) -> ElementTree.ElementTree:

@@ -88,7 +88,8 @@ def pretrain_clip(
         of_image, of_regions = _encode_whole(clip, images[: len(whole)], regions)
         return (
             contrast(clip, features, captions)
-            + _WEIGHT_IMAGE * _name_all(clip, of_image, shares[whole])
+            # All words, of which several are right for a whole image.
+            + _WEIGHT_IMAGE * F.cross_entropy(_logits(clip, of_image, ANSWER_WORDS), shares[whole])
             + _WEIGHT_PATCHES * contrast(clip, of_regions, captions[: len(whole)])
         )
 
@@ -107,13 +108,6 @@ def contrast(
     shares = shares / shares.sum(dim=0, keepdim=True)
     to_image = -(shares * F.log_softmax(logits, dim=0)).sum(dim=0).mean()
     return F.cross_entropy(logits, target) + 0.3 * to_image
-
-
-def _name_all(
-    clip: MaskPromptedClip, features: Features, shares: Float[Tensor, "B words"]
-) -> Float[Tensor, ""]:
-    """Whole images against all words, of which several are right."""
-    return F.cross_entropy(_logits(clip, features, ANSWER_WORDS), shares)
 
 
 def _logits(

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, UInt8
@@ -30,14 +31,12 @@ class Regions(NamedTuple):
 
 def stack_contents(examples: Sequence[Example]) -> Content:
     """The content of each pixel of each image."""
-    return torch.stack([_content(example) for example in examples])
-
-
-def _content(example: Example) -> UInt8[Tensor, "96 96"]:
-    content = torch.where(torch.from_numpy(example.is_top), 2, 3).to(torch.uint8)
-    for number, item in enumerate(example.objects):
-        content[torch.from_numpy(item.visible)] = number
-    return content
+    is_top = np.stack([example.is_top for example in examples])
+    contents = np.where(is_top, np.uint8(2), np.uint8(3))
+    for content, example in zip(contents, examples, strict=True):
+        for number, item in enumerate(example.objects):
+            content[item.visible] = number
+    return torch.from_numpy(contents)
 
 
 def draw_regions(content: Content) -> Regions:
