@@ -60,11 +60,11 @@ def _figures(scores: Scores) -> list[tuple[str, Figures]]:
 
 
 def _row(label: str, figures: Figures) -> str:
-    cells = "".join(
-        f"{_percent(figures[name]):>6} {_interval(figures['intervals'][name]):>13}"
-        for name in _COLUMNS
-    )
-    return f"{label:<28}{cells}"
+    row = f"{label:<28}"
+    for name in _COLUMNS:
+        low, high = map(_percent, figures["intervals"][name])
+        row += f"{_percent(figures[name]):>6} {f'[{low}, {high}]':>13}"
+    return row
 
 
 def _classes(title: str, scores: Scores, figures: Figures) -> list[str]:
@@ -83,7 +83,3 @@ def _settings(scores: Scores) -> str:
 
 def _percent(value: float | None) -> str:
     return "n/a" if value is None else f"{100 * value:.1f}"
-
-
-def _interval(bounds: list[float | None]) -> str:
-    return f"[{_percent(bounds[0])}, {_percent(bounds[1])}]"
