@@ -182,7 +182,8 @@ def _of_coco(uri: str, files: Mapping[str, str], class_names: Sequence[str]) -> 
     for number, image in content.images.items():
         if isinstance(image, ValueError):
             raise ValueError(f"{uri}: image {number}: {image}")
-        own = spellings.get(image.file_name) or spellings.get(_spelling(image.file_name))
+        flat = stem(image.file_name).replace("/", "__")
+        own = spellings.get(image.file_name) or spellings.get(flat)
         if own is None:
             found.unknown.append(image.file_name)
         elif own in found.of:
@@ -191,10 +192,6 @@ def _of_coco(uri: str, files: Mapping[str, str], class_names: Sequence[str]) -> 
             objects = content.instances.get(number, [])
             found.of[own] = Given(None, _reference(uri, image, objects, values))
     return found
-
-
-def _spelling(file: str) -> str:
-    return stem(file).replace("/", "__")
 
 
 def _reference(
