@@ -92,7 +92,11 @@ def levels(
         predicted where its level is above j, and the background elsewhere. Without CAMs the level
         is 0.
     """
-    winner, value = _largest(cams, classes)
+    winner = np.full(cams.shape[1:], BACKGROUND, dtype=np.int64)
+    value = np.full(cams.shape[1:], -np.inf, dtype=cams.dtype)
+    for cam, index in zip(cams, classes, strict=True):
+        winner[cam > value] = index + 1
+        value = np.maximum(value, cam)
     return winner, np.searchsorted(np.asarray(thresholds, dtype=cams.dtype), value)
 
 
@@ -227,15 +231,3 @@ def check_values(what: str, values: Int[np.ndarray, "pixels"], num_classes: int)
             f"{what} holds {wrong[:5].tolist()}; legal are 0 (background) to {num_classes} (class "
             f"index + 1) and {IGNORE} (ignore): check the number of classes and the palette"
         )
-
-
-def _largest(
-    cams: Float[np.ndarray, "N H W"], classes: Sequence[int]
-) -> tuple[Int[np.ndarray, "H W"], Float[np.ndarray, "H W"]]:
-    """Class index + 1 and value of the largest CAM; background below everything without CAMs."""
-    predicted = np.full(cams.shape[1:], BACKGROUND, dtype=np.int64)
-    value = np.full(cams.shape[1:], -np.inf, dtype=cams.dtype)
-    for cam, index in zip(cams, classes, strict=True):
-        predicted[cam > value] = index + 1
-        value = np.maximum(value, cam)
-    return predicted, value
