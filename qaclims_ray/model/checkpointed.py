@@ -1,7 +1,7 @@
 """Activation checkpointing: memory for computation."""
 
 from collections.abc import Callable, Generator, Iterable
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -24,13 +24,9 @@ def checkpoint_activations(parts: Iterable[nn.Module]) -> None:
 
 
 def _run(part: nn.Module, forward: Callable[..., Any], *args: Any) -> Any:
-    contexts = partial(_contexts, part)
-    return checkpoint(forward, *args, use_reentrant=False, context_fn=contexts)
-
-
-def _contexts(part: nn.Module) -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
-    """Of the first computation, and of the second."""
-    return nullcontext(), _without_statistics(part)
+    # Of the first computation, and of the second.
+    contexts = nullcontext(), _without_statistics(part)
+    return checkpoint(forward, *args, use_reentrant=False, context_fn=lambda: contexts)
 
 
 @contextmanager

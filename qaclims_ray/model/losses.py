@@ -79,15 +79,12 @@ def _scores(
     regions: Features, foreground: Features, background: Float[Tensor, "P L D"], temperature: float
 ) -> tuple[Float[Tensor, "P"], Float[Tensor, "P L"]]:
     """Similarities of each region to its foreground text and to its background texts."""
-    unit = _unit(regions.float()) / temperature
+    regions = regions.float()
+    norm = regions.norm(dim=1, keepdim=True)
+    unit = torch.where(norm > MIN_NORM, regions / norm.clamp(min=MIN_NORM), 0.0) / temperature
     to_foreground = (unit * foreground.float()).sum(dim=1)
     to_background = (background.float() * unit[:, None]).sum(dim=2)
     return to_foreground, to_background
-
-
-def _unit(features: Features) -> Features:
-    norm = features.norm(dim=1, keepdim=True)
-    return torch.where(norm > MIN_NORM, features / norm.clamp(min=MIN_NORM), 0.0)
 
 
 def cam_cross_entropy(
