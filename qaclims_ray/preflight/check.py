@@ -186,8 +186,11 @@ def _work(
 
 def _room_problems(experiment: Experiment, todo: Sequence[str]) -> dict[str, NoRoom]:
     """What the cluster can never place, by its section of the configuration."""
-    compute = experiment.compute
-    pools = {_pool(experiment, name) for name in todo}
+    compute, streams = experiment.compute, experiment.evaluate.stream
+    pools = {
+        "cams" if streams and ARTIFACTS[name].kind == "scores" else ARTIFACTS[name].pool
+        for name in todo
+    }
     problems: dict[str, NoRoom] = {}
     for pool in sorted(pool for pool in pools if pool is not None):
         try:
@@ -200,11 +203,6 @@ def _room_problems(experiment: Experiment, todo: Sequence[str]) -> dict[str, NoR
         except NoRoom as error:
             problems["compute.train"] = error
     return problems
-
-
-def _pool(experiment: Experiment, name: str) -> str | None:
-    streams = experiment.evaluate.stream and ARTIFACTS[name].kind == "scores"
-    return "cams" if streams else ARTIFACTS[name].pool
 
 
 def _probes(experiment: Experiment, todo: Sequence[str]) -> dict[str, str]:
