@@ -143,12 +143,9 @@ def _walk(
 def _cams(
     pictured: Sequence[Pictured], thresholds: Sequence[float], refine: Refine | None
 ) -> list[LabelMaps]:
-    return [
-        cam_label_maps(one.image, _full(one), one.classes, thresholds, refine=refine)
-        for one in pictured
-    ]
-
-
-def _full(one: Pictured) -> Float[np.ndarray, "N H W"]:
-    height, width = one.image.shape[:2]
-    return resized_cams(one.cams, (height, width))
+    found: list[LabelMaps] = []
+    for one in pictured:
+        height, width = one.image.shape[:2]
+        cams = resized_cams(one.cams, (height, width))
+        found.append(cam_label_maps(one.image, cams, one.classes, thresholds, refine=refine))
+    return found
