@@ -4,7 +4,7 @@ The page is one file without scripts that asks nothing of the network. It shows 
 and names the job that makes what it lacks.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from typing import NamedTuple
@@ -104,16 +104,20 @@ def run(experiment: Experiment) -> str:
 
 def page(run: Run) -> str:
     """Lay out the whole page."""
-    sections = [
-        (section.title, *_section(run, section, [*section.needs, *section.uses]))
-        for section in _SECTIONS
-    ]
+    sections: list[tuple[str, Markup, list[str]]] = []
+    for section in _SECTIONS:
+        has_all = run.manifests.keys() >= set(section.needs)
+        body = section.render(run) if has_all else Markup()
+        names = [*section.needs, *section.uses]
+        absent = [run.missing[name] for name in names if name in run.missing]
+        if body or absent:
+            sections.append((section.title, body, absent))
     return render(
         "report.html",
         title=run.experiment.name,
         facts=_facts(run),
         warnings=_warnings(run.experiment),
-        sections=[(title, body, absent) for title, body, absent in sections if body or absent],
+        sections=sections,
     )
 
 
@@ -125,13 +129,6 @@ def _warnings(experiment: Experiment) -> list[str]:
         *collapses(experiment),
         *(f"{name}: {state}" for name, state in found if state.startswith(bad)),
     ]
-
-
-def _section(run: Run, section: Section, names: Sequence[str]) -> tuple[Markup, list[str]]:
-    """Render a section; say which of its artifacts the run lacks."""
-    has_all = run.manifests.keys() >= set(section.needs)
-    body = section.render(run) if has_all else Markup()
-    return body, [run.missing[name] for name in names if name in run.missing]
 
 
 def _facts(run: Run) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from matplotlib import colormaps
 from PIL import Image as pil
 
@@ -58,13 +58,10 @@ def overlay(image: Image, cam: Float[np.ndarray, "H W"], threshold: float) -> Im
     grey = image.mean(axis=2, keepdims=True)
     heat = 255 * colormaps[COLOUR_MAP](cam)[..., :3]
     mixed = (1 - _HEAT_WEIGHT) * grey + _HEAT_WEIGHT * heat
-    mixed[_outline(cam > threshold)] = 255
+    region = cam > threshold
+    across = np.diff(region, axis=1, prepend=region[:, :1])
+    mixed[np.diff(region, axis=0, prepend=region[:1]) | across] = 255
     return mixed.round().astype(np.uint8)
-
-
-def _outline(region: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
-    down = np.diff(region, axis=0, prepend=region[:1])
-    return down | np.diff(region, axis=1, prepend=region[:, :1])
 
 
 def cam_picture(image: Image, row: CamRow, threshold: float) -> Image:

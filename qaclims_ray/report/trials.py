@@ -104,8 +104,12 @@ def scatter(rows: Sequence[TrialRow], key: str, domain: Domain, metric: Metric) 
     Trials that did not run to the end are paler.
     """
     across = [share(row["overrides"][key], domain) for row in rows]
-    strong = [row["status"] == "complete" for row in rows]
-    return _dots(across, metric, strong, f"{metric.title} over {key}", _ends(domain))
+    marks = [
+        Mark("ours" if row["status"] == "complete" else "baseline", x, y)
+        for row, x, y in zip(rows, across, metric.values, strict=True)
+    ]
+    title = f"{metric.title} over {key}"
+    return chart([], title=title, size=SMALL, marks=marks, ends=_ends(domain))
 
 
 def curves(rows: Sequence[TrialRow], thresholds: Sequence[float]) -> Markup:
@@ -125,18 +129,3 @@ def curves(rows: Sequence[TrialRow], thresholds: Sequence[float]) -> Markup:
 def _ends(domain: Domain) -> tuple[str, str]:
     ((_, values),) = domain.items()
     return short(values[0]), short(values[-1])
-
-
-def _dots(
-    across: Sequence[float],
-    metric: Metric,
-    strong: Sequence[bool],
-    title: str,
-    ends: tuple[str, str],
-) -> Markup:
-    """Draw a dot per trial at shares of the width, `ends` being the words of the x axis."""
-    marks = [
-        Mark("ours" if is_strong else "baseline", x, y)
-        for x, y, is_strong in zip(across, metric.values, strong, strict=True)
-    ]
-    return chart([], title=title, size=SMALL, marks=marks, ends=ends)
