@@ -35,12 +35,10 @@ class DoneRows:
 
     def _keys_near(self, keys: pa.ChunkedArray) -> pa.ChunkedArray:
         """Return all keys of the blocks that can hold any of some keys."""
-        ends = [pc.call_function(which, [keys]).as_py() for which in ("min", "max")]
-        blocks = [*self._anywhere, *(self._between(*ends) if len(keys) else ())]
+        blocks = list(self._anywhere)
+        if len(keys):
+            least, greatest = (pc.call_function(which, [keys]).as_py() for which in ("min", "max"))
+            begin, end = bisect_left(self._reached, least), bisect_right(self._least, greatest)
+            blocks += [uri for _, last, uri in self._ranges[begin:end] if last >= least]
         found = collect(lambda: open_parquet(blocks, self._schema), "finished rows")
         return found.column(0)
-
-    def _between(self, least: str, greatest: str) -> Iterator[str]:
-        """Yield the blocks whose keys reach into a range."""
-        begin, end = bisect_left(self._reached, least), bisect_right(self._least, greatest)
-        return (uri for _, last, uri in self._ranges[begin:end] if last >= least)

@@ -56,18 +56,14 @@ class IsolatedMap:
         """
         whole = [row for row in rows if row.get("error") is None]
         broken = [self._counted(row) for row in rows if row.get("error") is not None]
-        made = {row[self._key]: row for row in [*broken, *self._carefully(whole, compute)]}
+        # Rows that were in work at a crash go alone: the next crash says which it is.
+        together = [row for row in whole if not self._crash_log.crashes(row[self._key])]
+        alone = [[row] for row in whole if self._crash_log.crashes(row[self._key])]
+        groups = [together, *alone] if together else alone
+        tried = [row for group in groups for row in self._try(group, compute)]
+        made = {row[self._key]: row for row in [*broken, *tried]}
         ordered = [made[row[self._key]] for row in rows]
         return pa.Table.from_pylist(ordered, schema=block_schema(self._name))
-
-    def _carefully(
-        self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
-    ) -> list[Mapping[str, Any]]:
-        """Rows that were in work at a crash go alone: the next crash says which it is."""
-        together = [row for row in rows if not self._crash_log.crashes(row[self._key])]
-        alone = [[row] for row in rows if self._crash_log.crashes(row[self._key])]
-        groups = [together, *alone] if together else alone
-        return [row for group in groups for row in self._try(group, compute)]
 
     def _try(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]

@@ -1,6 +1,6 @@
 """Which images are scored: found by walking over names in their order, never by a list of all."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,7 +79,8 @@ def scored_images(
         check_sorted(wanted, names_of(images, _truth(of_cams)), lacks, remedy)
         found = Scored(images, of_cams, listed, len(listed))
     else:
-        found = Scored(images, of_cams, None, _count(names_of(images, _truth(of_cams))))
+        num = sum(1 for _ in names_of(images, _truth(of_cams)))
+        found = Scored(images, of_cams, None, num)
     if not found.num:
         raise ValueError(
             f"{images.uri} holds no ground truth{which}, so there is nothing to score with"
@@ -96,10 +97,6 @@ def names_to_score(
 
 def _truth(of_cams: bool) -> pads.Expression:
     return _HAS_TRUTH & KNOWN if of_cams else _HAS_TRUTH
-
-
-def _count(names: Iterable[str]) -> int:
-    return sum(1 for _ in names)
 
 
 def _check_shown(images: Artifact) -> None:
