@@ -23,8 +23,9 @@ import pyarrow as pa
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.answers import Fault, NoAnswer, Reply
 from qaclims_ray.run.recipe import recipe
-from qaclims_ray.storage.files import find, write_json
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.filesystem import patiently
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import SortedFile
 from qaclims_ray.storage.paths import absolute, shown
 from qaclims_ray.types import REPLY_FIELDS

@@ -16,8 +16,9 @@ import pyarrow.dataset as pads
 
 from qaclims_ray.corpus.cache import DIGITS, SCHEMA
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import find, remove, write_bytes
+from qaclims_ray.storage.files import remove, write_bytes
 from qaclims_ray.storage.filesystem import patiently
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import open_parquet, parquet_bytes, read_parquet, write_parquet
 from qaclims_ray.types import NOTES
 

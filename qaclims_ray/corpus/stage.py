@@ -32,7 +32,8 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.run.make import make
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import batches_of, read_errors
-from qaclims_ray.storage.files import find, read_json
+from qaclims_ray.storage.files import read_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.types import TextRow
 

@@ -14,8 +14,9 @@ from qaclims_ray.ingest.coco14 import usual_annotations
 from qaclims_ray.ingest.folder import CLASSES_FILE, LABEL_FILES
 from qaclims_ray.ingest.label_folders import NAMES_FILE
 from qaclims_ray.ingest.voc12 import list_file, usual_masks
-from qaclims_ray.storage.files import list_files, read_all
+from qaclims_ray.storage.files import read_all
 from qaclims_ray.storage.filesystem import filesystem, is_local, patiently
+from qaclims_ray.storage.listing import list_files
 from qaclims_ray.storage.paths import WEB, absolute, join, locate
 
 _TIMES = ("ETag", "etag", "LastModified", "updated", "created")

@@ -49,7 +49,8 @@ from qaclims_ray.ingest.label_folders import folder_lines, yolo_lines, yolo_name
 from qaclims_ray.ingest.label_table import parse_csv
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
-from qaclims_ray.storage.files import existing, list_files, read_text
+from qaclims_ray.storage.files import read_text
+from qaclims_ray.storage.listing import existing, list_files
 from qaclims_ray.storage.paths import WEB, check_inside, join, locate
 
 Labels: TypeAlias = Literal["file", "yolo", "folders"]

@@ -6,7 +6,7 @@ from unicodedata import normalize
 
 from qaclims_ray.images.decode import SUFFIXES
 from qaclims_ray.ingest.label_files import Line
-from qaclims_ray.storage.files import existing
+from qaclims_ray.storage.listing import existing
 from qaclims_ray.storage.paths import WEB, check_inside, join
 
 URL_SCHEMES = (*WEB, "s3://", "gs://")

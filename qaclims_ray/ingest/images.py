@@ -12,7 +12,8 @@ from unicodedata import normalize
 from qaclims_ray.images.decode import SUFFIXES
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.ingest.webdataset import read_webdataset
-from qaclims_ray.storage.files import list_files, read_text
+from qaclims_ray.storage.files import read_text
+from qaclims_ray.storage.listing import list_files
 from qaclims_ray.storage.paths import join, locate
 
 

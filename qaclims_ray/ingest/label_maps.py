@@ -28,7 +28,8 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.file_names import read_file_names
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import names_of
-from qaclims_ray.storage.files import exists, list_files, read_bytes, read_text
+from qaclims_ray.storage.files import exists, read_bytes, read_text
+from qaclims_ray.storage.listing import list_files
 from qaclims_ray.storage.paths import file_name, join
 from qaclims_ray.types import BACKGROUND, LabelMap
 

@@ -8,7 +8,8 @@ import pyarrow.compute as pc
 from qaclims_ray.ingest.sources import Source
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import PendingBlocks
-from qaclims_ray.storage.files import find, remove
+from qaclims_ray.storage.files import remove
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 
 SOURCE = pa.schema(

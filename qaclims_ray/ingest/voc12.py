@@ -18,7 +18,8 @@ from qaclims_ray.ingest.cls_labels import read_cls_labels
 from qaclims_ray.ingest.label_files import nearest
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
-from qaclims_ray.storage.files import existing, read_all, read_text
+from qaclims_ray.storage.files import read_all, read_text
+from qaclims_ray.storage.listing import existing
 from qaclims_ray.storage.paths import check_inside, join, locate
 
 CLASSES = (

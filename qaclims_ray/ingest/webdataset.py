@@ -28,7 +28,8 @@ from qaclims_ray.ingest.label_files import (
 from qaclims_ray.ingest.sources import Listing, Source, first_of_each_name
 from qaclims_ray.ingest.tar_members import Member, list_members, split_name
 from qaclims_ray.storage.errors import Failures, attempt, separate
-from qaclims_ray.storage.files import MissingFileError, glob
+from qaclims_ray.storage.files import MissingFileError
+from qaclims_ray.storage.listing import glob
 from qaclims_ray.storage.paths import WEB, check_inside, member
 
 LABEL_SUFFIXES = ("cls", "json")

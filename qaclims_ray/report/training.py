@@ -9,7 +9,7 @@ from qaclims_ray.report.charts import SMALL, binned, chart
 from qaclims_ray.report.scores import style_of
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import ARTIFACTS
-from qaclims_ray.storage.files import find
+from qaclims_ray.storage.listing import find
 from qaclims_ray.train.log import read_log
 
 _TITLES = {

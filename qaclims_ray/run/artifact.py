@@ -27,7 +27,8 @@ from qaclims_ray.run.lease import OWNER
 from qaclims_ray.run.manifest import Built, MadeFrom, Manifest, identity_of, revision, versions
 from qaclims_ray.run.recipe import recipe
 from qaclims_ray.run.truth import comparable, without_masks
-from qaclims_ray.storage.files import find, remove, write_json
+from qaclims_ray.storage.files import remove, write_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.paths import absolute
 from qaclims_ray.storage.records import read_record
 

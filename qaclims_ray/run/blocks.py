@@ -22,7 +22,8 @@ from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.done_rows import DoneRows
 from qaclims_ray.run.graph import ARTIFACTS, schema_of
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import find, remove
+from qaclims_ray.storage.files import remove
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import (
     key_range,
     num_values,

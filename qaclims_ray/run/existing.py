@@ -3,7 +3,7 @@
 import difflib
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.storage.files import find
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.paths import absolute
 
 _NUM_NAMES = 5

@@ -18,7 +18,8 @@ from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import PendingBlocks, block_schema
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.tables import Rows
-from qaclims_ray.storage.files import find, remove, write_json
+from qaclims_ray.storage.files import remove, write_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.records import read_record
 
 MAX_CRASHES = 3

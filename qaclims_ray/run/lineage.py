@@ -20,7 +20,7 @@ from qaclims_ray.run.graph import (
 )
 from qaclims_ray.run.manifest import Manifest
 from qaclims_ray.run.truth import sees_masks
-from qaclims_ray.storage.files import find
+from qaclims_ray.storage.listing import find
 
 WITHOUT_MASKS = "identity_without_masks"
 """Fact of images: their identity for all that makes no use of ground truth."""

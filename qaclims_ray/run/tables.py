@@ -11,7 +11,8 @@ import pyarrow.dataset as pads
 from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.contents import check_digests
 from qaclims_ray.run.graph import schema_of
-from qaclims_ray.storage.files import find, remove
+from qaclims_ray.storage.files import remove
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import collect, open_parquet, write_parquet
 from qaclims_ray.storage.paths import shown
 

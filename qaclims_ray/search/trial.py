@@ -18,7 +18,8 @@ from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.search.holdout import SELECTION, read_names
-from qaclims_ray.storage.files import atomic_open, find, read_bytes, write_json
+from qaclims_ray.storage.files import atomic_open, read_bytes, write_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.records import read_lines
 from qaclims_ray.train.checkpoint import State, parse_state
 from qaclims_ray.train.validation import MODEL, SCORED_COLUMNS, Scorer, count_confusions

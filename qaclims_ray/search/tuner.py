@@ -43,8 +43,9 @@ from qaclims_ray.search.trial import (
     scored_in,
     trial_experiment,
 )
-from qaclims_ray.storage.files import find, write_json
+from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.filesystem import arrow_filesystem
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.records import require_record
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.cache import plan

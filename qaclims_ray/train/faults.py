@@ -9,7 +9,8 @@ from collections.abc import Mapping
 
 from typing_extensions import TypedDict
 
-from qaclims_ray.storage.files import find, write_json
+from qaclims_ray.storage.files import write_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.records import require_record
 
 

@@ -14,7 +14,8 @@ from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import PROGRESS, TrainingProgress
 from qaclims_ray.run.collapse import dead_maps
 from qaclims_ray.storage.errors import attempt
-from qaclims_ray.storage.files import find, write_bytes, write_json
+from qaclims_ray.storage.files import write_bytes, write_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.records import read_lines, read_record
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ from qaclims_ray.corpus.answers import NoAnswer
 from qaclims_ray.corpus.cache import SCHEMA, AnswerCache, open_cache, settings_of
 from qaclims_ray.corpus.keep import gather_replies, key_ranges
 from qaclims_ray.run.recipe import recipe
-from qaclims_ray.storage.files import find, read_json, write_bytes
+from qaclims_ray.storage.files import read_json, write_bytes
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import write_parquet
 
 SERVER = {"kind": "server", "url": "http://a/v1", "model": "m"}

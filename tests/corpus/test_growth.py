@@ -12,7 +12,8 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.blocks import PendingBlocks
 from qaclims_ray.run.faults import forget_crashes
 from qaclims_ray.run.tables import read_errors, read_table
-from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
+from qaclims_ray.storage.files import read_bytes, remove, write_bytes
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.types import SCHEMAS
 from tests.build import png, write_artifact

@@ -12,7 +12,8 @@ from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.sources import load
 from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
-from qaclims_ray.storage.files import existing, read_bytes, read_ranges
+from qaclims_ray.storage.files import read_bytes, read_ranges
+from qaclims_ray.storage.listing import existing
 from tests.build import FileHandler, jpeg, photo, png, put, tar, web_server
 
 

@@ -16,7 +16,8 @@ from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.tables import read_table
-from qaclims_ray.storage.files import list_files, read_bytes
+from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.listing import list_files
 from tests.build import write_artifact
 
 MAPS = {

@@ -14,7 +14,8 @@ from qaclims_ray.run.make import make
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.publish import publish
 from qaclims_ray.run.tables import read_errors, read_table
-from qaclims_ray.storage.files import find, read_bytes, remove, write_bytes
+from qaclims_ray.storage.files import read_bytes, remove, write_bytes
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import read_parquet
 
 NAME = pa.schema([("name", pa.string())])

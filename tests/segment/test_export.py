@@ -11,7 +11,8 @@ from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.segment import export
 from qaclims_ray.segment.predict import load_trained
-from qaclims_ray.storage.files import list_files, read_bytes, write_bytes
+from qaclims_ray.storage.files import read_bytes, write_bytes
+from qaclims_ray.storage.listing import list_files
 from qaclims_ray.train.segmenter import build
 
 NAMES = [f"class {number}" for number in range(8)]

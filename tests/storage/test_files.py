@@ -1,22 +1,15 @@
 import os
 from pathlib import Path
-from uuid import uuid4
 
 import fsspec
 import pyarrow as pa
 import pytest
 
 from qaclims_ray.storage import files as storage
-from qaclims_ray.storage.files import glob, list_files, write_bytes, write_json
+from qaclims_ray.storage.files import write_bytes, write_json
+from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.parquet import write_parquet
 from qaclims_ray.storage.paths import member
-from tests.build import put
-
-
-@pytest.fixture(params=["local", "memory"])
-def folder(request, tmp_path):
-    """A folder on disk, and one in a store that knows no rename."""
-    return str(tmp_path) if request.param == "local" else f"memory://{uuid4().hex}"
 
 
 def _names(folder):
@@ -42,7 +35,7 @@ def test_nothing_is_found_under_the_name_before_the_end(folder):
     with storage.atomic_open(uri) as file:
         file.write(b"first")
         file.flush()
-        assert storage.find(f"{folder}/*.bin") == []
+        assert find(f"{folder}/*.bin") == []
         file.write(b" second")
     assert storage.read_bytes(uri) == b"first second"
 
@@ -57,7 +50,7 @@ def test_what_is_half_written_is_hidden(tmp_path):
     with storage.atomic_open(str(tmp_path / "part.bin")):
         (temporary,) = tmp_path.iterdir()
         assert temporary.name.startswith(".")
-        assert storage.find(f"{tmp_path}/*.bin") == []
+        assert find(f"{tmp_path}/*.bin") == []
 
 
 def _write_half(uri):
@@ -80,21 +73,6 @@ def test_an_exception_leaves_the_former_file_whole(folder):
     assert _names(folder) == ["part.bin"]
 
 
-def test_found_files_are_sorted_and_can_be_read(folder):
-    for name in ("b-2", "a-10", "b-10", "c"):
-        storage.write_bytes(f"{folder}/{name}.bin", name.encode())
-    found = storage.find(f"{folder}/b-*.bin")
-    assert [storage.read_bytes(uri) for uri in found] == [b"b-10", b"b-2"]
-    assert storage.find(f"{folder}/nowhere/*.bin") == []
-
-
-@pytest.mark.parametrize("name", ["run [1]", "run?", "a b", "größe"])
-def test_only_the_star_is_a_wildcard(tmp_path, name):
-    folder = tmp_path / name
-    storage.write_bytes(f"{folder}/part-1.bin", b"x")
-    assert [os.path.basename(uri) for uri in storage.find(f"{folder}/part-*.bin")] == ["part-1.bin"]
-
-
 def test_removal_takes_files_and_folders_and_does_not_mind_nothing(folder):
     storage.write_bytes(f"{folder}/a/b/c.bin", b"x")
     storage.write_bytes(f"{folder}/d.bin", b"x")
@@ -115,89 +93,10 @@ def test_a_missing_file_stays_one(tmp_path):
         storage.read_bytes(str(tmp_path / "absent"))
 
 
-def test_files_written_by_others_are_seen(folder):
-    assert storage.find(f"{folder}/*.bin") == []
-    fs, path = fsspec.url_to_fs(folder)
-    fs.mkdirs(path, exist_ok=True)
-    fs.pipe_file(f"{path}/new.bin", b"x")
-    assert len(storage.find(f"{folder}/*.bin")) == 1
-
-
-@pytest.fixture
-def tree(tmp_path):
-    """Two files beside hidden ones."""
-    for path in ("a.jpg", "sub/b.jpg", ".hidden", ".git/c.jpg", "sub/.d.jpg"):
-        put(tmp_path / "images" / path, b"")
-    return tmp_path / "images"
-
-
-def test_files_are_sorted_and_hidden_ones_left_out(tree):
-    assert list_files(str(tree)) == ["a.jpg", "sub/b.jpg"]
-    assert list_files(f"{tree}/") == list_files(f"file://{tree}") == list_files(str(tree))
-
-
-def test_a_missing_folder_has_no_files(tmp_path):
-    assert list_files(str(tmp_path / "missing")) == []
-
-
-def test_links_to_folders_and_files_are_followed(tree, tmp_path):
-    put(tmp_path / "disk" / "far" / "e.jpg", b"")
-    (tree / "linked").symlink_to(tmp_path / "disk")
-    (tree / "f.jpg").symlink_to(tmp_path / "disk" / "far" / "e.jpg")
-    assert list_files(str(tree)) == ["a.jpg", "f.jpg", "linked/far/e.jpg", "sub/b.jpg"]
-    (tmp_path / "link").symlink_to(tree)
-    assert list_files(str(tmp_path / "link")) == list_files(str(tree))
-
-
-def test_two_links_to_one_folder_are_two_folders(tree):
-    for name in ("one", "two"):
-        (tree / name).symlink_to("sub")
-    assert list_files(str(tree)) == ["a.jpg", "one/b.jpg", "sub/b.jpg", "two/b.jpg"]
-
-
-def test_links_that_lead_back_end(tree, tmp_path):
-    (tree / "sub" / "top").symlink_to(tree)
-    (tree / "sub" / "same").symlink_to(".")
-    assert list_files(str(tree)) == ["a.jpg", "sub/b.jpg"]
-    (tmp_path / "link").symlink_to(tree)
-    (tree / "sub" / "again").symlink_to(tmp_path / "link")
-    assert list_files(str(tmp_path / "link")) == ["a.jpg", "sub/b.jpg"]
-
-
-def test_what_cannot_be_read_is_listed_for_its_error_to_be_told(tree, tmp_path):
-    (tree / "broken.jpg").symlink_to(tmp_path / "missing")
-    (tree / "self.jpg").symlink_to("self.jpg")
-    os.mkfifo(tree / "pipe.jpg")
-    assert list_files(str(tree)) == ["a.jpg", "broken.jpg", "pipe.jpg", "self.jpg", "sub/b.jpg"]
-
-
-def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied", path)
-
-    monkeypatch.setattr(os, "listdir", refuse)
-    with pytest.raises(ValueError, match="images: PermissionError"):
-        list_files(str(tree))
-
-
-def test_stores_are_listed_alike():
-    for path in ("a.jpg", "sub/b.jpg", ".git/c.jpg", "sub/.d.jpg"):
-        write_bytes(f"memory://walked/{path}", b"")
-    assert list_files("memory://walked") == ["a.jpg", "sub/b.jpg"]
-    assert list_files("memory://nowhere") == []
-
-
-def test_patterns_match_behind_links(tree, tmp_path):
-    (tmp_path / "link").symlink_to(tree)
-    found = [f"{tmp_path}/images/a.jpg", f"{tmp_path}/link/a.jpg"]
-    assert glob(f"{tmp_path}/*/?.jpg") == found
-    assert glob(f"file://{tmp_path}/*/?.jpg") == [f"file://{path}" for path in found]
-
-
 @pytest.mark.parametrize("name", ["a::b.bin", "~", "a#b:1+2", "[a]*?"])
 def test_any_name_is_written_found_and_read(tmp_path, name):
     write_bytes(f"{tmp_path}/{name}", b"x")
-    assert storage.find(f"{tmp_path}/*") == [f"{tmp_path}/{name}"]
+    assert find(f"{tmp_path}/*") == [f"{tmp_path}/{name}"]
     assert storage.read_bytes(f"{tmp_path}/{name}") == b"x"
 
 
@@ -229,13 +128,6 @@ def test_what_would_never_end_is_not_read(tmp_path):
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(ValueError, match="not a file"):
             storage.read_bytes(str(path))
-
-
-def test_only_existing_files_are_returned(folder):
-    paths = [f"{folder}/{name}" for name in ("a", "b/c", "d", "b")]
-    for path in paths[:2]:
-        write_bytes(path, b"")
-    assert storage.existing(paths) == set(paths[:2])
 
 
 @pytest.mark.parametrize(

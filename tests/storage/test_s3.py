@@ -4,6 +4,7 @@ import pyarrow as pa
 import pytest
 
 from qaclims_ray.storage import files as storage
+from qaclims_ray.storage.listing import existing, find, glob, list_files
 from qaclims_ray.storage.parquet import read_parquet, write_parquet
 from qaclims_ray.storage.paths import member
 from tests.build import make_bucket, s3_server
@@ -24,18 +25,18 @@ def test_files_are_written_found_read_and_removed(bucket):
     names = ["a.jpg", "sub/b.jpg", "sub/c.bin", ".git/d.jpg"]
     for name in names:
         storage.write_bytes(f"{bucket}/mine/{name}", name.encode())
-    assert storage.list_files(f"{bucket}/mine") == ["a.jpg", "sub/b.jpg", "sub/c.bin"]
-    assert storage.list_files(f"{bucket}/absent") == []
-    assert storage.find(f"{bucket}/mine/sub/*.jpg") == [f"{bucket}/mine/sub/b.jpg"]
-    assert storage.glob(f"{bucket}/mine/sub/[bc].*") == [
+    assert list_files(f"{bucket}/mine") == ["a.jpg", "sub/b.jpg", "sub/c.bin"]
+    assert list_files(f"{bucket}/absent") == []
+    assert find(f"{bucket}/mine/sub/*.jpg") == [f"{bucket}/mine/sub/b.jpg"]
+    assert glob(f"{bucket}/mine/sub/[bc].*") == [
         f"{bucket}/mine/sub/{name}" for name in ("b.jpg", "c.bin")
     ]
     uris = [f"{bucket}/mine/{name}" for name in names]
     assert storage.read_all(uris) == [name.encode() for name in names]
-    assert storage.existing([*uris[:3], f"{bucket}/mine/x"]) == set(uris[:3])
+    assert existing([*uris[:3], f"{bucket}/mine/x"]) == set(uris[:3])
     assert storage.size(uris[1]) == 9
     storage.remove(f"{bucket}/mine/sub")
-    assert storage.list_files(f"{bucket}/mine") == ["a.jpg"]
+    assert list_files(f"{bucket}/mine") == ["a.jpg"]
 
 
 def test_parts_are_read_by_their_range_and_json_is_read(bucket):

@@ -16,8 +16,9 @@ from safetensors.torch import load
 
 from qaclims_ray.config.experiment import dump
 from qaclims_ray.run.artifact import artifact, own_artifact
-from qaclims_ray.storage.files import find, read_bytes
+from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.storage.filesystem import filesystem
+from qaclims_ray.storage.listing import find
 from qaclims_ray.train import stage
 from qaclims_ray.train.cache import plan
 from qaclims_ray.train.faults import DivergedError
