@@ -174,9 +174,10 @@ def publish_all(experiment: Experiment, target: Artifact, expected: int) -> tupl
         shard_megabytes=data.shard_megabytes,
         max_errors=data.max_errors,
         expected=expected,
-        run_tasks=_by_tasks,
+        run_tasks=by_tasks,
     )
 
 
-def _by_tasks(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], label: str) -> list[Any]:
+def by_tasks(work: Callable[..., Any], calls: Sequence[tuple[Any, ...]], label: str) -> list[Any]:
+    """Carry out calls by Ray tasks on all CPUs (a `RunTasks`)."""
     return together(work, calls, **on_all_cpus(), label=label)

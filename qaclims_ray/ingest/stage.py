@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as pads
 
-from qaclims_ray.cluster.maps import map_actor, publish_all
+from qaclims_ray.cluster.maps import by_tasks, map_actor, publish_all
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.data import Data
 from qaclims_ray.config.experiment import Experiment
@@ -34,6 +34,7 @@ from qaclims_ray.run.images import identity_without_masks
 from qaclims_ray.run.lineage import WITHOUT_MASKS
 from qaclims_ray.run.make import make, tell_errors
 from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.sorted_index import run_here
 from qaclims_ray.run.tables import batches_of, dataset, write_errors
 from qaclims_ray.storage.errors import attempt
 from qaclims_ray.storage.files import exists, read_bytes
@@ -42,6 +43,8 @@ from qaclims_ray.storage.paths import absolute
 
 log = logging.getLogger(__name__)
 
+_FEW = 2**15
+"""Images that are digested sooner than Ray starts its tasks."""
 _WORLDS = {"images": "world", "new_images": "new_world"}
 """Folder of a run that the demo's images are drawn into."""
 
@@ -169,7 +172,8 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     if data.limit is None:
         for warning in check_known_set(data.kind, split, facts, errors):
             log.warning(warning)
-    unmasked = identity_without_masks(target, listing.class_names)
+    run_tasks = by_tasks if rows > _FEW else run_here
+    unmasked = identity_without_masks(target, listing.class_names, run_tasks)
     return Built(rows, errors, {**facts, WITHOUT_MASKS: unmasked})
 
 

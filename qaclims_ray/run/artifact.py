@@ -205,7 +205,7 @@ class Artifact:
 
     def complete(self, built: Built, seconds: float, inputs: dict[str, str]) -> Manifest:
         """Write the completion marker, then remove the unfinished work."""
-        files = list_contents(self.uri)
+        files = list_contents(self.uri, self.work)
         manifest = Manifest(
             artifact=self.name,
             identity=identity_of(files, built),

@@ -5,15 +5,16 @@ somebody asks (`qaclims verify`), and those of a network's weights before they a
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NotRequired
 
 from typing_extensions import TypedDict
 
-from qaclims_ray.storage.files import open_stream, sizes
+from qaclims_ray.storage.files import open_stream, read_json, sizes, write_json
 from qaclims_ray.storage.filesystem import in_threads
 from qaclims_ray.storage.parquet import key_range, read_footers
 
+_DIGESTS = "digests.json"
 _FOLDERS = ("", "_errors/", "_mask_errors/")
 _PARQUET, WEIGHTS, _JSON = ".parquet", ".safetensors", ".json"
 """Ends of the names of files that are listed; names that begin with `_` are those of markers."""
@@ -37,8 +38,13 @@ class File(TypedDict):
     """First and last key of a table, which is sorted by it; None: the file does not tell."""
 
 
-def list_contents(uri: str) -> list[File]:
-    """List the tables, weights and figures of an artifact by name, each with its digest."""
+def list_contents(uri: str, work: str | None = None) -> list[File]:
+    """List the tables, weights and figures of an artifact by name, each with its digest.
+
+    Args:
+        uri: Folder of the artifact.
+        work: Folder of its unfinished work, where digests may be noted (`note_digests`).
+    """
     found = {
         f"{folder}{name}": size
         for folder in _FOLDERS
@@ -48,7 +54,8 @@ def list_contents(uri: str) -> list[File]:
     names = sorted(found)
     tables = [name for name in names if name.endswith(_PARQUET)]
     footers = dict(zip(tables, read_footers([f"{uri}/{name}" for name in tables]), strict=True))
-    digests = in_threads(lambda name: _digest(f"{uri}/{name}"), names, _THREADS)
+    noted: dict[str, str] = (read_json(f"{work}/{_DIGESTS}") if work else None) or {}
+    digests = in_threads(lambda name: noted.get(name) or _digest(f"{uri}/{name}"), names, _THREADS)
     return [
         File(
             name=name,
@@ -59,6 +66,19 @@ def list_contents(uri: str) -> list[File]:
         )
         for name, digest in zip(names, digests, strict=True)
     ]
+
+
+def note_digests(work: str, digests: Mapping[str, str]) -> None:
+    """Note the digests of an artifact's files, by name, where they were computed as it was written.
+
+    Nobody has to read them all once more, which may be terabytes, in one process.
+    """
+    write_json(f"{work}/{_DIGESTS}", digests)
+
+
+def digest_of(content: bytes) -> str:
+    """Return the digest of a file's bytes, as `File` has it."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_sizes(uri: str, files: Sequence[File]) -> None:

@@ -9,8 +9,11 @@ import pyarrow.dataset as pads
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.graph import schema_of
+from qaclims_ray.run.sorted_index import RunTasks, run_here
 from qaclims_ray.run.tables import batches_of, dataset, read_errors
 from qaclims_ray.storage.files import read_bytes
+from qaclims_ray.storage.parquet import open_parquet
 
 log = logging.getLogger(__name__)
 
@@ -59,20 +62,40 @@ def class_names(images: Artifact) -> tuple[str, ...]:
     return tuple(images.fact("class_names"))
 
 
-def identity_without_masks(images: Artifact, names: Sequence[str]) -> str:
-    """Digest names, pixels and labels of all images and the class names: all but ground truth."""
+def identity_without_masks(
+    images: Artifact, names: Sequence[str], run_tasks: RunTasks = run_here
+) -> str:
+    """Digest names, pixels and labels of all images and the class names: all but ground truth.
+
+    Args:
+        images: The images.
+        names: Of the classes.
+        run_tasks: Carries out the reading, shard by shard; threads do by themselves.
+    """
     digest = sha256(json.dumps(list(names)).encode())
-    columns = ["name", "image", "labels"]
-    for batch in batches_of(images, columns, batch_size=_BATCH):
-        for row in batch.to_pylist():
-            image = sha256(row["image"]).hexdigest()
-            digest.update(json.dumps([row["name"], image, row["labels"]]).encode())
+    shards = images.shards()
+    for start in range(0, len(shards), _SHARDS):
+        calls = [(shard,) for shard in shards[start : start + _SHARDS]]
+        for content in run_tasks(_content_of, calls, "identity"):
+            digest.update(content)
     return digest.hexdigest()[:32]
+
+
+def _content_of(shard: str) -> bytes:
+    """Return name, digest of the pixels and labels of each image of a shard."""
+    read = open_parquet([shard], schema_of("images"))
+    return b"".join(
+        json.dumps([row["name"], sha256(row["image"]).hexdigest(), row["labels"]]).encode()
+        for batch in read.to_batches(columns=["name", "image", "labels"], batch_size=_BATCH)
+        for row in batch.to_pylist()
+    )
 
 
 _SHOWN = 5
 _BATCH = 64
-"""Images that are in memory at a time, some batches ahead."""
+"""Images of a shard that are in memory at a time, some batches ahead."""
+_SHARDS = 64
+"""Shards whose names, digests and labels are in memory at a time."""
 
 
 def num_unreadable(experiment: Experiment, images_name: str = "images") -> int:

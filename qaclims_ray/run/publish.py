@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from qaclims_ray.run.artifact import ERRORS, Artifact
 from qaclims_ray.run.blocks import PendingBlocks, work_schema
+from qaclims_ray.run.contents import digest_of, note_digests
 from qaclims_ray.run.sorted_index import (
     PART_ROWS,
     THREADS,
@@ -26,8 +27,8 @@ from qaclims_ray.run.sorted_index import (
     run_here,
 )
 from qaclims_ray.run.tables import ROW_GROUP, frequent_reasons
-from qaclims_ray.storage.files import remove
-from qaclims_ray.storage.parquet import read_parquet, write_parquet
+from qaclims_ray.storage.files import remove, write_bytes
+from qaclims_ray.storage.parquet import parquet_bytes, read_parquet, write_parquet
 
 
 class _Shard(NamedTuple):
@@ -85,7 +86,8 @@ def publish(
     for shard in artifact.shards():
         remove(shard)
     remove(f"{artifact.uri}/{ERRORS}")
-    run_tasks(write, [(artifact, one) for one in _cut(ranges, shard_megabytes * 1e6)], "write")
+    calls = [(artifact, one) for one in _cut(ranges, shard_megabytes * 1e6)]
+    note_digests(artifact.work, dict(run_tasks(write, calls, "write")))
     if len(failed):
         errors = failed.rename_columns([schema.names[0], "reason"])
         write_parquet(errors, f"{artifact.uri}/{ERRORS}/part-00000.parquet", ROW_GROUP)
@@ -129,13 +131,16 @@ def _cut(ranges: Sequence[Range], target: float) -> list[_Shard]:
     ]
 
 
-def _write_shard(artifact: Artifact, shard: _Shard, read: Read | None = None) -> None:
+def _write_shard(artifact: Artifact, shard: _Shard, read: Read | None = None) -> tuple[str, str]:
+    """Write a shard; return its name and the digest of its bytes."""
     schema = work_schema(artifact.name)
     parts = [_within(load_index(place), before, shard) for before, place in shard.parts]
     index = pa.concat_tables(parts).unify_dictionaries()
     table = _gather(read or partial(read_parquet, schema=schema), index, schema)
-    uri = f"{artifact.uri}/part-{shard.number:05d}.parquet"
-    write_parquet(table.drop_columns("error"), uri, ROW_GROUP)
+    content = parquet_bytes(table.drop_columns("error"), ROW_GROUP)
+    name = f"part-{shard.number:05d}.parquet"
+    write_bytes(f"{artifact.uri}/{name}", content, durable=True)
+    return name, digest_of(content)
 
 
 def _within(index: pa.Table, before: int, shard: _Shard) -> pa.Table:

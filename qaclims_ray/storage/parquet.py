@@ -8,6 +8,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from io import BytesIO
+from typing import TypeAlias
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -17,6 +18,8 @@ from qaclims_ray.storage.files import MissingFileError, atomic_open, read_bytes,
 from qaclims_ray.storage.filesystem import arrow_filesystem, in_threads, is_local, patiently
 from qaclims_ray.storage.paths import shown
 
+Footer: TypeAlias = pq.FileMetaData
+"""Rows, row groups, columns and statistics of a file."""
 _CHECKED = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
 _FORMAT = pads.ParquetFileFormat(default_fragment_scan_options=_CHECKED)
 """Flipped bytes are an error where a file has checksums, as those of `write_parquet` do."""
@@ -90,6 +93,25 @@ class SortedFile:
         return some.to_table(schema=self._schema, filter=wanted)
 
 
+class RowGroups:
+    """A Parquet file by its row groups."""
+
+    def __init__(self, uri: str, schema: pa.Schema) -> None:
+        """Read the footer; see `open_parquet` for the schema."""
+        self._schema = schema
+        (self._file,) = open_parquet([uri], schema).get_fragments()
+
+    @property
+    def footer(self) -> Footer:
+        """What the file says of itself."""
+        return self._file.metadata
+
+    def read(self, place: int, columns: Sequence[str]) -> pa.Table:
+        """Read some columns of a row group, by its place in the file."""
+        some = self._file.subset(row_group_ids=[place], schema=self._schema)
+        return some.to_table(schema=self._schema, columns=list(columns))
+
+
 def write_parquet(table: pa.Table, uri: str, row_group_size: int | None = None) -> None:
     """Write one Parquet file, atomically."""
     with atomic_open(uri, durable=True) as file:
@@ -123,7 +145,7 @@ def write_tables(tables: Iterable[pa.Table], uri: str, *, checksums: bool = Fals
                 writer.write_table(table)
 
 
-def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
+def read_footers(uris: Sequence[str]) -> list[Footer | None]:
     """Read the footers of files of one storage; None for files that are gone or half written."""
     if not uris:
         return []
@@ -145,7 +167,7 @@ def read_footers(uris: Sequence[str]) -> list[pq.FileMetaData | None]:
     return in_threads(lambda path: patiently(lambda: read(path), path), paths)
 
 
-def key_range(footer: pq.FileMetaData) -> tuple[str, str] | None:
+def key_range(footer: Footer) -> tuple[str, str] | None:
     """Return the least and the greatest value of the first column; None: unknown."""
     groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
     found = [group.column(0).statistics for group in groups if group.num_rows]
@@ -154,7 +176,7 @@ def key_range(footer: pq.FileMetaData) -> tuple[str, str] | None:
     return str(min(one.min for one in found)), str(max(one.max for one in found))
 
 
-def num_values(footer: pq.FileMetaData, column: str) -> int:
+def num_values(footer: Footer, column: str) -> int:
     """Count the values of a column that are not null; elements of a list column (`answers.`)."""
     paths = [footer.schema.column(i).path for i in range(footer.num_columns)]
     wanted = next((i for i, path in enumerate(paths) if path.startswith(column)), None)

@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from jaxtyping import Int
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.storage.filesystem import in_threads, patiently
-from qaclims_ray.storage.parquet import collect, open_parquet, read_footers
+from qaclims_ray.storage.parquet import Footer, RowGroups, collect, open_parquet, read_footers
 from qaclims_ray.storage.paths import shown
 from qaclims_ray.train.rows import IMAGE_COLUMNS, Joiner, Rows, Source
 
@@ -136,7 +135,7 @@ class _Span:
         return self._before[max(begin, end)] - self._before[begin]
 
 
-def group_bytes(footer: pq.FileMetaData, columns: Collection[str]) -> list[int]:
+def group_bytes(footer: Footer, columns: Collection[str]) -> list[int]:
     """Return what columns of each row group of a file take as an Arrow stream, at most."""
     sizes: list[int] = []
     for place in range(footer.num_row_groups):
@@ -172,12 +171,9 @@ class GroupReader:
         uri = groups.files[int(groups.shards[number])]
 
         def read() -> tuple[list[int], pa.Table | None]:
-            (file,) = open_parquet([uri], schema_of("images")).get_fragments()
-            sizes = group_bytes(file.metadata, IMAGE_COLUMNS)
-            if place >= len(sizes):
-                return sizes, None
-            some = file.subset(row_group_ids=[place], schema=schema_of("images"))
-            return sizes, some.to_table(schema=schema_of("images"), columns=IMAGE_COLUMNS)
+            file = RowGroups(uri, schema_of("images"))
+            sizes = group_bytes(file.footer, IMAGE_COLUMNS)
+            return sizes, file.read(place, IMAGE_COLUMNS) if place < len(sizes) else None
 
         try:
             sizes, table = patiently(read, uri)

@@ -217,7 +217,7 @@ def _memory(key: str) -> int:
     return int(status.split()[0]) * 1024
 
 
-def _cpu_seconds() -> float:
+def cpu_seconds() -> float:
     """Of this process and of all below it that live."""
     parents, seconds = dict[int, int](), dict[int, float]()
     for folder in Path("/proc").glob("[0-9]*"):
@@ -237,11 +237,11 @@ def measure(step: str, num_rows: int, folder: str) -> dict[str, float]:
     """Carry out a step in this process."""
     experiment = experiment_in(folder)
     Path("/proc/self/clear_refs").write_text("5")
-    before, cpu, begun = _memory("VmRSS"), _cpu_seconds(), time.monotonic()
+    before, cpu, begun = _memory("VmRSS"), cpu_seconds(), time.monotonic()
     STEPS[step][1](experiment, num_rows)
     return {
         "grown": _memory("VmHWM") - before,
-        "cpu": _cpu_seconds() - cpu,
+        "cpu": cpu_seconds() - cpu,
         "seconds": time.monotonic() - begun,
     }
 

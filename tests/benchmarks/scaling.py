@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
+from growth import cpu_seconds
 
 from qaclims_ray.cluster.maps import map_actor
 from qaclims_ray.cluster.session import start
@@ -36,7 +37,7 @@ ACTORS = (1, 2, 4, 8, 16)
 BATCH, WAIT, BATCHES = 8, 2.0, 12
 """Images of a batch, seconds that it takes, batches of each actor."""
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
-IMAGES = (64, 320)
+IMAGES = (320, 1600)
 
 
 class Waiter:
@@ -96,8 +97,7 @@ def actors(folder):
 
 
 def plainly(experiment):
-    """Seconds of a loop without Ray over the images, loading of the model included."""
-    begun = time.perf_counter()
+    """A loop without Ray over the images, loading of the model included."""
     images = artifact(experiment, "images")
     engine = build_engine(experiment.corpus.engine, device="cpu", num_gpus=1)
     names, questions = class_names(images), experiment.corpus.questions
@@ -105,33 +105,32 @@ def plainly(experiment):
     for batch in table.to_batches(max_chunksize=experiment.compute.corpus.batch_size):
         decoded = decode_table(pa.table(batch), max_pixels=experiment.data.max_pixels)
         answer_all(decoded.to_pylist(), engine, names, questions)
-    return time.perf_counter() - begun
-
-
-def on_ray(experiment):
-    """Seconds of the whole corpus stage: start of the actor, work, publication."""
-    begun = time.perf_counter()
-    corpus.run(experiment)
-    return time.perf_counter() - begun
 
 
 def overhead(folder):
-    """Start-up and time per image, from two numbers of images, with Ray and without."""
-    seconds = {"plain loop": [], "corpus stage": []}
+    """Start-up and cost of an image, from two numbers of images, with Ray and without."""
+    ways = {"plain loop": plainly, "corpus stage": corpus.run}
+    found = {way: [] for way in ways}
     for num_images in IMAGES:
         overrides = {"run": str(folder / f"run{num_images}"), "data.num_images": num_images}
         experiment = load(CONFIG, {**overrides, "compute.corpus.num_actors": 1})
         data.run(experiment)
-        seconds["plain loop"].append(plainly(experiment))
-        seconds["corpus stage"].append(on_ray(experiment))
-    print(f"way             {IMAGES[0]:4d} images   {IMAGES[1]:4d} images   an image   start-up")
-    for way, (few, many) in seconds.items():
-        each = (many - few) / (IMAGES[1] - IMAGES[0])
-        print(
-            f"{way:14s} {few:10.1f} s {many:11.1f} s {1e3 * each:7.1f} ms "
-            f"{few - IMAGES[0] * each:8.1f} s",
-            flush=True,
-        )
+        for way, run in ways.items():
+            wall, cpu = time.perf_counter(), cpu_seconds()
+            run(experiment)
+            found[way].append((time.perf_counter() - wall, cpu_seconds() - cpu))
+    print(f"load average {os.getloadavg()[0]:.1f}")
+    print(
+        f"way            {'':5s} {IMAGES[0]:4d} images  {IMAGES[1]:4d} images   an image   start-up"
+    )
+    for way, (few, many) in found.items():
+        for what, less, more in zip(("wall", "CPU"), few, many, strict=True):
+            each = (more - less) / (IMAGES[1] - IMAGES[0])
+            print(
+                f"{way:14s} {what:5s} {less:9.1f} s {more:10.1f} s {1e3 * each:7.1f} ms "
+                f"{less - IMAGES[0] * each:8.1f} s",
+                flush=True,
+            )
 
 
 def main():

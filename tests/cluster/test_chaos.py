@@ -87,35 +87,50 @@ def _tables(experiment: Experiment) -> dict[str, list[dict]]:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_kills_at_any_moment_change_nothing(make_experiment, small, tmp_path):
+    """Runs are made, killed now and then, until there were enough kills; the last one ends."""
     chance = random.Random(int(os.environ.get("CHAOS_SEED", "0")))
     num_kills = int(os.environ.get("CHAOS_KILLS", "5"))
     values = {**small, **OWN}
-    undisturbed = make_experiment(tmp_path / "undisturbed", OWN)
-    disturbed = make_experiment(tmp_path / "disturbed", OWN)
     overrides = [f"{key}={json.dumps(value)}" for key, value in values.items()]
+    undisturbed = make_experiment(tmp_path / "undisturbed", OWN)
     log = tmp_path / "log"
     begun = time.monotonic()
     assert _start(undisturbed, overrides, log, "none").wait() == 0, log.read_text()[-3000:]
     seconds = time.monotonic() - begun
+    expected, killed, number = _tables(undisturbed), list[str](), 0
+    while len(killed) < num_kills:
+        disturbed = make_experiment(tmp_path / f"disturbed{number}", OWN)
+        for kind in _disturb(disturbed, overrides, log, chance, seconds, num_kills - len(killed)):
+            killed.append(kind)
+            print(f"{len(killed)}: {kind}, run {number}, {time.monotonic() - begun:.0f} s")
+        assert _tables(disturbed) == expected
+        number += 1
+    print(f"{number} runs: {time.monotonic() - begun:.0f} s, undisturbed {seconds:.0f} s")
 
-    killed: list[str] = []
-    mark = f"seed-{tmp_path.name}"
+
+def _disturb(
+    experiment: Experiment,
+    overrides: list[str],
+    log: Path,
+    chance: random.Random,
+    seconds: float,
+    most: int,
+) -> Iterator[str]:
+    """Make a run, again and again until it ends well; yield what was killed meanwhile."""
+    mark = f"seed-{experiment.run}"
     while True:
-        job, before = _start(disturbed, overrides, log, mark), len(killed)
-        while job.poll() is None and len(killed) < num_kills:
-            _wait(job, chance.uniform(0.05, 0.35) * seconds)
+        job, before = _start(experiment, overrides, log, mark), most
+        while job.poll() is None and most:
+            _wait(job, chance.uniform(0.05, 0.3) * seconds)
             kind = chance.choice(sorted(KINDS))
             if job.poll() is None and _kill(mark, kind):
-                killed.append(kind)
-                print(f"{len(killed)}: {kind} after {time.monotonic() - begun:.0f} s", flush=True)
+                most -= 1
+                yield kind
         if job.wait() == 0:
-            break
-        assert len(killed) > before, log.read_text()[-3000:]  # it fails by itself
+            return
+        assert most < before, log.read_text()[-3000:]  # it fails by itself
         for process, _ in list(_processes(mark)):
             os.kill(process, signal.SIGKILL)  # what a killed driver leaves, which ends later
-    print(f"{killed}: {time.monotonic() - begun:.0f} s, undisturbed {seconds:.0f} s")
-    assert len(killed) == num_kills, killed
-    assert _tables(disturbed) == _tables(undisturbed)
 
 
 def _wait(job: subprocess.Popen, seconds: float) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+import ray.train.torch
 
 from qaclims_ray.cli import INTERRUPTED
 from qaclims_ray.cluster.session import ENVIRONMENT

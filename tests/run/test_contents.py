@@ -134,7 +134,7 @@ def test_the_marker_is_on_disk_before_it_appears(images, monkeypatch):
     marker, synced = Path(target.uri, COMPLETE), []
     marker.unlink()
     monkeypatch.setattr(os, "fsync", lambda _: synced.append(marker.exists()))
-    monkeypatch.setattr(module, "list_contents", lambda _: [])
+    monkeypatch.setattr(module, "list_contents", lambda *_: [])
     target.complete(Built(4, 1, {}), 1.0, {})
     assert synced == [False]
     assert marker.exists()

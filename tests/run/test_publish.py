@@ -1,5 +1,6 @@
 import random
 import tempfile
+from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import work_schema
+from qaclims_ray.run.contents import check_digests
+from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.publish import publish
 from qaclims_ray.run.tables import ROW_GROUP, read_table
 from qaclims_ray.storage.parquet import write_parquet
@@ -29,6 +32,18 @@ class TestPublish:
         assert publish(target, shard_megabytes=1.0, max_errors=0) == (4, 0)
         assert _names(target) == ["a", "b", "c", "d"]
         assert [Path(shard).name for shard in target.shards()] == ["part-00000.parquet"]
+
+    def test_digests_are_of_what_was_written_not_of_what_lies_there_later(self, tmp_path):
+        """So nobody reads all shards once more, and bytes that flip meanwhile are found."""
+        target = write_blocks(target_at(tmp_path), [[image_row("a"), image_row("b", 500)]])
+        rows, errors = publish(target, shard_megabytes=1.0, max_errors=0)
+        (shard,) = map(Path, target.shards())
+        written = shard.read_bytes()
+        shard.write_bytes(written[:200] + bytes([written[200] ^ 1]) + written[201:])
+        (file,) = target.complete(Built(rows, errors, {}), 0.0, {}).get("files", [])
+        assert file["digest"] == sha256(written).hexdigest()
+        with pytest.raises(ValueError, match=r"part-00000\.parquet has other bytes"):
+            check_digests(target.uri, [file])
 
     def test_no_rows_are_one_empty_shard(self, tmp_path):
         target = write_blocks(target_at(tmp_path), [[]])
