@@ -18,6 +18,10 @@ from qaclims_ray.train.cache import (
 from qaclims_ray.train.groups import image_bytes
 
 
+_WORTH_SAYING = 10**7
+"""Bytes that a copy takes on each node."""
+
+
 class TrainingImages:
     """The images that trainings will hold on nodes, as far as they are known.
 
@@ -48,7 +52,7 @@ class TrainingImages:
 
     def notes(self) -> list[str]:
         """Say for people how much trainings hold, and where."""
-        if not self._num_bytes:
+        if not self._is_buffered and self._num_bytes < _WORTH_SAYING:
             return []
         names, folder = ", ".join(self.trainings), tempfile.gettempdir()
         if self._is_buffered:
