@@ -17,7 +17,6 @@ from qaclims_ray.train.cache import (
 )
 from qaclims_ray.train.groups import image_bytes
 
-
 _WORTH_SAYING = 10**7
 """Bytes that a copy takes on each node."""
 
