@@ -24,12 +24,13 @@ ROOT = Path(__file__).parents[2]
 MARK = "QACLIMS_CHAOS"
 KINDS = {
     "driver": "jobs/run_all.py",
-    "worker": "ray::",
+    "worker": "ray::RayTrainWorker",
+    "actor": "ray::MapWorker",
     "controller": "ray::TrainController",
     "node": "raylet/raylet",
     "head": "gcs_server",
 }
-"""What is killed, by a part of its command line."""
+"""What is killed, by a part of its command line; where there is none just then, nothing is."""
 OWN = {
     "data.num_images": 24,
     "new_images.num_images": 8,
