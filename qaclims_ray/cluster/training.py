@@ -34,6 +34,7 @@ def fit(trainer: ray.train.torch.TorchTrainer) -> None:
     ended: Future[None] = Future()
 
     def run() -> None:
+        """Pass on how it ended."""
         try:
             trainer.fit()
         except BaseException as error:  # raised again where it is waited for
