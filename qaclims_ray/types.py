@@ -46,7 +46,7 @@ class ImageRow(TypedDict):
     image: bytes
     """The encoded file, unchanged; or reduced to `data.max_side`."""
     height: int
-    """In pixels, of the file and its mask."""
+    """Pixels of the file and its mask."""
     width: int
     labels: list[int] | None
     """Class indices, sorted, unique; empty: the image shows no class; null: nobody knows."""
@@ -62,7 +62,7 @@ class Answer(TypedDict):
     kind: Kind
     question: str
     answer: str
-    """As generated."""
+    """Text as it was generated."""
     lemma: str
     """The answer lemmatised as a noun."""
 
@@ -148,7 +148,7 @@ class ScoreRow(TypedDict):
     areas: bytes | None
     """Confusion matrices, shape `(T, k, k)`."""
     boundaries: bytes | None
-    """Of the bands along boundaries: hits `(T, k)`, predicted `(T, k)`, true `(1, k)`."""
+    """Bands along boundaries: hits `(T, k)`, predicted `(T, k)`, true `(1, k)`."""
 
 
 _ANSWER = pa.struct(

@@ -18,7 +18,7 @@ class DataSet(NamedTuple):
     num_pairs: int
     """(image, class) pairs."""
     num_pixels: int
-    """Of a typical image."""
+    """Pixels of a typical image."""
     num_val_images: int
     """Images that the segmenter predicts."""
 

@@ -24,7 +24,7 @@ class Way(NamedTuple):
     name: str
     """What sets it apart, such as `one question a call`."""
     precision: str
-    """Of the arithmetic, such as `float32`."""
+    """Type of the arithmetic, such as `float32`."""
     batch: str
     """What a run does at once, in words."""
     num_units: int
@@ -48,9 +48,9 @@ class Timing(NamedTuple):
 
     way: Way
     seconds: tuple[float, ...] = ()
-    """Of each repetition, stretched; none where memory ran out."""
+    """Seconds of each repetition, stretched; none where memory ran out."""
     cpu_seconds: float = 0.0
-    """Of this process, all repetitions and threads together."""
+    """CPU time of this process, all repetitions and threads together."""
     flops: float = 0.0
     """Multiplications and additions of a repetition, stretched."""
     peak_bytes: int = 0

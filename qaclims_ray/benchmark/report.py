@@ -20,4 +20,4 @@ class Report(NamedTuple):
     """Devices that the hours are for."""
     speeds: Speeds
     timings: dict[str, list[Timing] | str]
-    """By part; a text says why there are none."""
+    """Timings of each part; a text says why there are none."""

@@ -9,7 +9,7 @@ import torch
 from qaclims_ray.types import IGNORE
 
 PAIRS_PER_IMAGE = 1.5
-"""Of the batches that are measured; VOC's train_aug has 1.56."""
+"""Pairs (image, class) in the batches that are measured; VOC's train_aug has 1.56."""
 
 
 class Sizes(NamedTuple):
@@ -31,7 +31,7 @@ class Sizes(NamedTuple):
     backbone: str = "resnet50"
     segmenter: str = "smp:DeepLabV3Plus/resnet50"
     radius: int = 10
-    """Of the pairs of cells that the boundary network compares."""
+    """Largest distance of the cells that the boundary network compares."""
     clip: Mapping[str, Any] | None = None
     """open_clip configuration of both CLIPs; None: the configs' ViT-L-14 for regions and ViT-B-16
     for CAMs."""

@@ -40,7 +40,7 @@ PARTS: Mapping[str, Build] = {
     "prediction": segment.prediction_ways,
     "CLIP CAMs": clip_cams.ways,
 }
-"""By the names of `hours.UNITS`."""
+"""What is measured, by the names of `hours.UNITS`."""
 
 
 def benchmark(

@@ -46,7 +46,7 @@ class NoRoom(ValueError):
 
     def __init__(self, message: str, overrides: Sequence[str]) -> None:
         self.overrides = tuple(overrides)
-        """With them it can; none where no such are known."""
+        """Overrides with which it can; none where no such are known."""
         fits = f". It fits with {' '.join(overrides)}" if overrides else ""
         super().__init__(f"{message}{fits}")
 
@@ -61,7 +61,7 @@ class Capacity(NamedTuple):
     """Whether an autoscaler adds nodes."""
 
     def total(self, resource: str) -> float:
-        """Of all nodes together."""
+        """Add a resource up over all nodes."""
         return sum((node.get(resource, 0.0) for node in self.nodes), 0.0)
 
     def places(self, each: Resources) -> int:

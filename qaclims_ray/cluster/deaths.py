@@ -15,7 +15,7 @@ from typing import NamedTuple
 import ray
 
 _NAMES = {"gcs_server": "head process", "raylet": "process of this node"}
-"""Of Ray's processes those without which nothing goes on."""
+"""Processes of Ray's without which nothing goes on, and what messages call them."""
 _SILENT, _CONNECT = 30.0, 5.0
 """Seconds without an answer until a head elsewhere counts as dead, before Ray's own 60, and those
 that one attempt takes at most."""

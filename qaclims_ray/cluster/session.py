@@ -157,7 +157,7 @@ def capacity(compute: Compute) -> Capacity:
 
 
 def object_store_bytes() -> int:
-    """Of all nodes together."""
+    """Add up the object stores of all nodes."""
     return int(ray.cluster_resources().get("object_store_memory", 0))
 
 

@@ -124,7 +124,7 @@ class Compute(Section):
     """
 
     address: str | None = None
-    """Of a running Ray cluster (`auto` finds it); null starts Ray on this machine."""
+    """Address of a running Ray cluster (`auto` finds it); null starts Ray on this machine."""
     autoscales: bool | None = None
     """Whether that cluster adds nodes as they are asked for, so that stages wait for them; null: it
     does if its head has no CPUs, as in `cluster.yaml`."""

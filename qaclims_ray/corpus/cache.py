@@ -39,7 +39,7 @@ DIGITS = 8
 
 _FOLDER = "answers"
 _VERSION = 1
-"""Of what we make of a model's text: to be raised where `corpus.answers` reads it otherwise."""
+"""Version of our reading of replies: raise it where `corpus.answers` reads a text otherwise."""
 _LOOKS_UP = ("table", "replay")
 _NAME = re.compile(rf"/([0-9a-f]{{{DIGITS}}})-([0-9a-f]{{{DIGITS}}})-[0-9a-f]+\.parquet$")
 _OPEN = 64

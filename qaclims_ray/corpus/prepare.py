@@ -21,7 +21,7 @@ class Known(NamedTuple):
 
     keys: list[str]
     replies: list[dict[str, Reply]]
-    """To the questions that will be asked, by question."""
+    """Replies to the questions that will be asked, by question."""
     is_all: list[bool]
 
 

@@ -74,11 +74,11 @@ class Scores(TypedDict):
     thresholds: list[float]
     """Empty for label maps."""
     miou: list[float]
-    """At each threshold."""
+    """mIoU at each threshold."""
     best: Figures
-    """At the threshold of the highest mIoU, which the ground truth chose."""
+    """Figures at the threshold of the highest mIoU, which the ground truth chose."""
     fixed: Figures
-    """At `evaluate.threshold`, or the threshold nearest to it."""
+    """Figures at `evaluate.threshold`, or the threshold nearest to it."""
 
 
 def read_scores(scores: Artifact) -> Scores:
@@ -200,7 +200,7 @@ def _means(area: Overlap, boundary: Overlap, absent: Absent) -> dict[str, Float[
 
 
 def _overlaps(counts: Num[np.ndarray, "*R 2 3 K"]) -> tuple[Overlap, Overlap]:
-    """Of areas and of boundaries."""
+    """Split counts into the overlap of areas and that of boundaries."""
     hits, predicted, true = np.moveaxis(counts, -2, 0)
     area, boundary = (
         Overlap(hits[..., kind, :], predicted[..., kind, :], true[..., kind, :]) for kind in (0, 1)

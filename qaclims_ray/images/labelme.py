@@ -19,7 +19,7 @@ from qaclims_ray.types import BACKGROUND, IGNORE, LabelMap
 IGNORED, BACKGROUND_LABEL = "__ignore__", "_background_"
 """Labels that stand for no class."""
 _VERSION = "5.5.0"
-"""Of the format that is written."""
+"""Version of the format that is written."""
 _CIRCLE_CORNERS = 64
 
 

@@ -38,7 +38,7 @@ class CocoFile(NamedTuple):
 
     images: dict[Number, ImageEntry]
     instances: dict[Number, list[Instance]]
-    """By the number of their image."""
+    """Instances, by the number of their image."""
     categories: dict[Number, str]
     """Names by number, in the order of numbers."""
     errors: Failures

@@ -33,7 +33,7 @@ class Facts(TypedDict):
     class_names: list[str]
     """Names in the order of their indices."""
     fingerprint: NotRequired[Fingerprint | None]
-    """Of labels, classes and masks as they were read; None for a set that has none."""
+    """Digests of labels, classes and masks as they were read; None for a set that has none."""
     num_images: int
     num_pairs: int
     """(image, class) pairs."""

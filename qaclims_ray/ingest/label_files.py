@@ -21,7 +21,7 @@ _SHOWN = 5
 _COMPARED = 1000
 """Class names that an unknown one is compared with."""
 _DIGITS = 19
-"""Of a number that is no class index."""
+"""Digits from which on a number is surely no class index."""
 
 
 class Line(NamedTuple):

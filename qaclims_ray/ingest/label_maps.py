@@ -50,7 +50,7 @@ class Found(NamedTuple):
     """The label maps at a place."""
 
     of: dict[str, Given]
-    """By the names of images."""
+    """What is given, by the names of images."""
     unknown: list[str]
     """Files and entries that belong to no image."""
 

@@ -47,7 +47,7 @@ def refer_to(
 
 
 _MOST_PIXELS = 178_956_970
-"""Of an image; Pillow's own limit, which `data.max_pixels` cannot exceed."""
+"""Largest image; Pillow's own limit, which `data.max_pixels` cannot exceed."""
 
 
 def rasterise_reference(reference: str) -> LabelMap:

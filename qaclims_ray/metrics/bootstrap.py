@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 
 NUM_REPLICATES = 1000
 SHARE = 0.95
-"""Of the replicates that lie in an interval."""
+"""Share of the replicates that lie in an interval."""
 
 
 def resample(

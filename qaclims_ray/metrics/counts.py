@@ -26,7 +26,7 @@ class Tally(NamedTuple):
     areas: Int[np.ndarray, "T k k"]
     """Confusion matrices."""
     boundaries: Overlap
-    """Of the bands along boundaries."""
+    """Overlap of the bands along boundaries."""
 
 
 def tally(

@@ -105,7 +105,7 @@ class IrnLosses(NamedTuple):
 
 
 _SHARES = (1 / 4, 1 / 4, 1 / 2, 1 / 2, 1 / 2)
-"""Of the terms in the total."""
+"""Weight of each term in the total."""
 
 
 def irn_losses(

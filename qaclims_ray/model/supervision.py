@@ -21,7 +21,7 @@ class Supervision(NamedTuple):
     pixels: bool | None
     """None: unknown."""
     reason: str
-    """For scores and messages."""
+    """How that is known, for scores and messages."""
 
 
 _MASK_DATA = re.compile(
@@ -102,7 +102,7 @@ def _of_state(name: str, state: State) -> Supervision:
 
 
 def _of_checkpoint(source: str) -> Supervision:
-    """Of a folder or Hub id: by the class of network that its configuration names."""
+    """Judge a folder or Hub id by the class of network that its configuration names."""
     from transformers import PretrainedConfig
 
     try:

@@ -14,9 +14,9 @@ from qaclims_ray.storage.files import size
 from qaclims_ray.train.trainings import images_per_step, num_steps, settings
 
 _ANSWER_BYTES = 40
-"""Of an answer in Parquet; questions repeat, and compress to next to nothing."""
+"""Bytes of an answer in Parquet; questions repeat, and compress to next to nothing."""
 _VIEWS = 2
-"""Of each scale: the image and its mirror image."""
+"""Views of an image at each scale: itself and its mirror image."""
 
 
 class Counts(NamedTuple):
@@ -25,21 +25,21 @@ class Counts(NamedTuple):
     images: int | None
     pairs: int | None
     num_bytes: int
-    """Of `images`; 0 where it is not made yet."""
+    """Size of `images`; 0 where it is not made yet."""
     height: int = 0
     """Median, in pixels, as networks see the images; 0: not known yet."""
     width: int = 0
     classes: int = 20
     """As many as VOC has, until it is known."""
     pixels: int = 0
-    """Of the largest image as networks see it; 0: not known yet."""
+    """Pixels of the largest image as networks see it; 0: not known yet."""
 
 
 class Work(NamedTuple):
-    """Of one artifact."""
+    """What one artifact takes."""
 
     line: str
-    """For people."""
+    """What people read of it."""
     num_bytes: int = 0
     """BlockProgress to the run, unfinished work included; 0: next to nothing, or not known."""
 

@@ -15,7 +15,7 @@ _RESNET_BYTES = 850
 """A network's peak per pixel, image and mirror image together, in float32: ResNet-50 at stride 16,
 measured on a CPU at 0.2 and 0.4 megapixels."""
 _PATCH_PIXELS, _HEADS = 16 * 16, 12
-"""Of CLIP's ViT-B/16, whose CAMs need the attention of all patches to all, of each head."""
+"""CLIP's ViT-B/16: pixels of a patch, and heads, each with the attention of all patches to all."""
 WORTH_A_LOOK = 10**9
 """Bytes of one image below which no machine is asked for its memory."""
 
@@ -27,7 +27,7 @@ class Need(NamedTuple):
     pool: Pool
     num_bytes: int
     megapixels: float
-    """Of the image as the network sees it at the greatest scale."""
+    """Size of the image as the network sees it at the greatest scale."""
     keys: str
     """Options that lower it."""
 

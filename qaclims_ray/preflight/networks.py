@@ -24,7 +24,7 @@ class Sizes(NamedTuple):
 
     model: int
     checkpoint: int
-    """Of the model, the optimiser and the average of weights."""
+    """Bytes of the model, the optimiser and the average of weights."""
 
 
 def network_problems(experiment: Experiment, names: Iterable[str], num_classes: int) -> list[str]:

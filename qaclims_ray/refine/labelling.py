@@ -27,7 +27,7 @@ class Pictured(NamedTuple):
 
     image: Image
     cams: Float[np.ndarray, "N _ _"]
-    """In [0, 1], at any size, one per class."""
+    """One map per class, in [0, 1], at any size."""
     classes: list[int]
     """Class indices, sorted."""
 

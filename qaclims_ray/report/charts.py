@@ -45,7 +45,7 @@ class Mark(NamedTuple):
 
 
 class _Axes(NamedTuple):
-    """From values to positions in the drawing."""
+    """Axes, which turn values into positions in the drawing."""
 
     x: Range
     y: Range

@@ -46,7 +46,7 @@ from qaclims_ray.types import CamRow, LabelMapRow
 
 Format = Literal["png", "coco", "yolo", "labelme"]
 SUFFIXES: dict[Format, str] = {"png": ".png", "yolo": ".txt", "labelme": ".json"}
-"""Of the files of formats that have one for each image."""
+"""Suffix of the files of formats that have one for each image."""
 Advance = Callable[[int], object]
 """Is told of so many images that are done."""
 

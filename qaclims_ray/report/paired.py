@@ -30,7 +30,7 @@ class Apart(NamedTuple):
     """The highest less the lowest IoU, each the mean over the classes of the image."""
     name: str
     ious: tuple[float, ...]
-    """Of each run."""
+    """Mean IoU of the image in each run."""
 
 
 class Paired(NamedTuple):
@@ -45,7 +45,7 @@ class Paired(NamedTuple):
     bounds: Float[np.ndarray, "2 S ranks"]
     """95 % interval of the difference, over images."""
     iou: Float[np.ndarray, "S K"]
-    """Of each class at the first threshold of each run."""
+    """IoU of each class at the first threshold of each run."""
     iou_bounds: Float[np.ndarray, "2 S K"]
     """95 % interval of the difference to the first run."""
     apart: list[Apart]

@@ -33,7 +33,7 @@ class Column(NamedTuple):
 
     title: str
     rows: Mapping[str, Any]
-    """By the name of the image."""
+    """Row of each image, by its name."""
     threshold: float
     """Background score: the best one where the artifact is scored, else `evaluate.threshold`."""
     drawing: Drawing

@@ -54,7 +54,7 @@ class Metric(NamedTuple):
 
     title: str
     values: list[float]
-    """In percent, in the order of the trials."""
+    """Scores in percent, in the order of the trials."""
 
     @property
     def ends(self) -> tuple[str, str]:

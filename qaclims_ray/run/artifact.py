@@ -35,7 +35,7 @@ from qaclims_ray.storage.records import read_record
 COMPLETE = "_COMPLETE.json"
 ERRORS = "_errors"
 MASK_ERRORS = "_mask_errors"
-"""Of images: masks that are bad, and cost their image nothing but its ground truth."""
+"""Bad masks of `images`, which cost their image nothing but its ground truth."""
 WORK = "_work"
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Artifact:
 
     @property
     def digest(self) -> str:
-        """Of the recipe: equal digests mean equal content."""
+        """Digest of the recipe: equal digests mean equal content."""
         canonical = json.dumps(self.recipe, sort_keys=True)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 

@@ -127,7 +127,7 @@ class PendingBlocks:
         return _total(counts.values())
 
     def count(self) -> Count:
-        """Of all files of rows that are whole; each is looked at once."""
+        """Count all files of rows that are whole; each is looked at once."""
         self._look_at(self.blocks())
         return _total(block.holds for block in self._known.values())
 

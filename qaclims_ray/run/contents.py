@@ -30,7 +30,7 @@ class File(TypedDict):
     name: str
     """Path below the artifact's folder."""
     rows: int | None
-    """Of a table."""
+    """Rows of a table; None: it is none."""
     bytes: int
     digest: str
     """SHA-256, in hexadecimal digits."""

@@ -54,7 +54,7 @@ class Range(NamedTuple):
     """Different keys."""
     good: int
     bytes: int
-    """Of good rows."""
+    """Bytes of good rows."""
     failed: pa.Table
     """Key and error."""
     place: pa.Table | str

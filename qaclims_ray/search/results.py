@@ -61,9 +61,9 @@ class SeedCurves(NamedTuple):
     """mIoU of one training at each threshold."""
 
     selection: list[float]
-    """On the selection images."""
+    """mIoU on the selection images."""
     report: list[float]
-    """On the report images."""
+    """mIoU on the report images."""
 
 
 def search_artifact(experiment: Experiment) -> Artifact:

@@ -44,9 +44,9 @@ class Survey(NamedTuple):
 
     groups: Groups
     num_bytes: int
-    """Of all rows on local disk, at most."""
+    """Bytes of all rows on local disk, at most."""
     num_labels: int
-    """Of all images."""
+    """Labels of all images together."""
     num_sizes: int
     """Different sizes of images in pixels, counted up to 2."""
 

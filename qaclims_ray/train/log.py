@@ -49,7 +49,7 @@ class LogRow(TypedDict):
 
     step: int
     images_per_second: float
-    """Of all workers."""
+    """Rate of all workers together."""
 
 
 class Log:

@@ -52,7 +52,7 @@ class Rows(NamedTuple):
     """The rows of a training as artifacts hold them, in the order of their names."""
 
     images: Artifact
-    """Of these, images whose labels are known."""
+    """Images, of which those are learnt from whose labels are known."""
     beside: tuple[Source, ...] = ()
     """Where each of them has a row too."""
 

@@ -25,7 +25,7 @@ class Deal(NamedTuple):
     first: int
     """First step that is wanted."""
     num_batches: int
-    """Of a step, over all workers."""
+    """Batches of a step, over all workers."""
     images_per_batch: int
     places: Sequence[int]
     """Batches of a step that the worker takes."""
@@ -193,7 +193,7 @@ class BufferedSet:
 
 
 _WINDOWS = 2
-"""Of each lane on disk: one in use, and one on its way."""
+"""Windows of each lane on disk: one in use, and one on its way."""
 
 
 def window_bytes(buffer_bytes: int, num_lanes: int) -> int:

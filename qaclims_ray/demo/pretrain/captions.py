@@ -12,7 +12,7 @@ from qaclims_ray.demo.words import ANSWER_WORDS, OBJECTS, SCENES
 from qaclims_ray.demo.world import Example
 
 _SHARE_OBJECTS, _SHARE_STUFFS = 0.5, 0.4
-"""Of an image's words: how much its objects and its stuffs count; its scene has the rest."""
+"""How much objects and stuffs count among an image's words; its scene has the rest."""
 
 _PROB_ABSENT_OBJECT, _PROB_SCENE_WORD = 0.25, 0.1
 """How often a view of the background is captioned with the image's object or its scene."""

@@ -41,7 +41,7 @@ _MAX_SCALE = 30.0
 _NUM_WHOLE = 48
 """Images of a batch that are seen whole too."""
 _WEIGHT_IMAGE, _WEIGHT_PATCHES = 0.3, 0.7
-"""Of the two losses of whole images, beside 1 of regions."""
+"""Weights of the two losses of whole images, beside 1 of regions."""
 _THRESHOLDS = np.linspace(0.02, 0.98, 49)
 
 
