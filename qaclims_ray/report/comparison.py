@@ -29,7 +29,7 @@ class Comparison(NamedTuple):
     at: tuple[str, ...]
     """What the thresholds are, those of CAMs: the best one of each run, and the fixed one."""
     steps: list[Step]
-    """Curve of each run, in its colour and called after it."""
+    """Step of each run, in its colour and called after it."""
     paired: Paired
     num_images: list[int]
     """Images that each run has scores of."""

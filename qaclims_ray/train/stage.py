@@ -162,7 +162,9 @@ class RayWorker(Worker):
             from timm.layers.norm_act import convert_sync_batchnorm
 
             net = convert_sync_batchnorm(net)
-        return ray.train.torch.prepare_model(net)
+        # Buffers are statistics for later use: those of worker 0 are kept, nobody else reads his.
+        options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+        return ray.train.torch.prepare_model(net, parallel_strategy_kwargs=options)
 
 
 class RayCheckpointer:
