@@ -25,8 +25,7 @@ from qaclims_ray.run.contents import WEIGHTS, check_digests, check_sizes, list_c
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import OWNER
 from qaclims_ray.run.manifest import Built, MadeFrom, Manifest, identity_of, revision, versions
-from qaclims_ray.run.recipe import recipe
-from qaclims_ray.run.truth import comparable, without_masks
+from qaclims_ray.run.recipe import comparable, recipe, without_masks
 from qaclims_ray.storage.files import remove, write_json
 from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.paths import absolute

@@ -1,6 +1,6 @@
 """The texts of all pairs (image, class) of a training, as rows of a table of text features."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -8,9 +8,41 @@ import torch.nn.functional as F
 from jaxtyping import Int
 from torch import Tensor
 
+from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.model.pixels import copied
 from qaclims_ray.model.texts import PairTexts
+from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.tables import NameIndex
+from qaclims_ray.train.sets import TrainingSet
 from qaclims_ray.types import PairsRow
+
+
+def pairs_of(experiment: Experiment, data: TrainingSet) -> Iterator[list[PairsRow]]:
+    """Yield the pairs of all images of a set, some thousand images at a time.
+
+    Raises:
+        ValueError: see `check_labels`.
+    """
+    index = NameIndex(artifact(experiment, "pairs"))
+    for table in data.labels():
+        pairs = index.look_up(table["name"].to_pylist(), ["name", "pairs"]).to_pylist()
+        check_labels(pairs, table["labels"].to_pylist())
+        yield pairs
+
+
+def check_labels(pairs: Sequence[PairsRow], labels: Sequence[Sequence[int]]) -> None:
+    """Check that pairs are those that the labels name, as no step looks at both.
+
+    Raises:
+        ValueError: an image has others.
+    """
+    for row, own in zip(pairs, labels, strict=True):
+        there = sorted(pair["label"] for pair in row["pairs"])
+        if there != sorted(own):
+            raise ValueError(
+                f"{row['name']}: pairs are of the classes {there}, labels name {sorted(own)}: make "
+                "the pairs anew (qaclims texts --overwrite)"
+            )
 
 
 class PairTable:

@@ -1,6 +1,6 @@
 """Region image-text contrast (RITC): the training of QA-CLIMS's CAM network."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,16 +23,15 @@ from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.shapes import Cams, Images, Labels
 from qaclims_ray.model.texts import PairFeatures, pair_features
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.tables import NameIndex, read_table
+from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.log import MAX_LOGIT
-from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.pairs import PairTable, pairs_of
 from qaclims_ray.train.rows import CAM_COLUMNS, Rows, Source, training_rows
 from qaclims_ray.train.sets import TrainingSet
 from qaclims_ray.train.targets import CamTargets, Target, named_by
 from qaclims_ray.train.task import CamTask
 from qaclims_ray.train.validation import MODEL
-from qaclims_ray.types import PairsRow
 
 Scalar = Float[Tensor, ""]
 Normalisation = Literal["imagenet", "clip"]
@@ -105,30 +104,6 @@ class RitcTask(CamTask):
         if not self._experiment.train.ritc.loss.clip_cams:
             return super().target()
         return CamTargets(len(self._data.class_names), self._experiment.data.max_side)
-
-
-def pairs_of(experiment: Experiment, data: TrainingSet) -> Iterator[list[PairsRow]]:
-    """Yield the pairs of all images of a set, some thousand images at a time."""
-    index = NameIndex(artifact(experiment, "pairs"))
-    for table in data.labels():
-        pairs = index.look_up(table["name"].to_pylist(), ["name", "pairs"]).to_pylist()
-        _check_labels(pairs, table["labels"].to_pylist())
-        yield pairs
-
-
-def _check_labels(pairs: Sequence[PairsRow], labels: Sequence[Sequence[int]]) -> None:
-    """Check that pairs are those that the labels name, as no step looks at both.
-
-    Raises:
-        ValueError: an image has others.
-    """
-    for row, own in zip(pairs, labels, strict=True):
-        there = sorted(pair["label"] for pair in row["pairs"])
-        if there != sorted(own):
-            raise ValueError(
-                f"{row['name']}: pairs are of the classes {there}, labels name {sorted(own)}: make "
-                "the pairs anew (qaclims texts --overwrite)"
-            )
 
 
 class RitcLoss:

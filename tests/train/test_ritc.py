@@ -16,7 +16,7 @@ from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.texts import PairFeatures
 from qaclims_ray.train import ritc
 from qaclims_ray.train.batches import Batch
-from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.pairs import PairTable, check_labels
 from qaclims_ray.train.ritc import ritc_losses
 
 CONFIG = {
@@ -222,11 +222,11 @@ def test_a_gpu_gives_the_same_losses(clip):
 
 def test_pairs_of_other_classes_than_the_labels_are_refused():
     row = {"name": "a", "pairs": [{"label": 2}, {"label": 0}]}
-    ritc._check_labels([row], [[0, 2]])
+    check_labels([row], [[0, 2]])
     with pytest.raises(
         ValueError, match=r"a: pairs are of the classes \[0, 2\], labels name \[1\]"
     ):
-        ritc._check_labels([row], [[1]])
+        check_labels([row], [[1]])
 
 
 def test_the_loss_never_waits_for_a_device(clip):
