@@ -156,7 +156,13 @@ class Artifact:
         Raises:
             ValueError: unfinished work of another recipe is there; the differences are listed.
         """
-        self._check_own_work(costly)
+        root = f"{self.uri}/{WORK}"
+        found = [uri for pattern in costly for uri in find(f"{root}/*/{pattern}")]
+        for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in found}):
+            made_from = read_record(f"{root}/{digest}/{_MADE_FROM}", MadeFrom)
+            if digest != self.digest and made_from is not None:
+                otherwise = self.otherwise(made_from["recipe"])
+                raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
         if not self.goes_on(inputs):
             if find(f"{self.work}/{_MADE_FROM}"):
                 log.warning("%s: its inputs were made anew, unfinished work is dropped", self.uri)
@@ -171,15 +177,6 @@ class Artifact:
     def begin(self, inputs: dict[str, str]) -> None:
         """Say what the unfinished work is made from."""
         write_json(f"{self.work}/{_MADE_FROM}", MadeFrom(recipe=self.recipe, inputs=inputs))
-
-    def _check_own_work(self, patterns: Sequence[str]) -> None:
-        root = f"{self.uri}/{WORK}"
-        costly = [uri for pattern in patterns for uri in find(f"{root}/*/{pattern}")]
-        for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
-            made_from = read_record(f"{root}/{digest}/{_MADE_FROM}", MadeFrom)
-            if digest != self.digest and made_from is not None:
-                otherwise = self.otherwise(made_from["recipe"])
-                raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
 
     def differences(self, other: Tree) -> list[str]:
         """Return a line for each key that another recipe has otherwise."""

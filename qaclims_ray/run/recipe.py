@@ -4,6 +4,8 @@ Ground truth is used by scores, and by networks whose weights it chooses. All el
 other masks, or with masks that came later, and is kept.
 """
 
+from operator import attrgetter
+
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
 from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of
@@ -45,8 +47,7 @@ def chosen_by_masks(experiment: Experiment, name: str) -> dict[str, str]:
 def _best_of(experiment: Experiment, name: str) -> str | None:
     """Return the section that trains a network, if its best score chooses the weights."""
     fit = ARTIFACTS[name].fit
-    best = fit is not None and dict(flatten(experiment.plain()))[f"{fit}.keep"] == "best"
-    return fit if best else None
+    return fit if fit is not None and attrgetter(f"{fit}.keep")(experiment) == "best" else None
 
 
 def sections_of(experiment: Experiment, name: str) -> set[str]:
