@@ -5,7 +5,7 @@ in `TRAININGS`.
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -20,7 +20,7 @@ from qaclims_ray.config.train import Fit
 from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.train.batches import Batch, TrainingImages
 from qaclims_ray.train.optim import ParameterGroup
-from qaclims_ray.train.rows import Rows
+from qaclims_ray.train.rows import Row, Rows
 from qaclims_ray.train.sets import TrainingSet
 from qaclims_ray.train.targets import LabelTargets, Target
 from qaclims_ray.train.validation import Scorer, make_scorer
@@ -114,7 +114,12 @@ class CamTask(Task[CamNet]):
             self._fit.augment,
             seed=self._experiment.train.seed,
             max_pixels=self._experiment.data.max_pixels,
+            beside=self.beside(),
         )
+
+    def beside(self) -> Callable[[Row], Any] | None:
+        """Make what the loss wants of an image beside its target: nothing."""
+        return None
 
     def target(self) -> Target:
         """Make what gives each image its target: its labels."""
