@@ -76,8 +76,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     map_actor(
         experiment,
         target,
-        CamMaker,
-        {"experiment": experiment.anchored(), "target": target},
+        partial(CamMaker, experiment=experiment.anchored(), target=target),
         shards=images.shards(),
         columns=_COLUMNS,
         expected=num_images,

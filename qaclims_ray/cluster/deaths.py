@@ -64,7 +64,8 @@ def _dead(processes: Sequence[_Process]) -> str | None:
     for process in processes:
         if (how := _how_it_ended(process.pid)) is not None:
             for other in processes:  # none is of use without the others
-                _kill(other.pid)
+                with suppress(ProcessLookupError):
+                    os.kill(other.pid, signal.SIGKILL)
             return (
                 f"Ray's {_NAMES[process.name]} ({process.name}, {process.pid}) died, {how}. "
                 "Work is kept: the same command goes on."
@@ -83,11 +84,6 @@ def _how_it_ended(pid: int) -> str | None:
     if end.si_code == os.CLD_EXITED:
         return f"status {end.si_status}"
     return f"killed by signal {end.si_status} (9 may be for lack of memory)"
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 class _Head:

@@ -1,8 +1,9 @@
 """Map an actor over the rows of an artifact with Ray Data."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as pads
@@ -25,6 +26,7 @@ from qaclims_ray.storage.filesystem import arrow_filesystem
 
 log = logging.getLogger(__name__)
 
+_Actor = TypeVar("_Actor", bound=Callable[[pa.Table], pa.Table])
 
 _NOMINAL = 2**20
 """Bytes of memory that tasks on CPUs ask for, as actors don't. Ray Data fuses steps that ask for
@@ -105,8 +107,7 @@ def written_blocks(
 def map_actor(
     experiment: Experiment,
     target: Artifact,
-    actor: type,
-    arguments: Mapping[str, Any],
+    make_actor: partial[_Actor],
     *,
     shards: Sequence[str],
     columns: Sequence[str],
@@ -123,8 +124,8 @@ def map_actor(
     Args:
         experiment: The run.
         target: Artifact under way.
-        actor: Class whose instances turn a table of rows into an unfinished block (`IsolatedMap`).
-        arguments: Arguments of its constructor.
+        make_actor: Class whose instances turn a table of rows into an unfinished block
+            (`IsolatedMap`), with all arguments of its constructor by name.
         shards: Parquet files to read.
         columns: Columns that the actor needs, the artifact's key (its first column) among them.
         expected: Number of rows.
@@ -157,8 +158,8 @@ def map_actor(
             prepare, batch_size=None, batch_format="pyarrow", num_cpus=1, memory=_NOMINAL
         )
     actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks)
-    worker = measured(actor, target.name)
-    rows = rows.map_batches(worker, fn_constructor_kwargs=dict(arguments), **actors)
+    worker = measured(make_actor.func, target.name)
+    rows = rows.map_batches(worker, fn_constructor_kwargs=make_actor.keywords, **actors)
     rows.set_name(target.name)
     with bar:
         for some in written_blocks(rows, PendingBlocks(target, parts).write):

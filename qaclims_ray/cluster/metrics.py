@@ -14,7 +14,7 @@ ROWS, ERRORS, WAITING = "qaclims_rows", "qaclims_row_errors", "qaclims_rows_wait
 _TAGS = ("stage",)
 
 
-def measured(actor: type, stage: str) -> type:
+def measured(actor: Callable[..., Any], stage: str) -> type:
     """Wrap an actor of a map in one that counts its rows, named after its stage.
 
     Args:

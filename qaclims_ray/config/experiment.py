@@ -78,7 +78,7 @@ class Experiment(Section):
                 return tree
 
     def plain(self) -> Tree:
-        """The resolved tree as plain data, for YAML and across processes."""
+        """The resolved tree as plain data, for YAML."""
         return self.model_dump(mode="json")
 
     def anchored(self) -> "Experiment":

@@ -128,13 +128,13 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
     map_actor(
         experiment,
         target,
-        Answerer,
-        {
-            "experiment": experiment,
-            "class_names": names,
-            "target": target,
-            "lemmatise": lemma if wordnet is None else read_wordnet(wordnet),
-        },
+        partial(
+            Answerer,
+            experiment=experiment,
+            class_names=names,
+            target=target,
+            lemmatise=lemma if wordnet is None else read_wordnet(wordnet),
+        ),
         shards=images.shards(),
         columns=["name", "image", "labels"],
         expected=num_images,
@@ -233,8 +233,7 @@ def _embed_listed(experiment: Experiment, target: Artifact, listing: str, num_te
     map_actor(
         experiment,
         target,
-        Embedder,
-        {"experiment": experiment, "target": target},
+        partial(Embedder, experiment=experiment, target=target),
         shards=[listing],
         columns=["text"],
         expected=num_texts,

@@ -100,17 +100,16 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     lacks = f"{label_maps.uri} lacks images with ground truth"
     check_sorted(wanted.names(), names_of(label_maps), lacks, remedy)
     start(experiment.compute)
-    arguments = {
-        "experiment": experiment.anchored(),
-        "scored": wanted,
-        "num_classes": len(class_names(images)),
-        "target": target,
-    }
     map_actor(
         experiment,
         target,
-        RowScorer,
-        arguments,
+        partial(
+            RowScorer,
+            experiment=experiment.anchored(),
+            scored=wanted,
+            num_classes=len(class_names(images)),
+            target=target,
+        ),
         shards=label_maps.shards(),
         columns=SCHEMAS["label_maps"].names,
         expected=num_rows,

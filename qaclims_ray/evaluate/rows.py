@@ -1,20 +1,40 @@
-"""Rows of the artifact `scores`: what each image adds to the scores."""
+"""What each image adds to the scores: its counts at all thresholds, and the rows that keep them."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
+from jaxtyping import Int, UInt8
 
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.images.decode import decode_mask
-from qaclims_ray.metrics.confusion import Overlap, levels
-from qaclims_ray.metrics.counts import Tally, tally
+from qaclims_ray.metrics.boundary import boundary_overlap
+from qaclims_ray.metrics.confusion import (
+    Levels,
+    Overlap,
+    check_values,
+    count_levels,
+    known,
+    levels,
+    overlap,
+)
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.tables import dataset
 from qaclims_ray.types import BACKGROUND, IGNORE, CamRow, LabelMap, ScoreRow
 
 Unsure = Literal["background", "ignore"]
 _BATCH = 256
+
+
+class Tally(NamedTuple):
+    """What one image adds to every score; `k` of all classes are true or predicted in it."""
+
+    classes: Int[np.ndarray, "k"]
+    """Values of label maps, ascending, the background first."""
+    areas: Int[np.ndarray, "T k k"]
+    """Confusion matrices."""
+    boundaries: Overlap
+    """Overlap of the bands along boundaries."""
 
 
 class Tallies:
@@ -83,6 +103,39 @@ def score_label_map(
     predicted[predicted == IGNORE] = BACKGROUND
     level = (predicted != BACKGROUND).astype(np.int64)
     return pack(name, tally(predicted, level, truth, 1, num_classes))
+
+
+def tally(
+    winner: Int[np.ndarray, "H W"],
+    level: Levels,
+    truth: UInt8[np.ndarray, "_ _"],
+    num_thresholds: int,
+    num_classes: int,
+) -> Tally:
+    """Counts of the predictions that `confusion.levels` describes; errors as `confusion.count`."""
+    kept, true = known(truth, winner.shape, num_classes)
+    check_values("prediction", winner[kept], num_classes)
+    pixels = np.bincount(winner[kept], minlength=num_classes + 1)
+    pixels += np.bincount(true, minlength=len(pixels))
+    pixels[BACKGROUND] = 1
+    classes = np.flatnonzero(pixels)
+    place = np.full(IGNORE + 1, IGNORE)
+    place[classes] = np.arange(len(classes))
+    return Tally(
+        classes,
+        count_levels(place[winner], level, place[truth], num_thresholds, len(classes) - 1),
+        boundary_overlap(winner, level, truth, num_thresholds, classes.tolist()),
+    )
+
+
+def dense(tally: Tally, num_classes: int, ranks: Sequence[int]) -> Int[np.ndarray, "ranks 2 3 K"]:
+    """Hits, predicted and true pixels at some thresholds: of areas, then of boundaries."""
+    result = np.zeros((len(ranks), 2, 3, num_classes + 1), np.int64)
+    for kind, counts in enumerate((overlap(tally.areas), tally.boundaries)):
+        for part, values in enumerate(counts):
+            everywhere = np.broadcast_to(values, counts.hits.shape)
+            result[:, kind, part, tally.classes] = everywhere[list(ranks)]
+    return result
 
 
 def unscored(name: str) -> ScoreRow:

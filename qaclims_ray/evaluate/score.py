@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from typing_extensions import TypedDict
 
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.evaluate.rows import Tally, dense
 from qaclims_ray.evaluate.settings import cam_settings, label_map_settings, settings_of
 from qaclims_ray.metrics.bootstrap import interval, resample
 from qaclims_ray.metrics.confusion import (
@@ -25,7 +26,6 @@ from qaclims_ray.metrics.confusion import (
     precision,
     recall,
 )
-from qaclims_ray.metrics.counts import Tally, dense
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.storage.records import require_record
 

@@ -4,9 +4,7 @@ Reads `images` and `cams` or `baseline_cams`; writes `scores` or `baseline_score
 """
 
 import logging
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -27,7 +25,7 @@ from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import Masks, Scored, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json
-from qaclims_ray.types import SCHEMAS, CamRow, ScoreRow
+from qaclims_ray.types import SCHEMAS
 
 log = logging.getLogger(__name__)
 
@@ -38,25 +36,17 @@ class Scorer:
     """Ray Data actor: CAM rows in, their counts out."""
 
     def __init__(
-        self,
-        scored: Scored,
-        thresholds: Sequence[float],
-        num_classes: int,
-        target: Artifact,
-        max_errors: int,
+        self, experiment: Experiment, scored: Scored, num_classes: int, target: Artifact
     ) -> None:
-        self._map = IsolatedMap(target, max_errors)
+        self._map = IsolatedMap(target, experiment.data.max_errors)
         self._masks = Masks(scored)
+        thresholds = experiment.evaluate.thresholds
         self._score = partial(score_cams, thresholds=thresholds, num_classes=num_classes)
 
     def __call__(self, cams: pa.Table) -> pa.Table:
         """Counts of a batch of CAMs."""
         masks = self._masks.of(cams["name"].to_pylist())
-
-        def score(rows: Sequence[CamRow]) -> list[ScoreRow]:
-            return self._score(rows, masks)
-
-        return self._map(cams.to_pylist(), score)
+        return self._map(cams.to_pylist(), partial(self._score, masks=masks))
 
 
 def run(experiment: Experiment, name: str = "scores", *, overwrite: bool = False) -> str:
@@ -159,18 +149,16 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     scored = scored_images(experiment)
     _check_cams(scored, cams)
     start(experiment.compute)
-    arguments: dict[str, Any] = {
-        "scored": scored,
-        "thresholds": experiment.evaluate.thresholds,
-        "num_classes": len(class_names(images)),
-        "target": target,
-        "max_errors": experiment.data.max_errors,
-    }
     map_actor(
         experiment,
         target,
-        Scorer,
-        arguments,
+        partial(
+            Scorer,
+            experiment=experiment,
+            scored=scored,
+            num_classes=len(class_names(images)),
+            target=target,
+        ),
         shards=cams.shards(),
         columns=SCHEMAS["cams"].names,
         expected=num_cams,

@@ -6,7 +6,6 @@ numbers as the stages `cams` and `evaluate` one after the other.
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import pyarrow as pa
 
@@ -86,31 +85,30 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     """Map the scorer over the images."""
     images = artifact(experiment, "images")
     num_images = images.require()["rows"]
-    arguments = _arguments(experiment, target)
+    scored, make_scorer = _scorer(experiment, target)
     start(experiment.compute)
     map_actor(
         experiment,
         target,
-        StreamScorer,
-        arguments,
+        make_scorer,
         shards=images.shards(),
         columns=_COLUMNS,
         expected=num_images,
         pool="cams",
         whole_blocks=True,
     )
-    return _finish(experiment, target, num_images, arguments["scored"].num)
+    return _finish(experiment, target, num_images, scored.num)
 
 
 def _build_here(experiment: Experiment, target: Artifact) -> Built:
     images = artifact(experiment, "images")
-    arguments = _arguments(experiment, target)
+    scored, make_scorer = _scorer(experiment, target)
     block_rows = experiment.compute.cams.block_rows
     batches = dataset(images).to_batches(columns=_COLUMNS, batch_size=block_rows)
     tables = (pa.Table.from_batches([batch]) for batch in batches)
-    map_here(tables, target, partial(StreamScorer, **arguments))
+    map_here(tables, target, make_scorer)
     num_images = images.require()["rows"]
-    return _finish(experiment, target, num_images, arguments["scored"].num)
+    return _finish(experiment, target, num_images, scored.num)
 
 
 def _finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: int) -> Built:
@@ -120,14 +118,17 @@ def _finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored:
     return built._replace(facts={**built.facts, **counted})
 
 
-def _arguments(experiment: Experiment, target: Artifact) -> dict[str, Any]:
-    """Return the arguments of `StreamScorer`."""
+def _scorer(experiment: Experiment, target: Artifact) -> tuple[Scored, partial[StreamScorer]]:
+    """Find the images that are scored, and what makes the actor that scores them."""
     for one in inputs_of(experiment, target.name):
         if one not in of_kind("cams"):
             artifact(experiment, one).require()
-    return {
-        "experiment": experiment.anchored(),
-        "num_classes": len(class_names(artifact(experiment, "images"))),
-        "scored": scored_images(experiment),
-        "target": target,
-    }
+    scored = scored_images(experiment)
+    num_classes = len(class_names(artifact(experiment, "images")))
+    return scored, partial(
+        StreamScorer,
+        experiment=experiment.anchored(),
+        num_classes=num_classes,
+        scored=scored,
+        target=target,
+    )

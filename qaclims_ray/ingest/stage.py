@@ -141,8 +141,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     map_actor(
         experiment,
         target,
-        Loader,
-        {"data": data, "num_classes": len(listing.class_names), "target": target},
+        partial(Loader, data=data, num_classes=len(listing.class_names), target=target),
         shards=listed.shards,
         columns=SOURCE.names,
         expected=num_sources,

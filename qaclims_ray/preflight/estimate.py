@@ -11,7 +11,7 @@ from qaclims_ray.preflight.networks import sizes
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, inputs_of
 from qaclims_ray.storage.files import size
-from qaclims_ray.train.trainings import images_per_step, num_steps, settings
+from qaclims_ray.train.task import images_per_step, num_steps, settings
 
 _ANSWER_BYTES = 40
 """Bytes of an answer in Parquet; questions repeat, and compress to next to nothing."""

@@ -13,7 +13,7 @@ from qaclims_ray.model.segmenter import build_segmenter
 from qaclims_ray.run.graph import of_kind
 from qaclims_ray.train.irn import backbone_of
 from qaclims_ray.train.segmenter import located
-from qaclims_ray.train.trainings import settings
+from qaclims_ray.train.task import settings
 
 _MOMENTS = {"sgd": 1, "adamw": 2}
 """Numbers that an optimiser keeps for each one that it trains."""

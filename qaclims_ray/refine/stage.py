@@ -113,8 +113,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     map_actor(
         experiment,
         target,
-        Labeller,
-        {"experiment": experiment.anchored(), "target": target},
+        partial(Labeller, experiment=experiment.anchored(), target=target),
         shards=cams.shards(),
         columns=SCHEMAS["cams"].names,
         expected=num_cams,

@@ -9,9 +9,8 @@ from jaxtyping import Float, Int
 from markupsafe import Markup
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.rows import Tallies
+from qaclims_ray.evaluate.rows import Tallies, Tally
 from qaclims_ray.metrics.confusion import Absent, mean_iou
-from qaclims_ray.metrics.counts import Tally
 from qaclims_ray.report.charts import heat_map
 from qaclims_ray.report.panels import panel_html, panels
 from qaclims_ray.report.render import percent, render

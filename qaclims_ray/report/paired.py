@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int, Num
 
+from qaclims_ray.evaluate.rows import Tally, dense
 from qaclims_ray.metrics.bootstrap import interval, resample
 from qaclims_ray.metrics.confusion import Absent, Overlap, iou, mean_iou
-from qaclims_ray.metrics.counts import Tally, dense
 
 NUM_APART = 12
 _BATCH = 256

@@ -25,8 +25,7 @@ from qaclims_ray.run.contents import WEIGHTS, check_digests, check_sizes, list_c
 from qaclims_ray.run.graph import ARTIFACTS
 from qaclims_ray.run.lease import OWNER
 from qaclims_ray.run.manifest import Built, MadeFrom, Manifest, identity_of, revision, versions
-from qaclims_ray.run.recipe import recipe
-from qaclims_ray.run.truth import comparable, without_masks
+from qaclims_ray.run.recipe import comparable, recipe, without_masks
 from qaclims_ray.storage.files import remove, write_json
 from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.paths import absolute
@@ -157,7 +156,13 @@ class Artifact:
         Raises:
             ValueError: unfinished work of another recipe is there; the differences are listed.
         """
-        self._check_own_work(costly)
+        root = f"{self.uri}/{WORK}"
+        found = [uri for pattern in costly for uri in find(f"{root}/*/{pattern}")]
+        for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in found}):
+            made_from = read_record(f"{root}/{digest}/{_MADE_FROM}", MadeFrom)
+            if digest != self.digest and made_from is not None:
+                otherwise = self.otherwise(made_from["recipe"])
+                raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
         if not self.goes_on(inputs):
             if find(f"{self.work}/{_MADE_FROM}"):
                 log.warning("%s: its inputs were made anew, unfinished work is dropped", self.uri)
@@ -172,15 +177,6 @@ class Artifact:
     def begin(self, inputs: dict[str, str]) -> None:
         """Say what the unfinished work is made from."""
         write_json(f"{self.work}/{_MADE_FROM}", MadeFrom(recipe=self.recipe, inputs=inputs))
-
-    def _check_own_work(self, patterns: Sequence[str]) -> None:
-        root = f"{self.uri}/{WORK}"
-        costly = [uri for pattern in patterns for uri in find(f"{root}/*/{pattern}")]
-        for digest in sorted({uri.partition(f"/{WORK}/")[2].partition("/")[0] for uri in costly}):
-            made_from = read_record(f"{root}/{digest}/{_MADE_FROM}", MadeFrom)
-            if digest != self.digest and made_from is not None:
-                otherwise = self.otherwise(made_from["recipe"])
-                raise ValueError(f"{self.uri} holds unfinished work made {otherwise}")
 
     def differences(self, other: Tree) -> list[str]:
         """Return a line for each key that another recipe has otherwise."""

@@ -5,7 +5,7 @@ somebody asks (`qaclims verify`), and those of a network's weights before they a
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NotRequired
 
 from typing_extensions import TypedDict
@@ -93,7 +93,14 @@ def check_sizes(uri: str, files: Sequence[File]) -> None:
         for folder in folders
         for name, size in sizes(f"{uri}/{folder}".rstrip("/")).items()
     }
-    _refuse(uri, _other_sizes(files, there), len(files))
+    damages: list[str] = []
+    for file in files:
+        size = there.get(file["name"])
+        if size is None:
+            damages.append(f"{file['name']} is missing")
+        elif size != file["bytes"]:
+            damages.append(f"{file['name']} has {size:,} bytes in place of {file['bytes']:,}")
+    _refuse(uri, damages, len(files))
 
 
 def check_digests(uri: str, files: Sequence[File]) -> None:
@@ -111,17 +118,7 @@ def check_digests(uri: str, files: Sequence[File]) -> None:
     _refuse(uri, differing, len(files))
 
 
-def _other_sizes(files: Sequence[File], there: dict[str, int]) -> Iterator[str]:
-    for file in files:
-        size = there.get(file["name"])
-        if size is None:
-            yield f"{file['name']} is missing"
-        elif size != file["bytes"]:
-            yield f"{file['name']} has {size:,} bytes in place of {file['bytes']:,}"
-
-
-def _refuse(uri: str, damages: Iterator[str] | list[str], num_files: int) -> None:
-    damages = list(damages)
+def _refuse(uri: str, damages: Sequence[str], num_files: int) -> None:
     if damages:
         raise ValueError(
             f"{uri} is damaged, {len(damages)} of {num_files} files: {damages[0]}. Restore what "

@@ -27,18 +27,14 @@ class DoneRows:
     def __call__(self, rows: pa.Table) -> Iterator[pa.Table]:
         """Yield the rows that no block holds, if there are any."""
         (key,) = self._schema.names
-        done = pc.SetLookupOptions(self._keys_near(rows[key]))
-        missing = pc.call_function("invert", [pc.call_function("is_in", [rows[key]], done)])
-        rows = rows.filter(missing)
-        if len(rows):
-            yield rows
-
-    def _keys_near(self, keys: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Return all keys of the blocks that can hold any of some keys."""
-        blocks = list(self._anywhere)
+        keys, blocks = rows[key], list(self._anywhere)
         if len(keys):
             least, greatest = (pc.call_function(which, [keys]).as_py() for which in ("min", "max"))
             begin, end = bisect_left(self._reached, least), bisect_right(self._least, greatest)
             blocks += [uri for _, last, uri in self._ranges[begin:end] if last >= least]
         found = collect(lambda: open_parquet(blocks, self._schema), "finished rows")
-        return found.column(0)
+        done = pc.SetLookupOptions(found.column(0))
+        missing = pc.call_function("invert", [pc.call_function("is_in", [keys], done)])
+        rows = rows.filter(missing)
+        if len(rows):
+            yield rows

@@ -71,7 +71,12 @@ def lease(folder: str) -> Generator[None]:
         ValueError: another one is at it.
     """
     uri = f"{folder}/{OWNER}"
-    _check_free(folder, uri)
+    owner = _read(uri)
+    if owner is not None and _lives(uri, owner):
+        raise ValueError(
+            f"another job works at {folder}: process {owner['pid']} on {owner['host']} is alive. "
+            "Wait for it, or stop it, or choose another run=…"
+        )
     job = _job.get()
     _sign(uri, job)
     try:
@@ -79,15 +84,6 @@ def lease(folder: str) -> Generator[None]:
             yield
     finally:
         remove(uri)
-
-
-def _check_free(folder: str, uri: str) -> None:
-    owner = _read(uri)
-    if owner is not None and _lives(uri, owner):
-        raise ValueError(
-            f"another job works at {folder}: process {owner['pid']} on {owner['host']} is alive. "
-            "Wait for it, or stop it, or choose another run=…"
-        )
 
 
 def _read(uri: str) -> Owner | None:

@@ -19,7 +19,7 @@ from qaclims_ray.run.graph import (
     of_kind,
 )
 from qaclims_ray.run.manifest import Manifest
-from qaclims_ray.run.truth import sees_masks
+from qaclims_ray.run.recipe import sees_masks
 from qaclims_ray.storage.listing import find
 
 WITHOUT_MASKS = "identity_without_masks"

@@ -1,8 +1,14 @@
-"""The recipe of an artifact: the part of a configuration that decides its content."""
+"""The recipe of an artifact: the part of a configuration that decides its content.
+
+Ground truth is used by scores, and by networks whose weights it chooses. All else is the same with
+other masks, or with masks that came later, and is kept.
+"""
+
+from operator import attrgetter
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, flatten
-from qaclims_ray.run.graph import ARTIFACTS, inputs_of
+from qaclims_ray.run.graph import ARTIFACTS, images_of, inputs_of
 from qaclims_ray.run.spec import NETWORK_CAMS, WORKERS
 
 _CHOICE = (*NETWORK_CAMS, "evaluate.thresholds", "evaluate.names", "evaluate.absent_classes")
@@ -17,6 +23,12 @@ _WITHOUT_EFFECT = {
     *(f"corpus.engine.{key}" for key in ("token_budget", "batch_size", "num_connections")),
     *(f"corpus.engine.{key}" for key in ("url", "timeout", "key_variable")),
 }
+
+_SECTIONS = {"images": "data", "new_images": "new_images"}
+"""Section of the configuration of each artifact of images."""
+_OF_MASKS = ("masks", "crowds", "overlap", "corrections")
+_KEYS = {f"{one}.{key}" for one in _SECTIONS.values() for key in _OF_MASKS}
+"""Keys that decide the masks of images and nothing else of them."""
 
 
 def chosen_by_masks(experiment: Experiment, name: str) -> dict[str, str]:
@@ -35,8 +47,7 @@ def chosen_by_masks(experiment: Experiment, name: str) -> dict[str, str]:
 def _best_of(experiment: Experiment, name: str) -> str | None:
     """Return the section that trains a network, if its best score chooses the weights."""
     fit = ARTIFACTS[name].fit
-    best = fit is not None and dict(flatten(experiment.plain()))[f"{fit}.keep"] == "best"
-    return fit if best else None
+    return fit if fit is not None and attrgetter(f"{fit}.keep")(experiment) == "best" else None
 
 
 def sections_of(experiment: Experiment, name: str) -> set[str]:
@@ -57,3 +68,21 @@ def recipe(experiment: Experiment, name: str) -> Tree:
         if key not in _WITHOUT_EFFECT
         and any(key == section or key.startswith(f"{section}.") for section in sections)
     }
+
+
+def sees_masks(experiment: Experiment, name: str) -> bool:
+    """Return whether an artifact is made with the masks of its images."""
+    return ARTIFACTS[name].kind == "scores" or name in chosen_by_masks(experiment, name)
+
+
+def without_masks(experiment: Experiment, name: str, recipe: Tree) -> Tree:
+    """Return an artifact's recipe, without keys of masks where it makes no use of any."""
+    about = {_SECTIONS[images_of(name)]} if ARTIFACTS[name].kind in ("images", "scores") else set()
+    sections = about | {"data"} if chosen_by_masks(experiment, name) else about
+    needless = {key for key in _KEYS if key.partition(".")[0] not in sections}
+    return {key: one for key, one in recipe.items() if key not in needless}
+
+
+def comparable(before: Tree, now: Tree) -> Tree:
+    """Return a recipe of before without the keys of masks that the one of now does without."""
+    return {key: one for key, one in before.items() if key in now or key not in _KEYS}

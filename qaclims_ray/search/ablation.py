@@ -21,7 +21,6 @@ from qaclims_ray.cluster.session import capacity, start
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import worker_keys, worker_resources
 from qaclims_ray.config.experiment import Experiment, load
-from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.study import Network, Study
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.evaluate import stream as stream_stage
@@ -150,21 +149,18 @@ def _run_split(study: Study, split: Split) -> dict[str, list[Scores]]:
     each = worker_resources(base.compute.train)
     capacity(base.compute).require(1, each, worker_keys())
     _prepare(wanted)
-    _train_all(study, f"{split}: classifiers", _classifiers(study, split, base), each)
+    classifiers: list[Trial] = []
+    for seed in getattr(study, f"{split}_seeds"):
+        run = f"{study.run}/{split}/classifiers/seed-{seed}"
+        own = base.with_overrides({"run": run, "base": [base.run], "train.seed": seed})
+        classifiers.append(Trial("classifiers", seed, "classifier", base, own))
+    _train_all(study, f"{split}: classifiers", classifiers, each)
     _train_all(study, f"{split}: trials", wanted, each)
     found: dict[str, list[Scores]] = {}
     for trial in wanted:
         scored = artifact(trial.experiment, _scores_name(trial.network))
         found.setdefault(trial.variant, []).append(read_scores(scored))
     return found
-
-
-def _classifiers(study: Study, split: Split, base: Experiment) -> Iterator[Trial]:
-    """Yield the classifiers that the trials of each seed share."""
-    for seed in getattr(study, f"{split}_seeds"):
-        run = f"{study.run}/{split}/classifiers/seed-{seed}"
-        own = {"run": run, "base": [base.run], "train.seed": seed}
-        yield Trial("classifiers", seed, "classifier", base, base.with_overrides(own))
 
 
 def _prepare(wanted: Sequence[Trial]) -> None:
@@ -184,16 +180,15 @@ def _train_all(
 ) -> None:
     """Train and score what is not scored yet, as many at a time as the cluster has room for."""
     calls = [
-        (study.run, trial.experiment.anchored().plain(), trial.network)
+        (study.run, trial.experiment.anchored(), trial.network)
         for trial in wanted
         if not artifact(trial.experiment, _scores_name(trial.network)).is_complete()
     ]
     together(_train_and_score, calls, each, len(calls), label)
 
 
-def _train_and_score(job: str, plain: Tree, network: Network) -> None:
+def _train_and_score(job: str, experiment: Experiment, network: Network) -> None:
     """Train a network in this process, unless a CLIP makes the CAMs, and score these."""
-    experiment = Experiment.model_validate(plain)
     with on_behalf_of(job):
         if network == "classifier" or experiment.cams.kind == "network":
             train_stage.run(experiment, "classifier")

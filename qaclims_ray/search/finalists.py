@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.overrides import Tree
 from qaclims_ray.run.lease import on_behalf_of
 from qaclims_ray.search.holdout import Split
 from qaclims_ray.search.results import Finalist, SeedCurves, finalist, finalists
@@ -60,8 +59,13 @@ def compare(
         for candidate in candidates
         for seed in tune.seeds
     }
-    _train_classifiers(experiment, folder, resources)
-    curves = _curves(_trained(experiment, folder, trainings, resources), names, resources)
+    at_a_time = experiment.compute.tune.max_concurrent
+    calls = [(folder, seed_experiment(experiment, folder, seed)) for seed in tune.seeds]
+    together(_train_classifier, calls, resources.own, at_a_time, "seeds")
+    trained = _trained(experiment, folder, trainings, resources)
+    scored = [(one, *names) for one in trained.values()]
+    found = together(_score, scored, resources.worker, resources.num_workers, "scores")
+    curves = dict(zip(trained, found, strict=True))
     return [
         finalist(
             candidate,
@@ -77,24 +81,16 @@ Trainings = Mapping[tuple[str, int], Experiment]
 """Experiments by the finalist's name and the seed."""
 
 
-def _train_classifiers(experiment: Experiment, folder: str, resources: TrialResources) -> None:
-    found = [seed_experiment(experiment, folder, seed) for seed in experiment.tune.seeds]
-    calls = [(folder, one.plain()) for one in found]
-    together(
-        _train_classifier, calls, resources.own, experiment.compute.tune.max_concurrent, "seeds"
-    )
-
-
-def _train_classifier(job: str, plain: Tree) -> None:
+def _train_classifier(job: str, experiment: Experiment) -> None:
     with on_behalf_of(job):
-        train_stage.run(Experiment.model_validate(plain), "classifier")
+        train_stage.run(experiment, "classifier")
 
 
 def _trained(
     experiment: Experiment, folder: str, trainings: Trainings, resources: TrialResources
 ) -> Trainings:
     """Train, and return the trainings that did not diverge."""
-    calls = [(folder, one.plain()) for one in trainings.values()]
+    calls = [(folder, one) for one in trainings.values()]
     at_a_time = experiment.compute.tune.max_concurrent
     ended = together(_train_finalist, calls, resources.own, at_a_time, "finalists")
     good = {key: one for (key, one), well in zip(trainings.items(), ended, strict=True) if well}
@@ -103,9 +99,8 @@ def _trained(
     return good
 
 
-def _train_finalist(job: str, plain: Tree) -> bool:
+def _train_finalist(job: str, experiment: Experiment) -> bool:
     """Train a network; return False if the training diverged, as it would again."""
-    experiment = Experiment.model_validate(plain)
     try:
         with on_behalf_of(job):
             train_stage.run(experiment, "cam_net", make_scorer=make_selection_scorer)
@@ -115,17 +110,8 @@ def _train_finalist(job: str, plain: Tree) -> bool:
     return True
 
 
-def _curves(
-    trainings: Trainings, names: Split, resources: TrialResources
-) -> dict[tuple[str, int], SeedCurves]:
-    calls = [(one.plain(), *names) for one in trainings.values()]
-    found = together(_score, calls, resources.worker, resources.num_workers, "scores")
-    return dict(zip(trainings, found, strict=True))
-
-
-def _score(plain: Tree, selection: Sequence[str], report: Sequence[str]) -> SeedCurves:
+def _score(experiment: Experiment, selection: Sequence[str], report: Sequence[str]) -> SeedCurves:
     """Score a trained network on both splits; its curves are kept beside it."""
-    experiment = Experiment.model_validate(plain)
     kept = f"{experiment.run}/{_CURVES}"
     found = read_record(kept, dict[str, list[float]])
     if found is None or not {"choosing", "held_out"} <= found.keys():

@@ -11,14 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Int
 
 from qaclims_ray.cluster.capacity import Keys
 from qaclims_ray.cluster.session import capacity, start
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources, trial_resources
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Refine
 from qaclims_ray.corpus import stage as corpus_stage
 from qaclims_ray.images.label_maps import check_num_classes
@@ -35,7 +33,7 @@ from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare
 from qaclims_ray.search.holdout import Split, limited, write_names
 from qaclims_ray.search.results import search_artifact, winner, write_results
-from qaclims_ray.search.sweep import SeedCounts, add_up, count_masks, count_seeds
+from qaclims_ray.search.sweep import add_up, count_masks, count_seeds
 from qaclims_ray.search.thresholds import (
     MASKS,
     PUBLISHED_MASKS,
@@ -166,7 +164,11 @@ def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     each = _refine_resources(experiment, wanted)
     folder = f"{absolute(experiment.run)}/search"
     names = limited(write_names(experiment, folder), wanted.num_images, experiment.tune.seed)
-    _check_cams(experiment, names)
+    cams = artifact(experiment, "cams")
+    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
+    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
+    wanted_names = [*names.selection, *names.report]
+    check_there(wanted_names, there, f"{cams.uri} lacks images with ground truth", remedy)
     searches = {_refine_seeds: wanted.seeds, _refine_masks: wanted.masks}
     return [
         search(experiment, wanted, names, each, folder)
@@ -180,7 +182,7 @@ def _refine_seeds(
 ) -> str:
     thresholds = sorted({*wanted.seeds, *PUBLISHED_SEEDS})
     selection, report = (
-        add_up(_spread(_count_seeds, experiment, part, thresholds, each)) for part in names
+        add_up(_spread(count_seeds, experiment, part, thresholds, each)) for part in names
     )
     setting = _setting(experiment.refine.seeds.kind, names)
     found = choose_seeds(selection, report, thresholds, wanted.min_coverage, setting)
@@ -193,7 +195,7 @@ def _refine_masks(
 ) -> str:
     thresholds = sorted({*wanted.masks, PUBLISHED_MASKS})
     selection, report = (
-        np.sum(_spread(_count_masks, experiment, part, thresholds, each), axis=0) for part in names
+        np.sum(_spread(count_masks, experiment, part, thresholds, each), axis=0) for part in names
     )
     setting = _setting(experiment.refine.masks.kind, names)
     found = choose_masks(selection, report, thresholds, setting)
@@ -228,14 +230,6 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
     return each
 
 
-def _check_cams(experiment: Experiment, names: Split) -> None:
-    cams = artifact(experiment, "cams")
-    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
-    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
-    wanted = [*names.selection, *names.report]
-    check_there(wanted, there, f"{cams.uri} lacks images with ground truth", remedy)
-
-
 def _spread(
     work: Callable[..., _T],
     experiment: Experiment,
@@ -245,15 +239,5 @@ def _spread(
 ) -> list[_T]:
     """Count label maps by the tasks of `compute.refine`, each for some of the images."""
     chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    calls = [(experiment.plain(), chunk, thresholds) for chunk in chunks]
+    calls = [(experiment, chunk, thresholds) for chunk in chunks]
     return together(work, calls, each, experiment.compute.refine.num_actors, "label maps")
-
-
-def _count_seeds(plain: Tree, names: Sequence[str], thresholds: Sequence[float]) -> SeedCounts:
-    return count_seeds(Experiment.model_validate(plain), names, thresholds)
-
-
-def _count_masks(
-    plain: Tree, names: Sequence[str], thresholds: Sequence[float]
-) -> Int[np.ndarray, "T K K"]:
-    return count_masks(Experiment.model_validate(plain), names, thresholds)

@@ -148,7 +148,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
     learns = tune.searcher == "optuna"
     begun = _begun(f"{target.uri}/{NAME}") if learns else {}
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(partial(_trial, experiment.plain(), target.uri), each),
+        ray.tune.with_resources(partial(_trial, experiment, target.uri), each),
         param_space=_param_space(tune),
         tune_config=ray.tune.TuneConfig(
             search_alg=_optuna(tune, list(begun.values())) if learns else None,
@@ -235,9 +235,9 @@ def _asha(experiment: Experiment) -> ASHAScheduler:
     )
 
 
-def _trial(plain: Tree, folder: str, config: Mapping[str, Tree]) -> None:
+def _trial(search: Experiment, folder: str, config: Mapping[str, Tree]) -> None:
     """Train one trial in a process of Tune's."""
-    search, overrides = Experiment.model_validate(plain), config["overrides"]
+    overrides = config["overrides"]
     run = f"{folder}/{NAME}/{Path(ray.tune.get_context().get_trial_dir()).name}"
     write_json(f"{run}/{OVERRIDES}", overrides)
     experiment = trial_experiment(search, run, overrides)

@@ -85,8 +85,7 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     map_actor(
         experiment,
         target,
-        Segmenting,
-        {"experiment": experiment.anchored(), "segmenter": segmenter, "target": target},
+        partial(Segmenting, experiment=experiment.anchored(), segmenter=segmenter, target=target),
         shards=images.shards(),
         columns=_COLUMNS,
         expected=num_images,

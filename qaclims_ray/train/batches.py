@@ -9,8 +9,8 @@ tests/benchmarks/README.md), but Ray Data starts each epoch anew, seconds late, 
 seed fixes, and would send views of 3 MB around, where the JPEG has 70 kB.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from qaclims_ray.images.decode import decode
 from qaclims_ray.images.transforms import augment
 from qaclims_ray.model.shapes import Images
 from qaclims_ray.train.deal import shard, steps_per_epoch
+from qaclims_ray.train.rows import Row
 from qaclims_ray.train.sets import Deal, Item, TrainingSet
 from qaclims_ray.train.targets import Target, ViewOptions
 
@@ -40,6 +41,9 @@ class Batch(NamedTuple):
     """Numbers of all images of the step, of all workers."""
     weight: float = 1.0
     """Weight of the batch's gradient before averaging over workers."""
+    beside: Sequence[Any] = ()
+    """What the loss wants of each image beside its target, see `TrainingImages`; it stays on the
+    host."""
 
     def to(self, device: torch.device) -> "Batch":
         """Copy images and targets to a device; channels last on GPUs, whose tensor cores want it.
@@ -60,13 +64,21 @@ class View(NamedTuple):
     pixels: Float32[np.ndarray, "3 H W"]
     target: Tensor
     row: int
+    beside: Any
 
 
 class TrainingImages(Dataset[View]):
     """Decodes and augments training images, with their targets, when they are asked for."""
 
     def __init__(
-        self, data: TrainingSet, target: Target, augment: Augment, *, seed: int, max_pixels: int
+        self,
+        data: TrainingSet,
+        target: Target,
+        augment: Augment,
+        *,
+        seed: int,
+        max_pixels: int,
+        beside: Callable[[Row], Any] | None = None,
     ) -> None:
         """See the images of a set.
 
@@ -76,12 +88,14 @@ class TrainingImages(Dataset[View]):
             augment: Random changes of the images.
             seed: Seed of these changes.
             max_pixels: Largest image that is decoded.
+            beside: What the loss wants of an image's row beside its target; None: nothing.
         """
         self.data = data
         self._target = target
         self._augment = augment
         self._seed = seed
         self._max_pixels = max_pixels
+        self._beside = beside
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -99,7 +113,8 @@ class TrainingImages(Dataset[View]):
             flip=self._augment.flip,
         )
         image = decode(row["image"], max_pixels=self._max_pixels)
-        return View(row["name"], augment(image, **view), self._target(row, view), number)
+        beside = None if self._beside is None else self._beside(row)
+        return View(row["name"], augment(image, **view), self._target(row, view), number, beside)
 
 
 class BatchLoader:
@@ -163,4 +178,5 @@ def _collate(views: Sequence[View]) -> Batch:
     rows = torch.tensor([view.row for view in views])
     images = torch.from_numpy(np.stack([view.pixels for view in views]))
     targets = torch.stack([view.target for view in views])
-    return Batch([view.name for view in views], images, targets, rows, rows)
+    beside = [view.beside for view in views]
+    return Batch([view.name for view in views], images, targets, rows, rows, beside=beside)

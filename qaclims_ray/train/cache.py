@@ -13,7 +13,7 @@ from qaclims_ray.run.images import class_names
 from qaclims_ray.train.groups import Survey, survey
 from qaclims_ray.train.rows import Rows, save_rows
 from qaclims_ray.train.sets import BufferedSet, least_buffer
-from qaclims_ray.train.trainings import TRAININGS, images_per_step
+from qaclims_ray.train.task import TRAININGS, images_per_step
 
 log = logging.getLogger(__name__)
 

@@ -93,10 +93,11 @@ class IrnTask(Task[Irn]):
 
     def finish(self, net: Irn) -> None:
         """Measure the mean displacement, which the network subtracts from then on."""
-        net.mean_shift.running_mean.copy_(mean_displacement(net, self._windows()))
 
-    def _windows(self) -> Iterator[Images]:
-        for row in self._data.rows(range(len(self._data))):
-            pixels = decode(row["image"], max_pixels=self._experiment.data.max_pixels)
-            window = torch.from_numpy(normalise(pixels[:_WINDOW, :_WINDOW]))
-            yield window[None].to(self._device)
+        def windows() -> Iterator[Images]:
+            for row in self._data.rows(range(len(self._data))):
+                pixels = decode(row["image"], max_pixels=self._experiment.data.max_pixels)
+                window = torch.from_numpy(normalise(pixels[:_WINDOW, :_WINDOW]))
+                yield window[None].to(self._device)
+
+        net.mean_shift.running_mean.copy_(mean_displacement(net, windows()))

@@ -33,8 +33,7 @@ from qaclims_ray.train.optim import build_optimizer
 from qaclims_ray.train.rows import open_rows
 from qaclims_ray.train.sets import TrainingSet, WholeSet
 from qaclims_ray.train.step import Step, unwrapped
-from qaclims_ray.train.task import Task
-from qaclims_ray.train.trainings import TRAININGS, batches_per_step, num_steps, settings
+from qaclims_ray.train.task import TRAININGS, Task, batches_per_step, num_steps, settings
 from qaclims_ray.train.validation import BEST, MODEL, MakeScorer, Validation, evaluating, weights
 
 _T = TypeVar("_T")

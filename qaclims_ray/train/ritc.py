@@ -1,6 +1,6 @@
 """Region image-text contrast (RITC): the training of QA-CLIMS's CAM network."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,16 +23,15 @@ from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.shapes import Cams, Images, Labels
 from qaclims_ray.model.texts import PairFeatures, pair_features
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.tables import NameIndex, read_table
+from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.log import MAX_LOGIT
-from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.pairs import PairCounts, PairReader, count_pairs
 from qaclims_ray.train.rows import CAM_COLUMNS, Rows, Source, training_rows
 from qaclims_ray.train.sets import TrainingSet
 from qaclims_ray.train.targets import CamTargets, Target, named_by
 from qaclims_ray.train.task import CamTask
 from qaclims_ray.train.validation import MODEL
-from qaclims_ray.types import PairsRow
 
 Scalar = Float[Tensor, ""]
 Normalisation = Literal["imagenet", "clip"]
@@ -47,7 +46,7 @@ def rows(experiment: Experiment) -> Rows:
     Others, such as those that the VQA model failed on, are left out; so are images without CLIP
     CAMs where these are targets.
     """
-    beside = [Source(artifact(experiment, "pairs"))]
+    beside = [Source(artifact(experiment, "pairs"), ("pairs",))]
     if experiment.train.ritc.loss.clip_cams:
         beside.append(Source(artifact(experiment, "clip_cams"), tuple(CAM_COLUMNS)))
     for name in ("texts", "classifier"):
@@ -73,10 +72,11 @@ class RitcTask(CamTask):
         texts = read_table(artifact(experiment, "texts"))
         features = texts["feature"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         rows_of = {text: row for row, text in enumerate(texts["text"].to_pylist())}
+        self._read_pairs = PairReader(rows_of, data.class_names)
         self._loss = RitcLoss(
             clip.to(device),
             torch.tensor(features, device=device).reshape(texts.num_rows, -1),
-            PairTable(pairs_of(experiment, data), rows_of, data.class_names, device),
+            count_pairs(experiment, data, rows_of),
             settings,
             section.normalisation,
         )
@@ -100,6 +100,10 @@ class RitcTask(CamTask):
         term = cam_cross_entropy(output, batch.targets, labels)
         return {**terms, "total": terms["total"] + weight * term, "clip_cams": term.detach()}
 
+    def beside(self) -> PairReader:
+        """Make what looks up the texts of an image's pairs."""
+        return self._read_pairs
+
     def target(self) -> Target:
         """Make what gives each image its target: its CLIP CAMs if they have a weight, or labels."""
         if not self._experiment.train.ritc.loss.clip_cams:
@@ -107,38 +111,14 @@ class RitcTask(CamTask):
         return CamTargets(len(self._data.class_names), self._experiment.data.max_side)
 
 
-def pairs_of(experiment: Experiment, data: TrainingSet) -> Iterator[list[PairsRow]]:
-    """Yield the pairs of all images of a set, some thousand images at a time."""
-    index = NameIndex(artifact(experiment, "pairs"))
-    for table in data.labels():
-        pairs = index.look_up(table["name"].to_pylist(), ["name", "pairs"]).to_pylist()
-        _check_labels(pairs, table["labels"].to_pylist())
-        yield pairs
-
-
-def _check_labels(pairs: Sequence[PairsRow], labels: Sequence[Sequence[int]]) -> None:
-    """Check that pairs are those that the labels name, as no step looks at both.
-
-    Raises:
-        ValueError: an image has others.
-    """
-    for row, own in zip(pairs, labels, strict=True):
-        there = sorted(pair["label"] for pair in row["pairs"])
-        if there != sorted(own):
-            raise ValueError(
-                f"{row['name']}: pairs are of the classes {there}, labels name {sorted(own)}: make "
-                "the pairs anew (qaclims texts --overwrite)"
-            )
-
-
 class RitcLoss:
-    """Computes the loss terms of batches, whose pairs' texts it looks up."""
+    """Computes the loss terms of batches that bring the texts of their pairs."""
 
     def __init__(
         self,
         clip: MaskPromptedClip,
         text_features: Float[Tensor, "N D"],
-        pairs: PairTable,
+        pairs: PairCounts,
         settings: Ritc,
         clip_normalisation: Normalisation,
     ) -> None:
@@ -147,7 +127,7 @@ class RitcLoss:
         Args:
             clip: On the device of all tensors.
             text_features: L2-normalised feature of each text.
-            pairs: Rows of `text_features` of each pair.
+            pairs: How many pairs each image of the set has.
             settings: Loss weights, temperature and threshold.
             clip_normalisation: See `ritc_losses`.
         """
@@ -160,13 +140,14 @@ class RitcLoss:
     def __call__(self, logits: Cams, batch: Batch) -> Mapping[str, Tensor]:
         """Compute the terms of one batch; the number of pairs is that of its step."""
         # The rows of all workers' batches are known here, so that no collective is needed.
+        texts = self._pairs.texts(batch.beside, logits.device)
         num_pairs = self._pairs.num_counted(batch.step_rows)
         share = len(batch.rows) / len(batch.step_rows)
         losses = ritc_losses(
             logits,
             batch.images,
             batch.targets,
-            pair_features(self._text_features, self._pairs.texts_of(batch.rows)),
+            pair_features(self._text_features, texts),
             self._clip,
             self._settings,
             divisor=num_pairs * share if self._settings.loss.per_pair else 1.0,

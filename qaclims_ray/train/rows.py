@@ -19,7 +19,7 @@ from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.images import KNOWN, labelled
 from qaclims_ray.run.tables import ROW_GROUP, NameIndex, batches_of
-from qaclims_ray.types import SCHEMAS
+from qaclims_ray.types import SCHEMAS, TextPair
 
 LABEL_MAP = "label_map"
 """Column of encoded label maps."""
@@ -38,6 +38,7 @@ class Row(TypedDict):
     image: bytes
     labels: list[int]
     label_map: NotRequired[bytes]
+    pairs: NotRequired[list[TextPair]]
 
 
 class Source(NamedTuple):

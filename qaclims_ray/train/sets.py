@@ -148,7 +148,11 @@ class BufferedSet:
 
     def rows(self, numbers: Iterable[int]) -> Iterator[Row]:
         """Yield rows by their numbers, which rise; a row group is read once, and held in memory."""
-        for group, own in groupby(numbers, self._group_of):
+
+        def group_of(number: int) -> int:
+            return int(np.searchsorted(self._firsts, number, "right")) - 1
+
+        for group, own in groupby(numbers, group_of):
             table = self._reader.read(group)
             for number in own:
                 yield row_of(table, number - int(self._firsts[group]))
@@ -187,9 +191,6 @@ class BufferedSet:
             dealt: list[Item] = [*items]
             of_place = {place: dealt[i * size :][:size] for i, place in enumerate(own)}
             yield from (of_place[place] for place in deal.places)
-
-    def _group_of(self, number: int) -> int:
-        return int(np.searchsorted(self._firsts, number, "right")) - 1
 
 
 _WINDOWS = 2

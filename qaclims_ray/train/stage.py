@@ -40,7 +40,7 @@ from qaclims_ray.train.loggers import check_boards
 from qaclims_ray.train.loop import Worker, train, train_here
 from qaclims_ray.train.rows import open_rows
 from qaclims_ray.train.sets import WholeSet
-from qaclims_ray.train.trainings import (
+from qaclims_ray.train.task import (
     TRAININGS,
     images_per_step,
     num_steps,

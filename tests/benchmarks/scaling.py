@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -72,8 +73,7 @@ def wait_with(num_actors, folder):
     map_actor(
         experiment,
         target,
-        Waiter,
-        {"target": target, "log": str(log)},
+        partial(Waiter, target=target, log=str(log)),
         shards=[str(folder / "images.parquet")],
         columns=["name"],
         expected=len(names),

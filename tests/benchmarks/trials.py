@@ -23,7 +23,7 @@ from qaclims_ray.search.trial import make_selection_scorer, trial_experiment
 from qaclims_ray.search.tuner import run_trials
 from qaclims_ray.train import stage as train
 from qaclims_ray.train.loop import train_here
-from qaclims_ray.train.trainings import TRAININGS
+from qaclims_ray.train.task import TRAININGS
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
 FEW, MANY = 2, 6

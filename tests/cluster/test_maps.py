@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
@@ -44,7 +45,7 @@ def test_rows_are_prepared_by_tasks_of_their_own(local_ray, make_experiment, tmp
     for num_cpus in (0.5, 1, 2):
         experiment = make_experiment(tmp_path, {"compute.corpus.num_cpus": num_cpus})
         maps.map_actor(
-            experiment, target, Collector, {}, shards=[source], columns=["name"], expected=2,
+            experiment, target, partial(Collector), shards=[source], columns=["name"], expected=2,
             prepare=prepare,
         )  # fmt: skip
         stats = plans[-1].materialize().stats()
@@ -75,7 +76,7 @@ def test_tasks_prepare_whole_blocks_piece_by_piece_and_actors_take_whole_batches
     pool = {"compute.corpus.batch_size": 12, "compute.corpus.block_rows": 24}
     maps.map_actor(
         make_experiment(tmp_path, pool), Artifact("corpus", str(tmp_path / "corpus"), {}),
-        Lengths, {}, shards=[source], columns=["name"], expected=24, prepare=prepare,
+        partial(Lengths), shards=[source], columns=["name"], expected=24, prepare=prepare,
     )  # fmt: skip
     assert [row["name"] for row in taken] == [f"{number:02d}" for number in range(24)]
     assert {row["block"] for row in taken} == {24}
@@ -111,6 +112,7 @@ BLOCKS_BEFORE_KILL = 3
 
 DRIVER = dedent("""\
     import os, sys, time
+    from functools import partial
     from qaclims_ray.cluster.maps import map_actor
     from qaclims_ray.cluster.session import start
     from qaclims_ray.config.experiment import load
@@ -140,8 +142,8 @@ DRIVER = dedent("""\
     experiment = load(config, {"compute.address": address, "compute.corpus": pool})
     start(experiment.compute)
     target = Artifact("corpus", uri, {})
-    slow = {"target": target, "log": log}
-    map_actor(experiment, target, Slow, slow, shards=[source], columns=["name"], expected=%d)
+    slow = partial(Slow, target=target, log=log)
+    map_actor(experiment, target, slow, shards=[source], columns=["name"], expected=%d)
 """) % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
 
 

@@ -59,11 +59,11 @@ def engine(monkeypatch, local_ray):
     return engine
 
 
-def _map_here(experiment, target, actor, arguments, *, shards, columns, prepare, **_):
+def _map_here(experiment, target, make_actor, *, shards, columns, prepare, **_):
     work, schema = PendingBlocks(target), SCHEMAS["images"]
     work.resume()
     forget_crashes(target)
-    actor = actor(**arguments)
+    actor = make_actor()
     for shard in shards:
         for rows in work.done()(read_parquet(shard, schema).select(columns)):
             for start in range(0, len(rows), 2):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from qaclims_ray.evaluate.rows import tally
 from qaclims_ray.evaluate.score import report_scores
 from qaclims_ray.metrics.confusion import count, levels
-from qaclims_ray.metrics.counts import tally
 
 CLASSES = ("cat", "dog", "boat", "bus")
 THRESHOLDS = (0.3, 0.6)

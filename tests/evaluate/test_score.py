@@ -3,10 +3,10 @@ import json
 import numpy as np
 import pytest
 
+from qaclims_ray.evaluate.rows import tally
 from qaclims_ray.evaluate.score import report_label_maps, report_scores
 from qaclims_ray.images.cams import full_size
 from qaclims_ray.metrics.confusion import levels
-from qaclims_ray.metrics.counts import tally
 
 CLASSES = ("cat", "dog", "boat")
 THRESHOLDS = (0.2, 0.5, 0.8)

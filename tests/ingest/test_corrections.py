@@ -13,8 +13,7 @@ from qaclims_ray.images.yolo import yolo_lines
 from qaclims_ray.ingest.fingerprint import changes, fingerprint
 from qaclims_ray.ingest.readers import read
 from qaclims_ray.ingest.sources import MaskError, load
-from qaclims_ray.run.recipe import recipe
-from qaclims_ray.run.truth import without_masks
+from qaclims_ray.run.recipe import recipe, without_masks
 from tests.build import png, put
 
 MASK = np.zeros((40, 60), np.uint8)

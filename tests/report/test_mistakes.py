@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from qaclims_ray.metrics.counts import tally
+from qaclims_ray.evaluate.rows import tally
 from qaclims_ray.report.mistakes import (
     confusion_summary,
     mistakes,

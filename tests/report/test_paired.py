@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from qaclims_ray.evaluate.rows import tally
 from qaclims_ray.metrics.bootstrap import interval, resample
-from qaclims_ray.metrics.counts import tally
 from qaclims_ray.report.paired import compare, joint
 
 TRUTH = [1, 1, 0, 0, 2, 2]

@@ -69,10 +69,10 @@ def test_divergence_is_known_by_its_kind(folder, training, monkeypatch, error):
 
     monkeypatch.setattr(stage.train_stage, "run", train)
     if error is DivergedError:
-        assert not stage._train_finalist(folder, training.plain())
+        assert not stage._train_finalist(folder, training)
         return
     with pytest.raises(ValueError, match="not finite"):
-        stage._train_finalist(folder, training.plain())
+        stage._train_finalist(folder, training)
 
 
 def test_what_scores_takes_what_a_worker_takes(search, folder, monkeypatch):

@@ -21,7 +21,7 @@ from qaclims_ray.config.experiment import load
 from qaclims_ray.search import tuner
 from qaclims_ray.search.results import search_artifact
 
-def trial(plain, folder, config):
+def trial(search, folder, config):
     from ray import tune
     from qaclims_ray.storage.files import write_json
 

@@ -125,7 +125,7 @@ def test_trials_killed_for_memory_go_on_with_fewer_at_a_time(
     search, killed = make_experiment(tmp_path / "run", own), tmp_path / "killed"
     limits = []
 
-    def trial(plain, folder, config):
+    def trial(search, folder, config):
         if not killed.exists():
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 
 from qaclims_ray.train.cache import KEY, plan
 from qaclims_ray.train.loop import train_here
-from qaclims_ray.train.trainings import TRAININGS, section_key
+from qaclims_ray.train.task import TRAININGS, section_key
 
 
 class Interrupted:

@@ -16,7 +16,7 @@ from qaclims_ray.model.new_clip import new_clip
 from qaclims_ray.train.batches import Batch
 from qaclims_ray.train.irn import mean_over_workers
 from qaclims_ray.train.optim import ParameterGroup, build_optimizer
-from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.pairs import PairCounts, PairReader
 from qaclims_ray.train.ritc import RitcLoss
 from qaclims_ray.train.step import Step
 
@@ -29,6 +29,7 @@ CLASSES = ("cat", "dog", "boat")
 TEXTS = [*CLASSES, "sea", "sky", "grass"]
 LABELS = [[0], [0, 1, 2], [1], [2], [], []]
 """Classes of six images; two workers with two each see 4 and 2 pairs, the last two none."""
+READ_PAIRS = PairReader({text: row for row, text in enumerate(TEXTS)}, CLASSES)
 
 
 def _pairs(row):
@@ -42,9 +43,9 @@ def _batch(rows, step_rows, weight):
     for row, classes in enumerate(LABELS):
         labels[row, classes] = 1
     names = [str(row) for row in rows]
-    return Batch(
-        names, images[rows], labels[rows], torch.tensor(rows), torch.tensor(step_rows), weight
-    )
+    numbers, beside = torch.tensor(rows), [READ_PAIRS(_pairs(row)) for row in rows]
+    step = torch.tensor(step_rows)
+    return Batch(names, images[rows], labels[rows], numbers, step, weight, beside)
 
 
 def _step(per_pair, parallel, weights):
@@ -52,13 +53,10 @@ def _step(per_pair, parallel, weights):
     torch.manual_seed(0)
     clip = new_clip(CLIP, texts=["sky"], mask_prompt_depth=0).eval().requires_grad_(False)
     features = torch.nn.functional.normalize(torch.randn(len(TEXTS), 8), dim=1)
-    rows_of = {text: row for row, text in enumerate(TEXTS)}
-    table = PairTable(
-        [[_pairs(row) for row in range(len(LABELS))]], rows_of, CLASSES, torch.device("cpu")
-    )
+    pairs = PairCounts(torch.tensor([len(own) for own in LABELS]), 1, 3)
     foreground, background, area = weights
     terms = Loss(foreground=foreground, background=background, area=area, per_pair=per_pair)
-    loss = RitcLoss(clip, features, table, Ritc(loss=terms), "imagenet")
+    loss = RitcLoss(clip, features, pairs, Ritc(loss=terms), "imagenet")
     torch.manual_seed(0)
     net = build_cam_net("small_resnet", len(CLASSES))
     optimiser = Optimiser(learning_rate=1.0, momentum=0, weight_decay=0)

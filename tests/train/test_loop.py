@@ -16,8 +16,7 @@ from qaclims_ray.train.deal import epoch_rows
 from qaclims_ray.train.faults import DivergedError
 from qaclims_ray.train.loop import Trainer, Worker, train
 from qaclims_ray.train.sets import WholeSet
-from qaclims_ray.train.task import Task
-from qaclims_ray.train.trainings import num_steps
+from qaclims_ray.train.task import Task, num_steps
 from tests.build import manifest
 
 CLASSES = ("cat", "dog", "boat")

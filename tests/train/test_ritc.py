@@ -16,7 +16,7 @@ from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.texts import PairFeatures
 from qaclims_ray.train import ritc
 from qaclims_ray.train.batches import Batch
-from qaclims_ray.train.pairs import PairTable
+from qaclims_ray.train.pairs import PairCounts, PairReader
 from qaclims_ray.train.ritc import ritc_losses
 
 CONFIG = {
@@ -220,15 +220,6 @@ def test_a_gpu_gives_the_same_losses(clip):
         torch.testing.assert_close(actual.cpu(), value, rtol=1e-3, atol=1e-4)
 
 
-def test_pairs_of_other_classes_than_the_labels_are_refused():
-    row = {"name": "a", "pairs": [{"label": 2}, {"label": 0}]}
-    ritc._check_labels([row], [[0, 2]])
-    with pytest.raises(
-        ValueError, match=r"a: pairs are of the classes \[0, 2\], labels name \[1\]"
-    ):
-        ritc._check_labels([row], [[1]])
-
-
 def test_the_loss_never_waits_for_a_device(clip):
     """Tensors of torch's meta device have no numbers: to ask for one, or how many, is an error."""
     meta = torch.device("meta")
@@ -245,11 +236,13 @@ def test_the_loss_never_waits_for_a_device(clip):
     loss = ritc.RitcLoss(
         copy.deepcopy(clip).to(meta),
         torch.zeros(len(texts), 8, device=meta),
-        PairTable([rows], texts, names, meta),
+        PairCounts(labels.sum(dim=1).long(), 1, 1),
         Ritc(),
         "clip",
     )
-    own = Batch([], images, labels, torch.arange(3), torch.arange(3)).to(meta)
+    read = PairReader(texts, names)
+    own = Batch([], images, labels, torch.arange(3), torch.arange(3), 1.0, [*map(read, rows)])
+    own = own.to(meta)
     leaf = torch.zeros_like(logits, device=meta, requires_grad=True)
     loss(leaf, own)["total"].backward()
     assert leaf.grad.shape == logits.shape

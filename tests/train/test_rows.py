@@ -15,7 +15,7 @@ from qaclims_ray.train.rows import (
     save_rows,
     training_rows,
 )
-from qaclims_ray.train.trainings import TRAININGS
+from qaclims_ray.train.task import TRAININGS
 from tests.build import relist, write_artifact
 
 

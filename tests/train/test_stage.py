@@ -27,7 +27,7 @@ from qaclims_ray.train.cache import plan
 from qaclims_ray.train.faults import failure
 from qaclims_ray.train.loop import train_here
 from qaclims_ray.train.rows import labels_of
-from qaclims_ray.train.trainings import TRAININGS, settings
+from qaclims_ray.train.task import TRAININGS, settings
 from tests.build import relist, write_artifact
 
 

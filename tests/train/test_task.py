@@ -2,7 +2,7 @@ import pytest
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.graph import ARTIFACTS
-from qaclims_ray.train.trainings import (
+from qaclims_ray.train.task import (
     TRAININGS,
     batches_per_step,
     images_per_step,
