@@ -1,5 +1,7 @@
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +76,36 @@ def test_an_image_is_processed_and_encoded_once(engines, monkeypatch):
     monkeypatch.setattr(shared, "_encode", lambda *a: encoded.append(a) or encode(*a))
     _ask(shared, [_image(0), _image(1)], [["what", "what is", "dog"], ["boat", "the dog"]])
     assert (len(processed), len(encoded)) == (2, 2)
+
+
+def test_an_image_is_processed_while_the_device_is_at_another(engines, monkeypatch):
+    """Two threads, as where an actor has a GPU: neither can go on before the other is as far."""
+    shared, alone = engines
+    for engine, step in ((shared, "_encode"), (alone, "_generate")):
+        images, questions = [_image(0), _image(1)], [["what is the dog ?", "boat"]]
+        expected = [_ask(engine, [image], questions) for image in images]
+        processed, is_busy = threading.Barrier(2), threading.Lock()
+        inputs, compute = engine._inputs, getattr(engine, step)
+        meets = iter([True, True])
+
+        def process(*arguments, inputs=inputs, meets=meets, processed=processed):
+            made = inputs(*arguments)
+            if next(meets, False):
+                processed.wait(60)
+            return made
+
+        def at_device(*arguments, compute=compute, is_busy=is_busy):
+            assert is_busy.acquire(blocking=False), "two batches on the device"
+            try:
+                return compute(*arguments)
+            finally:
+                is_busy.release()
+
+        monkeypatch.setattr(engine, "_inputs", process)
+        monkeypatch.setattr(engine, step, at_device)
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(_ask, engine, [image], questions) for image in images]
+            assert [one.result() for one in asked] == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
