@@ -99,7 +99,7 @@ def actors(folder):
 def plainly(experiment):
     """A loop without Ray over the images, loading of the model included."""
     images = artifact(experiment, "images")
-    engine = build_engine(experiment.corpus.engine, device="cpu", num_gpus=1)
+    engine = build_engine(experiment.corpus.engine, device="cpu", num_gpus=1.0)
     names, questions = class_names(images), experiment.corpus.questions
     table = read_table(images, ["name", "image", "labels"])
     for batch in table.to_batches(max_chunksize=experiment.compute.corpus.batch_size):
