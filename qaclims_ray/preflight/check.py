@@ -14,7 +14,6 @@ from qaclims_ray.cluster.training import scaling
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.preflight.cache import TrainingImages
 from qaclims_ray.preflight.checks import (
-    budget_note,
     class_problems,
     clean_up,
     crf_fault,
@@ -240,9 +239,7 @@ def _disk_problems(
 
 
 def _lines(experiment: Experiment, work: Mapping[str, Work], counts: Counts) -> list[str]:
-    notes: list[str] = []
-    if "corpus" in work:
-        notes = budget_note(experiment) + store_note(experiment, counts, object_store_bytes())
+    notes = store_note(experiment, counts, object_store_bytes()) if "corpus" in work else []
     there = capacity(experiment.compute)
     grows = "" if there.is_known else ", and what its autoscaler adds"
     cluster = f"Ray: {there.describe()}{grows}"

@@ -5,10 +5,8 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from qaclims_ray.config.corpus import Blip
 from qaclims_ray.config.data import Folder, Voc12
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.corpus.engines.blip_memory import USUAL
 from qaclims_ray.images.label_maps import check_num_classes
 from qaclims_ray.ingest.voc12 import no_masks, usual_masks
 from qaclims_ray.model.crf import check_crf_build
@@ -196,18 +194,6 @@ def store_note(experiment: Experiment, counts: Counts, store_bytes: int) -> list
         f"has {_megabytes(store_bytes)}: Ray will write them to disk. Lower "
         "compute.corpus.batch_size, or raise compute.object_store_megabytes"
     ]
-
-
-def budget_note(experiment: Experiment) -> list[str]:
-    """How many question tokens BLIP will take at once, as far as it is known."""
-    engine, pool = experiment.corpus.engine, experiment.compute.corpus
-    if not isinstance(engine, Blip):
-        return []
-    if engine.token_budget is not None or not pool.num_gpus:
-        found = f"{engine.token_budget or USUAL:,}"
-    else:
-        found = f"as many as half of the free memory of {min(1.0, pool.num_gpus):g} of a GPU allows"
-    return [f"corpus: question tokens at once: {found} (corpus.engine.token_budget)"]
 
 
 def local_paths(experiment: Experiment, names: Iterable[str]) -> dict[str, str]:

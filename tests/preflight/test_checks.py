@@ -63,24 +63,6 @@ def test_an_object_store_too_small_for_decoded_images_is_a_note(make_experiment,
     assert "150 MB of decoded images" in checks.store_note(on_gpu, counts, 149_000_000)[0]
 
 
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        ({}, "2,048"),
-        ({"corpus.engine.token_budget": 512, "compute.corpus.num_gpus": 1}, "512"),
-        (
-            {"compute.corpus.num_gpus": 0.25},
-            "as many as half of the free memory of 0.25 of a GPU allows",
-        ),
-    ],
-)
-def test_the_budget_of_question_tokens_is_told_where_it_is_known(
-    make_experiment, tmp_path, overrides, expected
-):
-    (note,) = checks.budget_note(make_experiment(tmp_path, overrides))
-    assert note == f"corpus: question tokens at once: {expected} (corpus.engine.token_budget)"
-
-
 def test_the_demos_models_are_paths(make_experiment, tmp_path):
     experiment = make_experiment(tmp_path)
     names = ["images", "corpus", "texts", "classifier", "cam_net"]
