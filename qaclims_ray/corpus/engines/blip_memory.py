@@ -53,13 +53,16 @@ def largest_budget(peak_bytes: Callable[[int], int], free_bytes: float) -> int:
 
 
 def fill(model: Blip, budget: int, **beams: int) -> None:
-    """Answer as many short questions about one black image as a budget holds."""
+    """Answer as many short questions about one black image as a budget holds.
+
+    Another one is beside it, as a batch of one image would be compiled anew.
+    """
     tokens = model.config.text_config
     start, end = tokens.bos_token_id, tokens.sep_token_id
     side: int = model.config.vision_config.image_size
-    pixels = torch.zeros(1, 3, side, side, dtype=model.dtype, device=model.device)
+    pixels = torch.zeros(2, 3, side, side, dtype=model.dtype, device=model.device)
     questions = [[start, *[end] * (_SHORT - 1)]] * (budget // _SHORT)
-    generate(model, pixels, [questions], token_budget=budget, **beams)
+    generate(model, pixels, [questions, []], token_budget=budget, **beams)
 
 
 def _peak_bytes(model: Blip, budget: int, **beams: int) -> int:
