@@ -22,9 +22,9 @@ from qaclims_ray.config.corpus import Chat
 from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus.answers import Reply, read_answer
 from qaclims_ray.corpus.engines.base import UnequalImages
+from qaclims_ray.corpus.engines.prompts import Prompts, Tokens, split_prompts
 from qaclims_ray.model.pixels import copied
 
-Tokens: TypeAlias = list[int]
 Inputs: TypeAlias = dict[str, Any]
 """Inputs of the model as its processor makes them: tensors by name."""
 
@@ -33,13 +33,6 @@ _PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids", "mm_token_type_id
 """Names of inputs that hold a value per token; the others describe the image."""
 _PROBES = ("What kind of cat is in the photo?", "what is under the tv monitor?", "where?")
 _PROBE_PIXELS = np.arange(96 * 128 * 3).reshape(96, 128, 3).astype(np.uint8)
-
-
-class Prompts(NamedTuple):
-    """Token ids of prompts about one image: a common start, image included, and what follows."""
-
-    head: Tokens
-    tails: list[Tokens]
 
 
 class Written(NamedTuple):
@@ -238,29 +231,6 @@ class ChatEngine:
         # The mean is steady where single logits of 16 bits are not.
         allowed = torch.finfo(self._model.dtype).eps ** 0.5 * expected.std()
         return bool((actual - expected).abs().mean() <= allowed)
-
-
-def split_prompts(short: Sequence[Tokens], full: Tokens, image_token: int) -> Prompts:
-    """Split prompts about one image into their common start and their ends.
-
-    Args:
-        short: Token ids of each prompt with one placeholder for the image.
-        full: Token ids of the first prompt as the network gets them, the placeholder written out.
-        image_token: The placeholder.
-
-    Raises:
-        ValueError: the prompts differ before the end of the image, or hold more than one.
-    """
-    end = short[0].index(image_token) + 1
-    tails = [ids[end:] for ids in short]
-    shared = len(full) - len(tails[0])
-    if (
-        any(ids[:end] != short[0][:end] for ids in short)
-        or any(image_token in tail for tail in tails)
-        or full[shared:] != tails[0]
-    ):
-        raise ValueError("the prompts share no start that ends behind their image")
-    return Prompts(full[:shared], tails)
 
 
 def _load_processor(model: str, trust_remote_code: bool) -> Any:

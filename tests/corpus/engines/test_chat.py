@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.config.corpus import Chat
-from qaclims_ray.corpus.engines.chat import ChatEngine, split_prompts
+from qaclims_ray.corpus.engines.chat import ChatEngine
 
 FAMILIES = ["llava", "idefics3", "qwen2_vl"]
 WORDS = ["what", "is", "above", "under", "the", "boat", "dog", "one", "or"]
@@ -201,26 +201,6 @@ def test_a_tokenizer_without_padding_is_refused(tiny_chat, tmp_path):
     )
     with pytest.raises(ValueError, match="has no pad_token"):
         _engine(folder)
-
-
-def test_prompts_are_split_behind_their_image():
-    prompts = split_prompts([[1, 9, 4, 5], [1, 9, 6]], [1, 7, 9, 9, 9, 8, 4, 5], 9)
-    assert prompts == ([1, 7, 9, 9, 9, 8], [[4, 5], [6]])
-
-
-@pytest.mark.parametrize(
-    ("short", "full"),
-    [
-        ([[1, 9, 4], [2, 9, 4]], [1, 9, 9, 4]),
-        ([[1, 9, 4], [1, 9, 9]], [1, 9, 9, 4]),
-        ([[1, 9, 4], [1, 9, 5]], [1, 9, 9, 6]),
-        ([[1, 4], [1, 5]], [1, 4]),
-    ],
-    ids=["other start", "second image", "other tokens", "no image"],
-)
-def test_prompts_that_share_no_image_are_refused(short, full):
-    with pytest.raises(ValueError, match=r"share no start|not in list"):
-        split_prompts(short, full, 9)
 
 
 def test_a_folders_own_python_file_is_not_run(tmp_path):
