@@ -38,7 +38,9 @@ _CHECKED = pads.ParquetFragmentScanOptions(
 """How Ray's reader reads by itself, and that it compares the checksums of pages."""
 
 
-def actor_pool(compute: Compute, name: str, *, whole_blocks: bool = False) -> dict[str, Any]:
+def actor_pool(
+    compute: Compute, name: str, *, whole_blocks: bool = False, overlaps: bool = False
+) -> dict[str, Any]:
     """Return the arguments of `map_batches` for one pool of actors.
 
     Args:
@@ -46,6 +48,8 @@ def actor_pool(compute: Compute, name: str, *, whole_blocks: bool = False) -> di
         name: Pool in it, such as `corpus`.
         whole_blocks: Hand an actor whole blocks, in which it finds more images of equal size.
             `batch_size` then bounds what the network sees at a time.
+        overlaps: Let an actor with a GPU work on two batches at a time, in two threads: one is
+            prepared, or handed on, while the device is at the other one.
 
     Raises:
         ValueError: the pool can never be placed, or leaves no CPU to read with.
@@ -60,8 +64,14 @@ def actor_pool(compute: Compute, name: str, *, whole_blocks: bool = False) -> di
             f"now; waiting up to {hours} hours for what its autoscaler adds"
         )
     most = pool.max_actors or pool.num_actors
+    is_two = overlaps and pool.num_gpus > 0
     return {
-        "compute": ray.data.ActorPoolStrategy(min_size=pool.num_actors, max_size=most),
+        "compute": ray.data.ActorPoolStrategy(
+            min_size=pool.num_actors,
+            max_size=most,
+            max_concurrent_calls_per_actor=2 if is_two else None,
+            enable_true_multi_threading=is_two,
+        ),
         "num_cpus": pool.num_cpus,
         "num_gpus": pool.num_gpus,
         "batch_size": max(pool.batch_size, pool.block_rows if whole_blocks else 1),
@@ -114,6 +124,7 @@ def map_actor(
     expected: int,
     pool: str | None = None,
     whole_blocks: bool = False,
+    overlaps: bool = False,
     prepare: Callable[[pa.Table], Iterator[pa.Table]] | None = None,
     parts: str | None = None,
 ) -> None:
@@ -131,6 +142,7 @@ def map_actor(
         expected: Number of rows.
         pool: Section of `compute`; None takes the artifact's own.
         whole_blocks: See `actor_pool`.
+        overlaps: See `actor_pool`. Two threads then call the actor.
         prepare: What tasks on CPUs make of a block's rows, ahead of the actors: tables of few
             megabytes each. Decoded photographs of many pixels would fill the memory, and what ends
             a task, no crash log knows.
@@ -157,7 +169,7 @@ def map_actor(
         rows = rows.map_batches(
             prepare, batch_size=None, batch_format="pyarrow", num_cpus=1, memory=_NOMINAL
         )
-    actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks)
+    actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks, overlaps=overlaps)
     worker = measured(make_actor.func, target.name)
     rows = rows.map_batches(worker, fn_constructor_kwargs=make_actor.keywords, **actors)
     rows.set_name(target.name)

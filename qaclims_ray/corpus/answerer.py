@@ -20,7 +20,10 @@ _REMEMBERED = 2**16
 
 
 class Answerer:
-    """Ray Data actor: one VQA engine; rows that `corpus.prepare` made in, corpus rows out."""
+    """Ray Data actor: one VQA engine; rows that `corpus.prepare` made in, corpus rows out.
+
+    Two threads may call it, with a batch each; the engine sees to it that its device has one.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,7 @@ class Answerer:
         self._engine = build_engine(
             corpus.engine,
             device=own_device(),
-            num_gpus=max(1, int(pool.num_gpus)),
+            num_gpus=pool.num_gpus,
             trust_remote_code=experiment.model.trust_remote_code,
         )
         self._memory = Memory()

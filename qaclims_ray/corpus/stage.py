@@ -138,6 +138,7 @@ def _ask(experiment: Experiment, target: Artifact) -> Built:
         shards=images.shards(),
         columns=["name", "image", "labels"],
         expected=num_images,
+        overlaps=True,
         prepare=partial(
             prepare,
             max_pixels=experiment.data.max_pixels,

@@ -184,8 +184,9 @@ def store_note(experiment: Experiment, counts: Counts, store_bytes: int) -> list
     """A note where decoded images will not fit into the object store, and Ray will use the disk."""
     pool = experiment.compute.corpus
     image = 3 * counts.height * counts.width
-    # An actor has a batch in work and one waiting; one more is on its way.
-    wanted = 3 * (pool.max_actors or pool.num_actors) * pool.batch_size * image
+    # An actor has a batch in work and one waiting, with a GPU two each; one more is on its way.
+    batches = 5 if pool.num_gpus else 3
+    wanted = batches * (pool.max_actors or pool.num_actors) * pool.batch_size * image
     if wanted <= store_bytes:
         return []
     return [

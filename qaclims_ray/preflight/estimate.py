@@ -3,8 +3,10 @@
 import math
 from typing import NamedTuple
 
+from qaclims_ray.config.corpus import Blip
 from qaclims_ray.config.data import Demo
 from qaclims_ray.config.experiment import Experiment
+from qaclims_ray.corpus.engines.blip_memory import USUAL
 from qaclims_ray.ingest import coco14
 from qaclims_ray.ingest.facts import published_counts
 from qaclims_ray.preflight.networks import sizes
@@ -111,9 +113,20 @@ def _answers(experiment: Experiment, counts: Counts) -> Work:
     engine = getattr(corpus.engine, "model", "").rpartition("/")[2]
     line = (
         f"corpus: {_number(counts.images, 'images')}, {_number(questions, 'questions')} for "
-        f"{' '.join(filter(None, (corpus.engine.kind, engine)))}"
+        f"{' '.join(filter(None, (corpus.engine.kind, engine)))}{_at_once(experiment)}"
     )
     return Work(line, 2 * _ANSWER_BYTES * (questions or 0))
+
+
+def _at_once(experiment: Experiment) -> str:
+    """Say how many question tokens BLIP will take at once; on a GPU its actors find out."""
+    engine, num_gpus = experiment.corpus.engine, experiment.compute.corpus.num_gpus
+    if not isinstance(engine, Blip):
+        return ""
+    if engine.token_budget is None and num_gpus:
+        share = f"half of the free memory of {min(1.0, num_gpus):g} of a GPU"
+        return f", as many question tokens at once as {share} allows"
+    return f", {engine.token_budget or USUAL:,} question tokens at once"
 
 
 def _training(experiment: Experiment, name: str, counts: Counts) -> Work:

@@ -5,10 +5,15 @@ that raises is halved until the rows that fail alone are known; this is also wha
 is too large for the memory. What is no row's fault is a `StageError`. A batch that ends its process
 (a crash in native code, the kernel's or Ray's out-of-memory killer) is known to the next process by
 its crash log, which then goes through these rows one by one.
+
+Threads of a process may work on batches at the same time: a crash is then of all their rows. A row
+that was in work at a crash waits until nothing else is, so that the next crash is its own.
 """
 
+import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -41,6 +46,7 @@ class IsolatedMap:
         self._key = schema_of(target.name).names[0]
         self._max_errors = max_errors
         self._num_errors = 0
+        self._counting = threading.Lock()
         self._crash_log = CrashLog(target)
 
     def __call__(self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]) -> pa.Table:
@@ -69,11 +75,12 @@ class IsolatedMap:
     def _try(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
     ) -> list[Mapping[str, Any]]:
-        if self._crash_log.crashes(rows[0][self._key]) >= MAX_CRASHES:
+        crashes = self._crash_log.crashes(rows[0][self._key])
+        if crashes >= MAX_CRASHES:
             reason = f"it ended its process {MAX_CRASHES} times (out of memory, or a crash)"
             return [self._counted({self._key: rows[0][self._key], "error": reason})]
-        self._crash_log.note([row[self._key] for row in rows])
-        return self._compute(rows, compute)
+        with self._crash_log.at_work([row[self._key] for row in rows], alone=crashes > 0):
+            return self._compute(rows, compute)
 
     def _compute(
         self, rows: Sequence[_In], compute: Callable[[Sequence[_In]], Rows]
@@ -96,7 +103,8 @@ class IsolatedMap:
         """The row; one that failed has nothing but its key and the reason, and counts."""
         if row.get("error") is None:
             return row
-        self._num_errors += 1
+        with self._counting:
+            self._num_errors += 1
         if self._num_errors > self._max_errors:
             raise StageError(
                 f"more than data.max_errors = {self._max_errors} rows of {self._name} failed; "
@@ -118,14 +126,35 @@ class CrashLog:
         pages = [read_record(page, list[str]) or [] for page in find(f"{folder}/*.json")]
         self._crashes = Counter(key for page in pages for key in page)
         self._page = f"{folder}/{uuid4().hex}.json"
+        self._turns = threading.Condition()
+        self._in_work: list[Sequence[str]] = []
+        self._is_alone = False
 
     def crashes(self, key: str) -> int:
         """Processes that ended while a row was in work."""
         return self._crashes[key]
 
-    def note(self, keys: Sequence[str]) -> None:
-        """Say which rows this process is at from now on."""
-        write_json(self._page, list(keys))
+    @contextmanager
+    def at_work(self, keys: Sequence[str], *, alone: bool = False) -> Generator[None]:
+        """Say before some rows are worked on that this process is at them.
+
+        Args:
+            keys: Of the rows.
+            alone: Wait until no other thread is at any, and let none begin.
+        """
+        with self._turns:
+            self._turns.wait_for(lambda: not (self._is_alone or (alone and self._in_work)))
+            self._in_work.append(keys)
+            self._is_alone = alone
+        try:
+            with self._turns:
+                write_json(self._page, [key for batch in self._in_work for key in batch])
+            yield
+        finally:
+            with self._turns:
+                self._in_work.remove(keys)
+                self._is_alone = False  # who was alone goes, or nobody was
+                self._turns.notify_all()
 
 
 def forget_crashes(target: Artifact) -> None:

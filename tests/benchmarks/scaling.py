@@ -86,12 +86,13 @@ def wait_with(num_actors, folder):
 def actors(folder):
     """Throughput and busy share for each number of actors."""
     print(f"{WAIT:g} s a batch of {BATCH} images, {BATCHES} batches an actor")
-    print("actors   images/s   ideal   share of it   actors busy")
+    print("actors   images/s   ideal   share of it   actors busy   load average")
     for num_actors in ACTORS:
         span, busy = wait_with(num_actors, folder / str(num_actors))
         speed, ideal = num_actors * BATCHES * BATCH / span, num_actors * BATCH / WAIT
         print(
-            f"{num_actors:6d} {speed:10.1f} {ideal:7.1f} {speed / ideal:12.0%} {busy:13.0%}",
+            f"{num_actors:6d} {speed:10.1f} {ideal:7.1f} {speed / ideal:12.0%} {busy:13.0%} "
+            f"{os.getloadavg()[0]:12.0f}",
             flush=True,
         )
 
@@ -99,7 +100,7 @@ def actors(folder):
 def plainly(experiment):
     """A loop without Ray over the images, loading of the model included."""
     images = artifact(experiment, "images")
-    engine = build_engine(experiment.corpus.engine, device="cpu", num_gpus=1)
+    engine = build_engine(experiment.corpus.engine, device="cpu", num_gpus=1.0)
     names, questions = class_names(images), experiment.corpus.questions
     table = read_table(images, ["name", "image", "labels"])
     for batch in table.to_batches(max_chunksize=experiment.compute.corpus.batch_size):

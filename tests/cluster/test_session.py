@@ -7,6 +7,7 @@ import pytest
 import ray
 import ray.data
 
+from qaclims_ray.cluster import maps
 from qaclims_ray.cluster.maps import actor_pool
 from qaclims_ray.cluster.session import on_each_node, start
 from qaclims_ray.cluster.training import scaling, trial_resources
@@ -37,6 +38,19 @@ def test_a_pool_grows_only_where_it_may(local_ray):
     assert (pool.min_size, pool.max_size) == (1, 3)
     with pytest.raises(ValueError, match="max_actors: 1 is less than num_actors: 2"):
         Pool(num_actors=2, max_actors=1)
+
+
+@pytest.mark.parametrize(("num_gpus", "num_threads"), [(0.5, 2), (0, None)])
+def test_an_actor_with_a_gpu_may_have_two_batches_at_a_time(
+    local_ray, monkeypatch, num_gpus, num_threads
+):
+    monkeypatch.setattr(maps, "require_pool", lambda *_: None)
+    compute = Compute(corpus=Pool(num_gpus=num_gpus))
+    pool = maps.actor_pool(compute, "corpus", overlaps=True)["compute"]
+    assert pool.max_concurrent_calls_per_actor == num_threads
+    assert pool.enable_true_multi_threading == (num_threads == 2)
+    alone = maps.actor_pool(compute, "corpus")["compute"]
+    assert alone.max_concurrent_calls_per_actor is None
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,12 @@
 import shutil
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import ray.data
 
 from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus import stage
@@ -50,7 +53,7 @@ def test_every_image_is_asked_everything_about_its_classes(demo_run):
 
 
 def test_the_corpus_is_what_the_engine_answers(demo_run):
-    engine = build_engine(demo_run.corpus.engine, device="cpu", num_gpus=1)
+    engine = build_engine(demo_run.corpus.engine, device="cpu", num_gpus=1.0)
     images = _rows(demo_run, "images")[:3]
     expected = answer_all(
         [decode_row(row) for row in images], engine, CLASSES, demo_run.corpus.questions
@@ -65,6 +68,20 @@ def test_two_actors_and_other_blocks_make_the_same_bytes(demo_run, tmp_path):
     stage.run(other)
     assert _files(other, "corpus") == _files(demo_run, "corpus")
     assert len(_files(other, "corpus")) > 1
+
+
+def test_two_threads_of_an_actor_make_the_same_bytes(demo_run, tmp_path, monkeypatch):
+    """As where it has a GPU: blocks, replies to keep and the crash log are those of one thread."""
+    two = {"max_concurrent_calls_per_actor": 2, "enable_true_multi_threading": True}
+    strategy = ray.data.ActorPoolStrategy
+    monkeypatch.setattr(ray.data, "ActorPoolStrategy", lambda **pool: strategy(**{**pool, **two}))
+    pool = {"num_actors": 1, "block_rows": 2, "batch_size": 2}
+    other = demo_run.with_overrides({"run": str(tmp_path), "compute.corpus": pool})
+    shutil.copytree(artifact(demo_run, "images").uri, tmp_path / "images")
+    stage.run(other)
+    assert _files(other, "corpus") == _files(demo_run, "corpus")
+    replies = [pq.read_table(run / "answers").num_rows for run in (tmp_path, Path(demo_run.run))]
+    assert replies[0] == replies[1]
 
 
 def test_a_grown_list_of_questions_is_asked_about_what_is_new_alone(demo_run, tmp_path):

@@ -59,6 +59,8 @@ def test_an_object_store_too_small_for_decoded_images_is_a_note(make_experiment,
     (note,) = checks.store_note(experiment, counts, 89_000_000)
     assert "90 MB of decoded images" in note
     assert "compute.corpus.batch_size" in note
+    on_gpu = experiment.with_overrides({"compute.corpus.num_gpus": 1})
+    assert "150 MB of decoded images" in checks.store_note(on_gpu, counts, 149_000_000)[0]
 
 
 def test_the_demos_models_are_paths(make_experiment, tmp_path):

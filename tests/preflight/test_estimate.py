@@ -37,10 +37,27 @@ def test_after_ingest_all_is_known(demo_run):
 
 def test_questions_are_pairs_times_templates(experiment):
     work = estimate(experiment, "corpus", KNOWN)
-    assert work.line == "corpus: 1,000 images, 24,000 questions for blip blip"
+    asked = "corpus: 1,000 images, 24,000 questions for blip blip"
+    assert work.line == f"{asked}, 2,048 question tokens at once"
     about = {"corpus.questions": {"about": "image", "background": ["what is seen?"]}}
     work = estimate(experiment.with_overrides(about), "corpus", KNOWN)
     assert "1,000 questions" in work.line
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"corpus.engine.token_budget": 512, "compute.corpus.num_gpus": 1}, "512"),
+        (
+            {"compute.corpus.num_gpus": 0.25},
+            "as many question tokens at once as half of the free memory of 0.25 of a GPU allows",
+        ),
+        ({"corpus.engine": {"kind": "chat", "model": "a/b"}}, "questions for chat b"),
+    ],
+)
+def test_question_tokens_at_once_are_told_where_they_are_known(experiment, overrides, expected):
+    line = estimate(experiment.with_overrides(overrides), "corpus", KNOWN).line
+    assert line.removesuffix(" question tokens at once").endswith(expected)
 
 
 def test_steps_are_those_of_the_training(experiment):

@@ -136,7 +136,8 @@ def test_a_complete_artifact_becomes_unfinished_work_without_its_failed_rows(tar
 def test_a_map_in_this_process_starts_afresh_and_makes_a_block_of_each_table(target):
     work = PendingBlocks(target)
     work.put("old", _rows("z"))
-    CrashLog(target).note(["a"])
+    with CrashLog(target).at_work(["a"]):
+        pass
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
         assert _found(work) == []

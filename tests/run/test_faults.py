@@ -1,6 +1,8 @@
 import gc
+import threading
 import weakref
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.run.blocks import work_schema
-from qaclims_ray.run.faults import MAX_CRASHES, IsolatedMap, StageError, forget_crashes
+from qaclims_ray.run.faults import MAX_CRASHES, CrashLog, IsolatedMap, StageError, forget_crashes
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +192,32 @@ def test_deaths_are_forgotten_when_a_map_starts(target):
     seen: list[list[str]] = []
     IsolatedMap(target, 9)(_rows(8), _compute(set(), seen))
     assert len(seen) == 1
+
+
+def test_a_death_is_of_all_rows_that_threads_are_at(target):
+    """The page of a process tells of both batches, and again of one when the other has ended."""
+    log = CrashLog(target)
+    with log.at_work(["a"]):
+        with log.at_work(["b", "c"]):
+            assert [CrashLog(target).crashes(key) for key in "abcd"] == [1, 1, 1, 0]
+        with log.at_work(["d"]):
+            assert [CrashLog(target).crashes(key) for key in "abcd"] == [1, 0, 0, 1]
+
+
+def test_a_row_that_was_in_work_at_a_death_waits_until_nothing_else_is(target, monkeypatch):
+    """Else the next death would be another row's too, whose image would fail for it."""
+    _die(IsolatedMap(target, 9), _rows(8))
+    attempt, asks = IsolatedMap(target, 9), threading.Event()
+    turns = attempt._crash_log._turns
+    wait = turns.wait_for
+    monkeypatch.setattr(turns, "wait_for", lambda is_free: asks.set() or wait(is_free))
+    seen: list[list[str]] = []
+    with ThreadPoolExecutor() as pool:
+        with attempt._crash_log.at_work(["20"]):
+            asks.clear()
+            suspected = pool.submit(attempt, _rows(2), _compute(set(), seen))
+            assert asks.wait(60)
+            with turns:  # is free when the other thread waits, or goes on
+                assert attempt._crash_log._in_work == [["20"]]
+        assert suspected.result()["error"].null_count == 2
+    assert seen == [["00"], ["01"]]

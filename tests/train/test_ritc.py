@@ -1,6 +1,7 @@
 import copy
 import inspect
 import math
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.parallel import DistributedDataParallel
 
-from qaclims_ray.config.train import Loss, Ritc
+from qaclims_ray.config.train import Fit, Loss, Optimiser, Ritc
 from qaclims_ray.model.cam_net import build_cam_net
 from qaclims_ray.model.losses import background_contrast, foreground_contrast
 from qaclims_ray.model.new_clip import new_clip
@@ -16,8 +17,11 @@ from qaclims_ray.model.regions import region_views, renormalise, select_pairs
 from qaclims_ray.model.texts import PairFeatures
 from qaclims_ray.train import ritc
 from qaclims_ray.train.batches import Batch
+from qaclims_ray.train.optim import ParameterGroup, build_optimizer
 from qaclims_ray.train.pairs import PairCounts, PairReader
 from qaclims_ray.train.ritc import ritc_losses
+from qaclims_ray.train.step import Step
+from tests.waits import counted_waits
 
 CONFIG = {
     "embed_dim": 8,
@@ -220,10 +224,10 @@ def test_a_gpu_gives_the_same_losses(clip):
         torch.testing.assert_close(actual.cpu(), value, rtol=1e-3, atol=1e-4)
 
 
-def test_the_loss_never_waits_for_a_device(clip):
-    """Tensors of torch's meta device have no numbers: to ask for one, or how many, is an error."""
+def _on_meta(clip):
+    """A loss and its batch without numbers: to ask for one, or how many, is an error."""
     meta = torch.device("meta")
-    logits, images, labels, texts = batch(1)
+    _, images, labels, texts = batch(1)
     rows = [
         {
             "name": str(i),
@@ -242,7 +246,28 @@ def test_the_loss_never_waits_for_a_device(clip):
     )
     read = PairReader(texts, names)
     own = Batch([], images, labels, torch.arange(3), torch.arange(3), 1.0, [*map(read, rows)])
-    own = own.to(meta)
-    leaf = torch.zeros_like(logits, device=meta, requires_grad=True)
+    return loss, own.to(meta)
+
+
+def test_the_loss_never_waits_for_a_device(clip):
+    loss, own = _on_meta(clip)
+    leaf = torch.zeros(3, 4, 4, 5, device="meta", requires_grad=True)
     loss(leaf, own)["total"].backward()
-    assert leaf.grad.shape == logits.shape
+    assert leaf.grad.shape == leaf.shape
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_a_step_waits_for_its_device_once(clip, kind, monkeypatch):
+    """For the scalars of its log; a gradient that is not finite is seen in the same transfer."""
+    loss, own = _on_meta(clip)
+    net = build_cam_net("small_resnet", 4).to("meta")
+    optimiser = Optimiser(kind=kind, learning_rate=1e-3, max_grad_norm=5)
+    fit = Fit(optimiser=optimiser, freeze_batch_norm=True)
+    optimizer = build_optimizer([ParameterGroup(net.parameters())], optimiser)
+    step = Step(net, loss, optimizer, fit, num_steps=4)
+    monkeypatch.setattr(step, "_autocast", nullcontext)  # which knows no such device
+    step._optimizer.zero_grad()
+    for _ in range(2):
+        with counted_waits("meta") as waits:
+            step(own)
+        assert waits == {"tolist": 1}

@@ -14,7 +14,11 @@ UnequalImages: TypeAlias = Sequence[UInt8[np.ndarray, "_ _ 3"]]
 
 @runtime_checkable
 class Engine(Protocol):
-    """Answers many questions about many images in one call."""
+    """Answers many questions about many images in one call.
+
+    An actor with a GPU calls it from two threads: while the device answers about one batch, the
+    engine prepares the next one, up to its copy on the device, and hands on the last one's answers.
+    """
 
     def answer(
         self, images: UnequalImages, questions: Sequence[Sequence[str]], *, names: Sequence[str]

@@ -20,21 +20,22 @@ def image_fit(section: config.Engine) -> Fit | None:
 
 
 def build_engine(
-    section: config.Engine, *, device: str, num_gpus: int, trust_remote_code: bool = False
+    section: config.Engine, *, device: str, num_gpus: float, trust_remote_code: bool = False
 ) -> Engine:
     """Make an engine on the device of this process, importing what it needs and no more.
 
     Args:
         section: The section `corpus.engine`.
         device: `cpu` or `cuda`; vLLM finds its devices itself.
-        num_gpus: GPUs of this process, over which vLLM spreads its model.
+        num_gpus: GPUs of this process; a fraction is its share of one. vLLM spreads its model over
+            several.
         trust_remote_code: See `model.trust_remote_code`.
     """
     match section:
         case config.Blip():
             from qaclims_ray.corpus.engines.blip import BlipEngine
 
-            return BlipEngine(section, device)
+            return BlipEngine(section, device, min(1.0, num_gpus or 1.0))
         case config.Chat():
             from qaclims_ray.corpus.engines.chat import ChatEngine
 
@@ -43,7 +44,7 @@ def build_engine(
         case config.Vllm():
             from qaclims_ray.corpus.engines.vllm import VllmEngine
 
-            return Bounded(VllmEngine(section, num_gpus), section)
+            return Bounded(VllmEngine(section, max(1, int(num_gpus))), section)
         case config.Server():
             from qaclims_ray.corpus.engines.server import ServerEngine
 

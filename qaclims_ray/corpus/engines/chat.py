@@ -6,6 +6,7 @@ through the network once; the questions go on from its cached keys and values.
 
 import copy
 import logging
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -21,8 +22,9 @@ from qaclims_ray.config.corpus import Chat
 from qaclims_ray.config.experiment import resolve
 from qaclims_ray.corpus.answers import Reply, read_answer
 from qaclims_ray.corpus.engines.base import UnequalImages
+from qaclims_ray.corpus.engines.prompts import Prompts, Tokens, split_prompts
+from qaclims_ray.model.pixels import copied
 
-Tokens: TypeAlias = list[int]
 Inputs: TypeAlias = dict[str, Any]
 """Inputs of the model as its processor makes them: tensors by name."""
 
@@ -33,11 +35,11 @@ _PROBES = ("What kind of cat is in the photo?", "what is under the tv monitor?",
 _PROBE_PIXELS = np.arange(96 * 128 * 3).reshape(96, 128, 3).astype(np.uint8)
 
 
-class Prompts(NamedTuple):
-    """Token ids of prompts about one image: a common start, image included, and what follows."""
+class Written(NamedTuple):
+    """What the model wrote: token ids of some replies, and which of them the limit ended."""
 
-    head: Tokens
-    tails: list[Tokens]
+    tokens: list[Tokens]
+    is_cut: list[bool]
 
 
 class ChatEngine:
@@ -62,6 +64,8 @@ class ChatEngine:
         self._batch_size = section.batch_size
         ends: int | list[int] | None = self._model.generation_config.eos_token_id
         self._ends = [ends] if isinstance(ends, int) else ends or []
+        self._turn = threading.Lock()  # of the device
+        self._at_text = threading.Lock()  # tokenizers can't be told of padding while they are used
         self._shares = self._can_share()
 
     def answer(
@@ -90,23 +94,31 @@ class ChatEngine:
             inputs = self._inputs(
                 [picture for picture, _ in batch], [self._prompt(text) for _, text in batch]
             )
-            yield from self._generate(inputs)
+            with self._turn:
+                written = self._generate(inputs)
+            yield from self._read(written)
 
     def _answer_from_head(self, picture: Image.Image, questions: Sequence[str]) -> list[Reply]:
         """Answer all questions about one image, whose common start is encoded once."""
         prompts, inputs = self._split(picture, questions)
-        cache = self._encode(prompts.head, inputs)
-        answers: list[Reply] = []
-        for start in range(0, len(questions), self._batch_size):
-            tails = prompts.tails[start : start + self._batch_size]
-            answers += self._generate(self._go_on(prompts.head, cache, tails))
-        return answers
+        with self._turn:
+            cache = self._encode(prompts.head, inputs)
+            written = [
+                self._generate(
+                    self._go_on(
+                        prompts.head, cache, prompts.tails[start : start + self._batch_size]
+                    )
+                )
+                for start in range(0, len(questions), self._batch_size)
+            ]
+        return [reply for some in written for reply in self._read(some)]
 
     def _split(self, picture: Image.Image, questions: Sequence[str]) -> tuple[Prompts, Inputs]:
         """Token ids of the prompts, and the first prompt's inputs: the image is processed once."""
         texts = [self._prompt(question) for question in questions]
         inputs = self._inputs([picture], texts[:1])
-        short: list[Tokens] = self._processor.tokenizer(texts)["input_ids"]
+        with self._at_text:
+            short: list[Tokens] = self._processor.tokenizer(texts)["input_ids"]
         full: Tokens = inputs["input_ids"][0].tolist()
         return split_prompts(short, full, self._processor.image_token_id), inputs
 
@@ -138,16 +150,20 @@ class ChatEngine:
         }
 
     @torch.inference_mode()
-    def _generate(self, inputs: Inputs) -> list[Reply]:
+    def _generate(self, inputs: Inputs) -> Written:
         tokens = self._model.generate(
             **inputs, do_sample=False, max_new_tokens=self._max_new_tokens
         )
         new = tokens[:, inputs["input_ids"].shape[1] :]
-        texts = self._processor.batch_decode(new, skip_special_tokens=True)
         # What comes to no end of its own, the limit ended.
         ends = torch.tensor(self._ends, dtype=torch.long, device=new.device)
-        is_cut: list[bool] = (~torch.isin(new, ends).any(1)).tolist()
-        return [read_answer(text, is_cut=cut) for text, cut in zip(texts, is_cut, strict=True)]
+        return Written(new.tolist(), (~torch.isin(new, ends).any(1)).tolist())
+
+    def _read(self, written: Written) -> list[Reply]:
+        with self._at_text:
+            texts = self._processor.batch_decode(written.tokens, skip_special_tokens=True)
+        pairs = zip(texts, written.is_cut, strict=True)
+        return [read_answer(text, is_cut=cut) for text, cut in pairs]
 
     @torch.inference_mode()
     def _first_logits(self, inputs: Inputs) -> Float[Tensor, "prompts vocabulary"]:
@@ -161,13 +177,16 @@ class ChatEngine:
         return made.logits[0].float()
 
     def _inputs(self, pictures: Sequence[Image.Image], prompts: Sequence[str]) -> Inputs:
-        made = self._processor(
-            images=[[picture] for picture in pictures],
-            text=list(prompts),
-            padding=True,
-            return_tensors="pt",
-        )
-        return dict(made.to(self._model.device, self._model.dtype))
+        """Process images and prompts here, and begin to copy them to the device."""
+        with self._at_text:
+            made = self._processor(
+                images=[[picture] for picture in pictures],
+                text=list(prompts),
+                padding=True,
+                return_tensors="pt",
+            )
+        here = made.to(self._model.dtype)
+        return {name: copied(value, self._model.device) for name, value in here.items()}
 
     def _prompt(self, question: str) -> str:
         text = f"{question} {self._instruction}"
@@ -212,29 +231,6 @@ class ChatEngine:
         # The mean is steady where single logits of 16 bits are not.
         allowed = torch.finfo(self._model.dtype).eps ** 0.5 * expected.std()
         return bool((actual - expected).abs().mean() <= allowed)
-
-
-def split_prompts(short: Sequence[Tokens], full: Tokens, image_token: int) -> Prompts:
-    """Split prompts about one image into their common start and their ends.
-
-    Args:
-        short: Token ids of each prompt with one placeholder for the image.
-        full: Token ids of the first prompt as the network gets them, the placeholder written out.
-        image_token: The placeholder.
-
-    Raises:
-        ValueError: the prompts differ before the end of the image, or hold more than one.
-    """
-    end = short[0].index(image_token) + 1
-    tails = [ids[end:] for ids in short]
-    shared = len(full) - len(tails[0])
-    if (
-        any(ids[:end] != short[0][:end] for ids in short)
-        or any(image_token in tail for tail in tails)
-        or full[shared:] != tails[0]
-    ):
-        raise ValueError("the prompts share no start that ends behind their image")
-    return Prompts(full[:shared], tails)
 
 
 def _load_processor(model: str, trust_remote_code: bool) -> Any:

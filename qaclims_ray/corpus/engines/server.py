@@ -84,18 +84,19 @@ class ServerEngine:
         Raises:
             StageError: any other image would fail too.
         """
-        urls = [
-            data_url(image) if texts else "" for image, texts in zip(images, questions, strict=True)
-        ]
+        # Questions about an image are on their way while the next one is encoded.
         waiting = [
-            [self._pool.submit(self._ask, url, text) for text in texts]
-            for url, texts in zip(urls, questions, strict=True)
+            self._ask_all(image, texts) for image, texts in zip(images, questions, strict=True)
         ]
         try:
             return [self._collect(row) for row in waiting]
         finally:
             for row in waiting:
                 _cancel(row)  # what still waits behind a failure
+
+    def _ask_all(self, image: Image, questions: Sequence[str]) -> list[Future[Reply]]:
+        url = data_url(image) if questions else ""
+        return [self._pool.submit(self._ask, url, question) for question in questions]
 
     def _collect(self, waiting: Sequence[Future[Reply]]) -> list[Reply] | ValueError:
         """Wait for the answers about an image; return them, or why one is missing."""

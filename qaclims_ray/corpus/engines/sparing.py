@@ -1,16 +1,14 @@
 """Ask an engine nothing that is known, and nothing twice about equal images."""
 
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, NotRequired, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, NotRequired
 
 from qaclims_ray.corpus.answers import Reply
 from qaclims_ray.corpus.cache import read_reply, reply_row
 from qaclims_ray.corpus.engines.base import Engine, UnequalImages
 from qaclims_ray.images.decoded import DecodedRow
-
-Memory: TypeAlias = OrderedDict[str, dict[str, Reply]]
-"""Replies by key and question, of the images that were asked about last."""
 
 _REMEMBERED = 4096
 """Images whose replies a process remembers, for equal ones among other files."""
@@ -24,6 +22,30 @@ class KeyedRow(DecodedRow):
     """Rows of `types.REPLY_FIELDS`."""
 
 
+class Memory:
+    """Replies about the images that a process asked about last, by key and question.
+
+    Threads that are at different batches share it.
+    """
+
+    def __init__(self) -> None:
+        self._replies: OrderedDict[str, dict[str, Reply]] = OrderedDict()
+        self._turn = threading.Lock()
+
+    def recall(self, key: str) -> dict[str, Reply]:
+        """Return the replies about an image, by question."""
+        with self._turn:
+            return dict(self._replies.get(key, {}))
+
+    def learn(self, key: str, replies: Mapping[str, Reply]) -> None:
+        """Add replies about an image, and forget the one that was asked about longest ago."""
+        with self._turn:
+            self._replies.setdefault(key, {}).update(replies)
+            self._replies.move_to_end(key)
+            if len(self._replies) > _REMEMBERED:
+                self._replies.popitem(last=False)
+
+
 class Sparing:
     """An engine for one batch of rows: known replies are taken, equal images share theirs."""
 
@@ -35,7 +57,7 @@ class Sparing:
         self._said: dict[str, dict[str, Reply]] = {}
         for row in rows:
             said = self._said.setdefault(row.get("key", ""), {})
-            said.update(memory.get(row.get("key", ""), {}))
+            said.update(memory.recall(row.get("key", "")))
             for one in row.get("known", ()):
                 if (reply := read_reply(one)) is not None:
                     said[one["question"]] = reply
@@ -86,10 +108,7 @@ class Sparing:
 
     def _learn(self, key: str, replies: dict[str, Reply]) -> None:
         self._said[key].update(replies)
-        self._memory.setdefault(key, {}).update(replies)
-        self._memory.move_to_end(key)
-        if len(self._memory) > _REMEMBERED:
-            self._memory.popitem(last=False)
+        self._memory.learn(key, replies)
 
     def _replies(
         self, key: str, texts: Sequence[str], failed: dict[str, ValueError]

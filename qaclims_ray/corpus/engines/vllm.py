@@ -1,5 +1,6 @@
 """Visual question answering by vLLM, in this process and on its GPUs."""
 
+import threading
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -53,6 +54,7 @@ class VllmEngine:
         self._sampling = self._vllm.SamplingParams(
             temperature=0.0, max_tokens=section.max_new_tokens
         )
+        self._turn = threading.Lock()  # vLLM's own interface is for one thread
         self._instruction = section.instruction
         self._format = _FORMATS[section.content]
 
@@ -64,15 +66,13 @@ class VllmEngine:
         Raises:
             StageError: vLLM has died and can't be started again.
         """
-        outputs = iter(
-            self._chat(
-                [
-                    chat_about(picture, f"{question} {self._instruction}")
-                    for picture, asked in zip(map(pil.fromarray, images), questions, strict=True)
-                    for question in asked
-                ]
-            )
-        )
+        chats = [
+            chat_about(picture, f"{question} {self._instruction}")
+            for picture, asked in zip(map(pil.fromarray, images), questions, strict=True)
+            for question in asked
+        ]
+        with self._turn:
+            outputs = iter(self._chat(chats))
         rows = [[next(outputs) for _ in asked] for asked in questions]
         return [attempt(lambda row: [reply_of(output) for output in row], row) for row in rows]
 

@@ -1,5 +1,7 @@
 import copy
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,8 +13,10 @@ from torchvision.transforms import v2
 from transformers import BertTokenizer, BlipImageProcessorPil
 
 from qaclims_ray.config.corpus import Blip
+from qaclims_ray.corpus.engines import blip as blip_engine
 from qaclims_ray.corpus.engines.blip import BlipEngine, image_fit
 from qaclims_ray.model import blip
+from tests.waits import counted_waits
 
 WORDS = ["what", "is", "above", "under", "the", "?", "boat", "dog", "##s", "sky", "sea", "grass"]
 VOCABULARY = ["[PAD]", "[UNK]", "[SEP]", "[CLS]", "[MASK]", *WORDS, "[DEC]", "[ENC]"]
@@ -63,10 +67,10 @@ def test_engine_is_the_same_under_any_budget_and_changes_no_image(folder):
     images = [_image(0), _image(1)]
     before = [image.copy() for image in images]
     questions = [["what is above the boat?", "what is the sea?"]] * 2
-    wide, narrow = (
-        _ask(_engine(folder, token_budget=budget), images, questions) for budget in (2048, 5)
+    found, wide, narrow = (
+        _ask(_engine(folder, token_budget=budget), images, questions) for budget in (None, 2048, 5)
     )
-    assert wide == narrow
+    assert found == wide == narrow
     for image, copied in zip(images, before, strict=True):
         np.testing.assert_array_equal(image, copied)
 
@@ -75,6 +79,45 @@ def test_engine_reads_read_only_images(folder):
     image = _image(0)
     image.flags.writeable = False
     assert _ask(_engine(folder), [image], [["what is the sea?"]])
+
+
+def test_a_batch_is_copied_while_the_device_is_at_the_one_before(folder, monkeypatch):
+    """Two threads, as where an actor has a GPU: the first can't end before the second has sent."""
+    engine = _engine(folder)
+    images, questions = [_image(0), _image(1)], [["what is the sea?", "what is above the dog?"]]
+    expected = [_ask(engine, [image], questions) for image in images]
+    is_busy, has_sent, at_once = threading.Event(), threading.Event(), threading.Lock()
+    sent, generate = engine._sent, blip_engine.generate
+
+    def send(pixels):
+        made = sent(pixels)
+        if is_busy.is_set():
+            has_sent.set()
+        return made
+
+    def compute(*arguments, **options):
+        assert at_once.acquire(blocking=False), "two batches on the device"
+        is_busy.set()
+        assert has_sent.wait(60)
+        at_once.release()
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(engine, "_sent", send)
+    monkeypatch.setattr(blip_engine, "generate", compute)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(_ask, engine, images[:1], questions)
+        assert is_busy.wait(60)
+        second = pool.submit(_ask, engine, images[1:], questions)
+        assert [first.result(), second.result()] == expected
+
+
+def test_sending_images_waits_for_nothing(folder):
+    """Tensors of torch's meta device have no numbers: to ask for one is an error."""
+    engine = _engine(folder)
+    engine._model.to("meta")
+    engine._levels = engine._levels.to("meta")
+    pixels = engine._pixels(engine._sent([_image(0), _image(1)]))
+    assert (pixels.device.type, pixels.shape) == ("meta", (2, 3, 32, 32))
 
 
 def test_questions_start_with_enc_and_end_with_sep_after_truncation(folder):
@@ -91,7 +134,7 @@ def test_a_vocabulary_without_enc_and_dec_does(folder, tmp_path):
     BertTokenizer(str(tmp_path / "vocab.txt")).save_pretrained(tmp_path)
     engine = _engine(tmp_path)
     assert engine._encode("sky") == [ENC, VOCABULARY.index("sky"), SEP]
-    assert engine._decode([VOCABULARY.index("sky"), DEC]) == "sky"
+    assert engine._decode((VOCABULARY.index("sky"), DEC)) == "sky"
 
 
 def test_pixels_are_the_published_preprocessing(folder):
@@ -105,7 +148,8 @@ def test_pixels_are_the_published_preprocessing(folder):
     )
     for size in ((40, 30), (3, 50)):
         image = _image(0, *size)
-        actual = _engine(folder)._pixels([image])[0]
+        engine = _engine(folder)
+        actual = engine._pixels(engine._sent([image]))[0]
         torch.testing.assert_close(actual, published(Image.fromarray(image)))
 
 
@@ -115,7 +159,7 @@ def test_engine_computes_in_the_type_asked_for(folder, precision):
     images = [_image(seed) for seed in range(4)]
     questions = [["what is the sea?", "what is above the dog?", "is the sky grass?"]] * 4
     engine = _engine(folder, precision=precision)
-    assert engine._pixels(images).dtype == getattr(torch, precision)
+    assert engine._pixels(engine._sent(images)).dtype == getattr(torch, precision)
     answers = np.array(_ask(engine, images, questions))
     assert (answers == np.array(_ask(_engine(folder), images, questions))).mean() > 0.6
 
@@ -143,7 +187,7 @@ def test_without_a_compiler_the_option_is_named(folder, monkeypatch, tmp_path):
 
 def test_answers_are_words_without_special_tokens(folder):
     engine = _engine(folder)
-    dogs = [VOCABULARY.index("dog"), VOCABULARY.index("##s"), 0, DEC]
+    dogs = (VOCABULARY.index("dog"), VOCABULARY.index("##s"), 0, DEC)
     assert engine._decode(dogs) == "dogs"
 
 
@@ -248,11 +292,28 @@ def test_questions_are_encoded_without_waiting_for_the_device(tiny_blip):
     assert states.shape[:2] == mask.shape == (3, 5)
 
 
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_decoding_step_waits_once(tiny_blip, num_beams):
+    """Which is the question of transformers whether any answer goes on; a group waits six times."""
+    model = blip.prepare(tiny_blip(0))
+    model.text_decoder.cls.predictions.decoder.bias.data[SEP] = -1e4  # no answer ends early
+    states, mask = torch.randn(4, 6, 32), torch.arange(6) < torch.tensor([[6], [2], [3], [4]])
+    counts = []
+    for max_length in (4, 9):
+        with torch.inference_mode(), counted_waits("cpu") as waits:
+            answers = blip.decode_answers(
+                model, states, mask, num_beams=num_beams, min_length=1, max_length=max_length
+            )
+        assert {len(answer) for answer in answers} == {max_length - 1}
+        counts.append(waits.total() - (max_length - 1))
+    assert counts[0] == counts[1] <= 6
+
+
 def test_images_may_come_at_the_size_that_the_model_sees(folder):
     engine, image = _engine(folder), _image(0, 40, 30)
     fit = image_fit(Blip(kind="blip", model=str(folder)))
     assert fit(image).shape == (32, 32, 3)
-    assert torch.equal(engine._pixels([fit(image)]), engine._pixels([image]))
+    assert torch.equal(engine._sent([fit(image)]), engine._sent([image]))
 
 
 def test_fused_attention_is_the_same(tiny_blip):

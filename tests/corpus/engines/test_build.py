@@ -13,7 +13,7 @@ QUESTION = "what is under the boat?"
 
 
 def _build(section):
-    return build_engine(section, device="cpu", num_gpus=1)
+    return build_engine(section, device="cpu", num_gpus=1.0)
 
 
 def test_blip_of_the_demo_answers_with_words_of_its_world():

@@ -1,5 +1,7 @@
 import json
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaclims_ray.config.corpus import Chat
-from qaclims_ray.corpus.engines.chat import ChatEngine, split_prompts
+from qaclims_ray.corpus.engines.chat import ChatEngine
 
 FAMILIES = ["llava", "idefics3", "qwen2_vl"]
 WORDS = ["what", "is", "above", "under", "the", "boat", "dog", "one", "or"]
@@ -74,6 +76,36 @@ def test_an_image_is_processed_and_encoded_once(engines, monkeypatch):
     monkeypatch.setattr(shared, "_encode", lambda *a: encoded.append(a) or encode(*a))
     _ask(shared, [_image(0), _image(1)], [["what", "what is", "dog"], ["boat", "the dog"]])
     assert (len(processed), len(encoded)) == (2, 2)
+
+
+def test_an_image_is_processed_while_the_device_is_at_another(engines, monkeypatch):
+    """Two threads, as where an actor has a GPU: neither can go on before the other is as far."""
+    shared, alone = engines
+    for engine, step in ((shared, "_encode"), (alone, "_generate")):
+        images, questions = [_image(0), _image(1)], [["what is the dog ?", "boat"]]
+        expected = [_ask(engine, [image], questions) for image in images]
+        processed, is_busy = threading.Barrier(2), threading.Lock()
+        inputs, compute = engine._inputs, getattr(engine, step)
+        meets = iter([True, True])
+
+        def process(*arguments, inputs=inputs, meets=meets, processed=processed):
+            made = inputs(*arguments)
+            if next(meets, False):
+                processed.wait(60)
+            return made
+
+        def at_device(*arguments, compute=compute, is_busy=is_busy):
+            assert is_busy.acquire(blocking=False), "two batches on the device"
+            try:
+                return compute(*arguments)
+            finally:
+                is_busy.release()
+
+        monkeypatch.setattr(engine, "_inputs", process)
+        monkeypatch.setattr(engine, step, at_device)
+        with ThreadPoolExecutor() as pool:
+            asked = [pool.submit(_ask, engine, [image], questions) for image in images]
+            assert [one.result() for one in asked] == expected
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -169,26 +201,6 @@ def test_a_tokenizer_without_padding_is_refused(tiny_chat, tmp_path):
     )
     with pytest.raises(ValueError, match="has no pad_token"):
         _engine(folder)
-
-
-def test_prompts_are_split_behind_their_image():
-    prompts = split_prompts([[1, 9, 4, 5], [1, 9, 6]], [1, 7, 9, 9, 9, 8, 4, 5], 9)
-    assert prompts == ([1, 7, 9, 9, 9, 8], [[4, 5], [6]])
-
-
-@pytest.mark.parametrize(
-    ("short", "full"),
-    [
-        ([[1, 9, 4], [2, 9, 4]], [1, 9, 9, 4]),
-        ([[1, 9, 4], [1, 9, 9]], [1, 9, 9, 4]),
-        ([[1, 9, 4], [1, 9, 5]], [1, 9, 9, 6]),
-        ([[1, 4], [1, 5]], [1, 4]),
-    ],
-    ids=["other start", "second image", "other tokens", "no image"],
-)
-def test_prompts_that_share_no_image_are_refused(short, full):
-    with pytest.raises(ValueError, match=r"share no start|not in list"):
-        split_prompts(short, full, 9)
 
 
 def test_a_folders_own_python_file_is_not_run(tmp_path):

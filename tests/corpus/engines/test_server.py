@@ -16,7 +16,7 @@ from PIL import Image
 from qaclims_ray.config.corpus import Server
 from qaclims_ray.corpus.answers import NoAnswer
 from qaclims_ray.corpus.engines import http
-from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine, reply_in
+from qaclims_ray.corpus.engines.server import MAX_FAILURES, ServerEngine, data_url, reply_in
 from qaclims_ray.run.faults import StageError
 
 IMAGE = np.full((20, 30, 3), (200, 100, 50), np.uint8)
@@ -92,6 +92,20 @@ def engine(server, monkeypatch):
 
 def _ask(engine, questions):
     return engine.answer([IMAGE] * len(questions), questions, names=["a"] * len(questions))
+
+
+def test_questions_are_on_their_way_while_the_next_image_is_encoded(engine, monkeypatch):
+    is_sent, encoded, ask = threading.Event(), [], engine._ask
+
+    def encode(image):
+        assert not encoded or is_sent.wait(60)
+        encoded.append(image)
+        return data_url(image)
+
+    monkeypatch.setattr("qaclims_ray.corpus.engines.server.data_url", encode)
+    monkeypatch.setattr(engine, "_ask", lambda *asked: is_sent.set() or ask(*asked))
+    assert [len(replies) for replies in _ask(engine, [["where?"], [], ["who?"]])] == [1, 0, 1]
+    assert len(encoded) == 2
 
 
 def test_each_question_goes_to_the_server_with_its_image(server, engine):
