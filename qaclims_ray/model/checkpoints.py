@@ -168,17 +168,13 @@ def from_published_irn(state: State) -> dict[str, Tensor]:
     Its further names of the same layers (`stage1`, `backbone.0`, `edge_layers.0`, …) and its
     constants (`path_indices0`, …) are left out.
     """
-    names = {theirs: _irn_name(theirs) for theirs in state}
-    return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
-
-
-def _irn_name(name: str) -> str | None:
-    layer = re.match(r"fc_(edge|dp)(\d)\.", name)
-    if layer:
-        return f"{layer[1]}_layers.{int(layer[2]) - 1}.{name[layer.end() :]}"
-    if name.startswith("resnet50."):
-        return name.replace("resnet50.", "backbone.", 1)
-    return None
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if layer := re.match(r"fc_(edge|dp)(\d)\.", name):
+            found[f"{layer[1]}_layers.{int(layer[2]) - 1}.{name[layer.end() :]}"] = value
+        elif name.startswith("resnet50."):
+            found[name.replace("resnet50.", "backbone.", 1)] = value
+    return found
 
 
 OVSEG_PREFIX = "clip_adapter.clip_model."
