@@ -167,7 +167,7 @@ def truth_note(experiment: Experiment, names: Iterable[str]) -> list[str]:
     images, data = artifact(experiment, "images").manifest(), experiment.data
     reason = ""
     if images is not None:
-        reason = "" if images["facts"]["num_masks"] else "no image has ground truth"
+        reason = "" if images["facts"].get("num_masks") else "no image has ground truth"
     elif isinstance(data, Voc12) and not data.root.startswith(WEB):
         folder = join(absolute(data.root), data.masks or usual_masks(data.split))
         reason = "" if exists(folder) else no_masks(folder, data.split)
