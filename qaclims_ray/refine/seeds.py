@@ -42,7 +42,7 @@ def label_cams(cams: Float[np.ndarray, "N H W"], threshold: float) -> LabelMap:
 
 
 def merge_labels(strict: LabelMap, lenient: LabelMap) -> LabelMap:
-    """Make seeds: `strict`'s foreground, background where both say so, 255 where only `strict` does.
+    """Make seeds: foreground where `strict` says so, background where both do, 255 elsewhere.
 
     So a pixel is foreground where a CAM is surely high, and background where all are surely low
     (published `step/cam_to_ir_label.py`).
