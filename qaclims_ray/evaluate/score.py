@@ -123,7 +123,7 @@ def report_label_maps(
 ) -> Scores:
     """Report the scores of label maps: those of `report_scores`, without thresholds."""
     absent = experiment.evaluate.absent_classes
-    figures = _figures(tallies, len(class_names), {0: 0}, absent)[0]
+    figures = _figures(tallies, len(class_names), {0.0: 0}, absent)[0.0]
     return Scores(
         num_images=sum(1 for _ in tallies),
         settings=settings_of(experiment, scored) | label_map_settings(experiment, scored),
