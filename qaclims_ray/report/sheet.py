@@ -193,12 +193,16 @@ def _draw(
         if name in rows:
             pictures[title] = drawing.picture(image, rows[name], threshold)
             label_map = drawing.label_map(rows[name], threshold)
-            file, out = png_name(name), io.BytesIO()
-            if label_map is not None:
-                write_bytes(f"{folder}/{key}/masks/{file}", encode_mask(label_map))
-            pil.fromarray(pictures[title]).save(out, format="PNG")
-            write_bytes(f"{folder}/{key}/overlays/{file}", out.getvalue())
+            _write_pngs(f"{folder}/{key}", name, pictures[title], label_map)
             parts = {} if drawing.by_class is None else drawing.by_class(rows[name])
             for label, part in parts.items() if len(parts) > 1 else ():
                 pictures[f"{title}: {classes[label]}"] = drawing.picture(image, part, threshold)
     return pictures
+
+
+def _write_pngs(folder: str, name: str, picture: Image, label_map: LabelMap | None) -> None:
+    file, out = png_name(name), io.BytesIO()
+    if label_map is not None:
+        write_bytes(f"{folder}/masks/{file}", encode_mask(label_map))
+    pil.fromarray(picture).save(out, format="PNG")
+    write_bytes(f"{folder}/overlays/{file}", out.getvalue())

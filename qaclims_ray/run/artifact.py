@@ -122,7 +122,7 @@ class Artifact:
     @overload
     def fact(self, name: Literal["held_out", "default"]) -> float: ...
 
-    def fact(self, name: Fact) -> list[str] | str | float:
+    def fact(self, name: Fact) -> list[str] | str | int | float:
         """Return what the stage of a complete artifact found out, such as `class_names`.
 
         Raises:
