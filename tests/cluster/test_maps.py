@@ -142,7 +142,7 @@ DRIVER = dedent("""\
     experiment = load(config, {"compute.address": address, "compute.corpus": pool})
     start(experiment.compute)
     target = Artifact("corpus", uri, {})
-    slow = partial(Slow, target=target, log=log)
+    slow = partial(Slow, target, log=log)
     map_actor(experiment, target, slow, shards=[source], columns=["name"], expected=%d)
 """) % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
 
