@@ -163,11 +163,7 @@ def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     each = _refine_resources(experiment, wanted)
     folder = f"{absolute(experiment.run)}/search"
     names = limited(write_names(experiment, folder), wanted.num_images, experiment.tune.seed)
-    cams = artifact(experiment, "cams")
-    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
-    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
-    wanted_names = [*names.selection, *names.report]
-    check_there(wanted_names, there, f"{cams.uri} lacks images with ground truth", remedy)
+    _check_cams(experiment, names)
     searches = {_refine_seeds: wanted.seeds, _refine_masks: wanted.masks}
     return [
         search(experiment, wanted, names, each, folder)
@@ -227,6 +223,14 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
     capacity(experiment.compute).require(1, each, Keys("", "compute.refine"))
     return each
+
+
+def _check_cams(experiment: Experiment, names: Split) -> None:
+    cams = artifact(experiment, "cams")
+    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
+    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
+    wanted = [*names.selection, *names.report]
+    check_there(wanted, there, f"{cams.uri} lacks images with ground truth", remedy)
 
 
 def _spread(
