@@ -215,14 +215,11 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if type(error).__module__.startswith("ray.") and type(error).__name__ in RAY_DEATHS:
         return f"{RAY_DEATHS[type(error).__name__]}. Work is kept: the same command goes on."
-    if isinstance(error, OSError) or _is_of_http(type(error)):
+    # Errors of the Hub's HTTP client are no OSError.
+    of_http = any(one.__module__.startswith(("httpx", "httpcore")) for one in type(error).__mro__)
+    if isinstance(error, OSError) or of_http:
         return f"{type(error).__name__}: {error}\nMend it, and the same command goes on."
     return None
-
-
-def _is_of_http(kind: type) -> bool:
-    """Return whether an error is one of the Hub's HTTP client, which are no OSError."""
-    return any(base.__module__.startswith(("httpx", "httpcore")) for base in kind.__mro__)
 
 
 def _from_traceback(text: str) -> str | None:

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.jsonl import import_answers
 from qaclims_ray.corpus.published import import_corpus
-from qaclims_ray.model.convert import convert_clip
+from qaclims_ray.model.clip_files import load_clip, save_clip
 from qaclims_ray.train.published import export_net, import_net
+
+_OVSEG_MODEL, _OVSEG_DEPTH = "ViT-L-14-quickgelu", 3
+"""Architecture of the CLIP in OVSeg's published checkpoint, and its number of mask embeddings."""
 
 
 def run(
@@ -25,7 +28,10 @@ def run(
     """
     rest = dict(wanted)
     if "clip" in rest:
-        yield convert_clip(*rest.pop("clip"))
+        checkpoint, directory = rest.pop("clip")
+        clip = load_clip(_OVSEG_MODEL, checkpoint, mask_prompt_depth=_OVSEG_DEPTH)
+        save_clip(clip, directory)
+        yield f"clip: {len(clip.state_dict())} tensors · {directory}"
     if not rest:
         return
     if experiment is None:

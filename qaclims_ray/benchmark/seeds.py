@@ -78,12 +78,11 @@ def _flops_of_par(pictured: Sequence[Pictured]) -> float:
 def training_ways(device: torch.device, sizes: Sizes) -> Ways:
     """The boundary network, which is trained alike in both."""
     net = build_irn(sizes.backbone)
-    loss = partial(_loss, sizes.radius)
+
+    def loss(output: Relations, batch: Batch) -> Mapping[str, Tensor]:
+        return irn_losses(output, reduce_labels(batch.targets), sizes.radius)._asdict()
+
     return label_map_ways(net, loss, sizes.classifier_images, sizes, device)
-
-
-def _loss(radius: int, output: Relations, batch: Batch) -> Mapping[str, Tensor]:
-    return irn_losses(output, reduce_labels(batch.targets), radius)._asdict()
 
 
 def boundary_ways(device: torch.device, sizes: Sizes) -> Ways:

@@ -62,21 +62,17 @@ def reached(timing: Timing, speeds: Speeds) -> tuple[float, str]:
 
 def _about(report: Report) -> Iterator[str]:
     yield f"{report.machine}; {report.rounds} repetitions of each way, turn and turn about"
-    yield f"load average {report.load:.1f} on {report.num_cpus} CPUs when it began{_share(report)}"
+    done = [t for ts in report.timings.values() if not isinstance(ts, str) for t in ts]
+    wall = report.num_threads * sum(sum(timing.seconds) for timing in done)
+    # How far other work kept the CPU from this one; nothing where a GPU computes.
+    share = f"{sum(t.cpu_seconds for t in done) / wall:.0%}" if wall else ""
+    got = f"; this process got {share} of its threads' time" if share else ""
+    yield f"load average {report.load:.1f} on {report.num_cpus} CPUs when it began{got}"
     flops = (f"{name} {speed / 1e9:,.0f}" for name, speed in report.speeds.flops.items())
     yield (
         f"matrix product: {', '.join(flops)} GFLOP/s; "
         f"memory: {report.speeds.num_bytes / 1e9:,.0f} GB/s"
     )
-
-
-def _share(report: Report) -> str:
-    """How far other work kept the CPU from this one; nothing where a GPU computes."""
-    done = [t for ts in report.timings.values() if not isinstance(ts, str) for t in ts]
-    wall = report.num_threads * sum(sum(timing.seconds) for timing in done)
-    if report.num_threads == 0 or wall == 0:
-        return ""
-    return f"; this process got {sum(t.cpu_seconds for t in done) / wall:.0%} of its threads' time"
 
 
 def _part(report: Report, part: str) -> Iterator[str]:

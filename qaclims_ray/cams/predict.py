@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +14,7 @@ from qaclims_ray.model.texts import TextFeatures, foreground_features
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed
 from qaclims_ray.run.images import KNOWN, class_names
+from qaclims_ray.run.manifest import Facts
 from qaclims_ray.run.tables import NameIndex, dataset, read_table
 from qaclims_ray.types import CamRow, ImageRow, TextPair
 
@@ -59,17 +59,17 @@ def load_predictor(experiment: Experiment, cams: str) -> CamPredictor:
     return CamPredictor(net, **experiment.cams.fusion(), max_images=max_images)
 
 
-def fallback_facts(experiment: Experiment, cams: str) -> dict[str, Any]:
+def fallback_facts(experiment: Experiment, cams: str) -> Facts:
     """Count the images that fall back to the fixed background words; nothing for a network."""
     if not by_clip(experiment, cams):
-        return {}
+        return Facts()
     choose = TextChooser(experiment)
     columns = ["name", "labels"]
     known = dataset(artifact(experiment, "images")).to_batches(
         columns=columns, filter=KNOWN, batch_size=_BATCH
     )
     texts = (one for batch in known for one in choose(batch.to_pylist()))
-    return {"num_fallbacks": sum(one.falls_back for one in texts)}
+    return Facts(num_fallbacks=sum(one.falls_back for one in texts))
 
 
 def with_fallbacks(experiment: Experiment, name: str, line: str) -> str:

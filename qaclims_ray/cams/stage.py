@@ -17,12 +17,12 @@ from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.blocks import reopen
-from qaclims_ray.run.collapse import NUM_EMPTY, NUM_MAPS, empty_maps
+from qaclims_ray.run.collapse import empty_maps
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import inputs_of
 from qaclims_ray.run.images import labelled
 from qaclims_ray.run.make import make
-from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.manifest import Built, Facts
 from qaclims_ray.run.tables import dataset
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def run(
     """
     again = reopen if retry_errors else None
     line = make(experiment, name, partial(build, experiment), overwrite, again)
-    num_empty = artifact(experiment, name).require()["facts"].get(NUM_EMPTY, 0)
+    num_empty = artifact(experiment, name).require()["facts"].get("num_empty_maps", 0)
     empty = f" · {num_empty:,} maps are empty, 0 everywhere" if num_empty else ""
     return with_fallbacks(experiment, name, line + empty)
 
@@ -83,13 +83,13 @@ def build(experiment: Experiment, target: Artifact) -> Built:
         whole_blocks=True,
     )
     rows, errors = publish_all(experiment, target, num_images)
-    facts = {**fallback_facts(experiment, target.name), **count_empty(target)}
+    facts: Facts = {**fallback_facts(experiment, target.name), **count_empty(target)}
     if warning := empty_maps(experiment, target.name, facts):
         log.warning(warning)
     return Built(rows, errors, facts)
 
 
-def count_empty(cams: Artifact) -> dict[str, int]:
+def count_empty(cams: Artifact) -> Facts:
     """Count the maps of an artifact of CAMs, and those of them that are 0 everywhere."""
     num_maps = num_empty = 0
     for batch in dataset(cams).to_batches(columns=["classes", "cam"], batch_size=_BATCH):
@@ -97,4 +97,4 @@ def count_empty(cams: Artifact) -> dict[str, int]:
             maps = np.frombuffer(row["cam"], np.float16).reshape(len(row["classes"]), -1)
             num_maps += len(maps)
             num_empty += int((maps.any(axis=1) == 0).sum())
-    return {NUM_MAPS: num_maps, NUM_EMPTY: num_empty}
+    return Facts(num_maps=num_maps, num_empty_maps=num_empty)

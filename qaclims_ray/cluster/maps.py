@@ -136,7 +136,7 @@ def map_actor(
         experiment: The run.
         target: Artifact under way.
         make_actor: Class whose instances turn a table of rows into an unfinished block
-            (`IsolatedMap`), with all arguments of its constructor by name.
+            (`IsolatedMap`), with the arguments of its constructor.
         shards: Parquet files to read.
         columns: Columns that the actor needs, the artifact's key (its first column) among them.
         expected: Number of rows.
@@ -171,7 +171,8 @@ def map_actor(
         )
     actors = actor_pool(experiment.compute, name, whole_blocks=whole_blocks, overlaps=overlaps)
     worker = measured(make_actor.func, target.name)
-    rows = rows.map_batches(worker, fn_constructor_kwargs=make_actor.keywords, **actors)
+    own = {"fn_constructor_args": make_actor.args, "fn_constructor_kwargs": make_actor.keywords}
+    rows = rows.map_batches(worker, **own, **actors)
     rows.set_name(target.name)
     with bar:
         for some in written_blocks(rows, PendingBlocks(target, parts).write):

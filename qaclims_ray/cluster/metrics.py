@@ -30,8 +30,8 @@ class _Measured:
     actor: type
     stage: str
 
-    def __init__(self, **arguments: Any) -> None:
-        self._inner = self.actor(**arguments)
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._inner = self.actor(*arguments, **named)
         self._rows = Counter(ROWS, "Rows done, failed ones among them.", _TAGS)
         self._errors = Counter(ERRORS, "Rows that failed.", _TAGS)
         for one in (self._rows, self._errors):

@@ -69,16 +69,15 @@ def start(compute: Compute) -> None:
         logging.getLogger(f"ray.data.{name}").setLevel(logging.CRITICAL)
     # A pool that is larger than a small input needs is no fault.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     _set_data_defaults(context)
-    _init_patiently(compute, quiet)
+    _init_patiently(compute)
     ends_work(watch_ray())
     grows = capacity(compute).grows
     context.wait_for_min_actors_s = SECONDS_FOR_NODES if grows else 600
     context.execution_no_progress_timeout_s = SECONDS_FOR_NODES if grows else 1800
 
 
-def _init_patiently(compute: Compute, quiet: dict[str, Any]) -> None:
+def _init_patiently(compute: Compute) -> None:
     """Start Ray, once more where a busy machine did not do it in time.
 
     Raises:
@@ -87,7 +86,7 @@ def _init_patiently(compute: Compute, quiet: dict[str, Any]) -> None:
     for is_last in (False, True):
         try:
             with _quiet_core():
-                _init(compute, quiet)
+                _init(compute)
             return
         except Exception as error:
             if not re.search(r"(?i)timed out|timeout", f"{type(error).__name__}: {error}"):
@@ -102,7 +101,8 @@ def _init_patiently(compute: Compute, quiet: dict[str, Any]) -> None:
             log.warning("Ray did not start in time, trying once more: %s", reason)
 
 
-def _init(compute: Compute, quiet: dict[str, Any]) -> None:
+def _init(compute: Compute) -> None:
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     # `ray job submit` sets RAY_ADDRESS: a job runs on the cluster that it was submitted to.
     address = compute.address or os.environ.get("RAY_ADDRESS")
     if address:

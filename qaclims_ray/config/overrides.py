@@ -105,7 +105,13 @@ def validate(model: type[Model], tree: Mapping[str, Any], source: str) -> Model:
         return TypeAdapter(model).validate_python(_at_home(tree))
     except ValidationError as error:
         schema = model.model_json_schema()
-        legal, tags = _legal_keys(schema), set(_tags(schema))
+        tags = {  # of the unions in its sections
+            tag
+            for section in (schema, *schema.get("$defs", {}).values())
+            for field in section.get("properties", {}).values()
+            for tag in field.get("discriminator", {}).get("mapping", {})
+        }
+        legal = _legal_keys(schema)
         lines = [_explain(dict(problem), legal, tags) for problem in error.errors()]
         raise ValueError(f"{source}:\n  " + "\n  ".join(lines)) from None
 
@@ -137,13 +143,6 @@ def _explain(problem: Tree, legal: set[str], tags: set[str]) -> str:
     if problem["type"] == "missing":
         return f"{path}: required, but not given"
     return f"{path}: {problem['msg']} (got {problem['input']!r})"
-
-
-def _tags(schema: Tree) -> Iterator[str]:
-    """Tags of the unions in the sections of a JSON schema."""
-    for section in (schema, *schema.get("$defs", {}).values()):
-        for field in section.get("properties", {}).values():
-            yield from field.get("discriminator", {}).get("mapping", {})
 
 
 def _legal_keys(schema: Tree) -> set[str]:

@@ -125,7 +125,14 @@ def convert(
     for label in labels:
         for kind, corpus in sources:
             told = _answers_about_class(corpus, kind, name, label, class_names[label])
-            answers += [_answer_to(template, told, name) for template in templates[kind]]
+            for template in templates[kind]:
+                if template not in told:
+                    raise ValueError(
+                        f"the published corpus has no answer to {template!r} about {name!r}, but "
+                        f"to {', '.join(map(repr, told)) or 'nothing'}: list those to take in "
+                        "corpus.questions"
+                    )
+                answers.append(told[template])
     return CorpusRow(name=name, answers=answers)
 
 
@@ -151,15 +158,6 @@ def _answers_about_class(
             f"the published {kind} corpus has no sound entry for {name!r}, class {class_name!r}: "
             f"{type(error).__name__}: {error}"
         ) from error
-
-
-def _answer_to(template: str, told: Mapping[str, Answer], name: str) -> Answer:
-    if template not in told:
-        raise ValueError(
-            f"the published corpus has no answer to {template!r} about {name!r}, but to "
-            f"{', '.join(map(repr, told)) or 'nothing'}: list those to take in corpus.questions"
-        )
-    return told[template]
 
 
 def answers_by_question(corpus: PublishedCorpus, name: str) -> dict[str, str]:

@@ -208,8 +208,7 @@ def _pair(experiment: Experiment, target: Artifact) -> Built:
 
 def _embed(experiment: Experiment, target: Artifact) -> Built:
     pairs = artifact(experiment, "pairs")
-    num_texts: int = pairs.fact("texts")
-    return _embed_listed(experiment, target, f"{pairs.uri}/{_TEXTS}", num_texts)
+    return _embed_listed(experiment, target, f"{pairs.uri}/{_TEXTS}", pairs.fact("texts"))
 
 
 def _embed_cam_texts(experiment: Experiment, target: Artifact) -> Built:

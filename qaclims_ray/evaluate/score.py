@@ -1,6 +1,6 @@
 """What is reported of the counts of all images."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -105,16 +105,16 @@ def report_scores(
     best, _ = best_threshold(total, thresholds, absent)
     wanted = experiment.evaluate.threshold
     fixed = min(thresholds, key=lambda threshold: abs(threshold - wanted))
-    ranks = [thresholds.index(best), thresholds.index(fixed)]
-    at_best, at_fixed = _figures(tallies, num_classes, ranks, absent)
+    ranks = {threshold: thresholds.index(threshold) for threshold in (best, fixed)}
+    figures = _figures(tallies, num_classes, ranks, absent)
     return Scores(
         num_images=num_images,
         settings=settings_of(experiment, scored) | cam_settings(experiment, scored),
         class_names=["background", *class_names],
         thresholds=list(thresholds),
         miou=[round(float(value), 6) for value in mean_iou(total, absent)],
-        best=Figures(threshold=best, **at_best),
-        fixed=Figures(threshold=fixed, **at_fixed),
+        best=figures[best],
+        fixed=figures[fixed],
     )
 
 
@@ -123,15 +123,15 @@ def report_label_maps(
 ) -> Scores:
     """Report the scores of label maps: those of `report_scores`, without thresholds."""
     absent = experiment.evaluate.absent_classes
-    (figures,) = _figures(tallies, len(class_names), [0], absent)
+    figures = _figures(tallies, len(class_names), {0.0: 0}, absent)[0.0]
     return Scores(
         num_images=sum(1 for _ in tallies),
         settings=settings_of(experiment, scored) | label_map_settings(experiment, scored),
         class_names=["background", *class_names],
         thresholds=[],
         miou=[],
-        best=Figures(threshold=0, **figures),
-        fixed=Figures(threshold=0, **figures),
+        best=figures,
+        fixed=figures,
     )
 
 
@@ -148,45 +148,50 @@ def _sum(
 
 
 def _figures(
-    tallies: Iterable[Tally], num_classes: int, ranks: Sequence[int], absent: Absent
-) -> list[dict[str, Any]]:
-    """`Figures` without the threshold, at the thresholds of some ranks."""
+    tallies: Iterable[Tally], num_classes: int, ranks: Mapping[float, int], absent: Absent
+) -> dict[float, Figures]:
+    """Figures at some thresholds, whose ranks are given."""
     total = np.zeros((len(ranks), 2, 3, num_classes + 1), np.int64)
 
     def batches() -> Iterator[Int[np.ndarray, "B V"]]:
         remaining = iter(tallies)
         while batch := list(islice(remaining, _BATCH)):
-            counts = np.stack([dense(one, num_classes, ranks) for one in batch])
+            counts = np.stack([dense(one, num_classes, list(ranks.values())) for one in batch])
             total[:] += counts.sum(axis=0)
             yield counts.reshape(len(batch), -1)
 
     samples = resample(batches()).reshape(-1, *total.shape)
-    return [_at(total[i], samples[:, i], absent) for i in range(len(ranks))]
+    return {
+        threshold: _at(threshold, total[i], samples[:, i], absent)
+        for i, threshold in enumerate(ranks)
+    }
 
 
 def _at(
-    counts: Int[np.ndarray, "2 3 K"], samples: Float[np.ndarray, "R 2 3 K"], absent: Absent
-) -> dict[str, Any]:
+    threshold: float,
+    counts: Int[np.ndarray, "2 3 K"],
+    samples: Float[np.ndarray, "R 2 3 K"],
+    absent: Absent,
+) -> Figures:
     area, boundary = _overlaps(counts)
     sampled_area, sampled_boundary = _overlaps(samples)
-    per_class = {
-        "iou": iou(area),
-        "boundary_iou": iou(boundary),
-        "precision": precision(area),
-        "recall": recall(area),
-        "false_positives": false_positives(area),
-        "false_negatives": false_negatives(area),
-    }
-    means = _means(area, boundary, absent)
-    values = {**means, "iou": per_class["iou"]}
+    values = {**_means(area, boundary, absent), "iou": iou(area)}
     sampled = {**_means(sampled_area, sampled_boundary, absent), "iou": iou(sampled_area)}
-    return {
-        **{name: _plain(value) for name, value in means.items()},
-        **{name: _plain(scores) for name, scores in per_class.items()},
-        "intervals": {
-            name: _plain(interval(samples, values[name]).T) for name, samples in sampled.items()
-        },
-    }
+    return Figures(
+        threshold=threshold,
+        miou=_plain(values["miou"]),
+        mean_boundary_iou=_plain(values["mean_boundary_iou"]),
+        mean_precision=_plain(values["mean_precision"]),
+        mean_recall=_plain(values["mean_recall"]),
+        false_foreground=_plain(values["false_foreground"]),
+        iou=_plain(values["iou"]),
+        boundary_iou=_plain(iou(boundary)),
+        precision=_plain(precision(area)),
+        recall=_plain(recall(area)),
+        false_positives=_plain(false_positives(area)),
+        false_negatives=_plain(false_negatives(area)),
+        intervals={name: _plain(interval(one, values[name]).T) for name, one in sampled.items()},
+    )
 
 
 def _means(area: Overlap, boundary: Overlap, absent: Absent) -> dict[str, Float[np.ndarray, "*R"]]:

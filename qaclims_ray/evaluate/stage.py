@@ -15,13 +15,13 @@ from qaclims_ray.evaluate.rows import Tallies, score_cams
 from qaclims_ray.evaluate.score import SCORES, read_scores, report_label_maps, report_scores
 from qaclims_ray.evaluate.text import statement, text_table
 from qaclims_ray.run.artifact import Artifact, artifact
-from qaclims_ray.run.collapse import FLAT, flat_scores
+from qaclims_ray.run.collapse import flat_scores
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, images_of, of_kind, title_of
 from qaclims_ray.run.images import check_sorted, class_names
 from qaclims_ray.run.lineage import states
 from qaclims_ray.run.make import make
-from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.manifest import Built, Facts
 from qaclims_ray.run.scored import Masks, Scored, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json
@@ -100,14 +100,14 @@ def finish(experiment: Experiment, target: Artifact, num_rows: int, num_scored: 
             "evaluate.names changed while the work was under way; pass --overwrite"
         )
     write_json(f"{target.uri}/{SCORES}", result)
-    facts = {
+    facts: Facts = {
         "miou": result["best"]["miou"],
         "num_without_truth": num_rows - num_scored,
         "num_unreadable": result["settings"]["unreadable"],
     }
     if len(result["miou"]) > 1 and len(set(result["miou"])) == 1:
         log.warning(flat_scores(experiment, target.name))
-        facts[FLAT] = True
+        facts["flat_scores"] = True
     return Built(num_scored, 0, facts)
 
 
@@ -122,8 +122,10 @@ def summary(experiment: Experiment, name: str, line: str) -> str:
     """Add what the scores say, and the numbers of images that none counts, to a summary line."""
     facts = artifact(experiment, name).require()["facts"]
     why = "without ground truth" if experiment.evaluate.names is None else "not scored"
-    left_out = {why: "num_without_truth", "that could not be read": "num_unreadable"}
-    numbers = {why: facts.get(fact, 0) for why, fact in left_out.items()}
+    numbers = {
+        why: facts.get("num_without_truth", 0),
+        "that could not be read": facts.get("num_unreadable", 0),
+    }
     counted = (f"{number:,} images {why}" for why, number in numbers.items() if number)
     scores = read_scores(artifact(experiment, name))
     return " · ".join([line, statement(scores), *counted])

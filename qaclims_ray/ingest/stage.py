@@ -31,7 +31,6 @@ from qaclims_ray.run.faults import IsolatedMap, StageError
 from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.graph import data_of
 from qaclims_ray.run.images import identity_without_masks
-from qaclims_ray.run.lineage import WITHOUT_MASKS
 from qaclims_ray.run.make import make, tell_errors
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.sorted_index import run_here
@@ -173,7 +172,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
             log.warning(warning)
     run_tasks = by_tasks if rows > _FEW else run_here
     unmasked = identity_without_masks(target, listing.class_names, run_tasks)
-    return Built(rows, errors, {**facts, WITHOUT_MASKS: unmasked})
+    return Built(rows, errors, {**facts, "identity_without_masks": unmasked})
 
 
 def _bad_masks(

@@ -59,20 +59,15 @@ def main() -> None:
     elif asked == "--version":
         say(version("qaclims_ray"))
     else:
-        command = _find(asked)
+        found = {name: one for one in COMMANDS for name in (one.name, one.job)}
+        if asked not in found:
+            near = difflib.get_close_matches(asked, found, 1)
+            hint = f"; did you mean {found[near[0]].name!r}?" if near else ""
+            sys.stderr.write(f"qaclims: no command {asked!r}{hint} (qaclims --help lists them)\n")
+            sys.exit(2)
+        command = found[asked]
         sys.argv[:2] = [f"qaclims {command.name}"]  # what the job's parser calls the program
         run_job(import_module(f"qaclims_ray.jobs.{command.job}").main)
-
-
-def _find(asked: str) -> Command:
-    """Return the sub-command of a name, or of its script; end with a hint if there is none."""
-    found = {name: one for one in COMMANDS for name in (one.name, one.job)}
-    if asked not in found:
-        near = difflib.get_close_matches(asked, found, 1)
-        hint = f"; did you mean {found[near[0]].name!r}?" if near else ""
-        sys.stderr.write(f"qaclims: no command {asked!r}{hint} (qaclims --help lists them)\n")
-        sys.exit(2)
-    return found[asked]
 
 
 def _help() -> str:

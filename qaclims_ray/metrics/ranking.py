@@ -18,15 +18,10 @@ def average_precision(
     Returns:
         In [0, 1]; NaN for a class that no image shows.
     """
-    columns = zip(scores.T, shown.T, strict=True)
-    return np.array([_of_class(own, is_shown) for own, is_shown in columns], np.float64)
-
-
-def _of_class(scores: Float[np.ndarray, "N"], shown: Bool[np.ndarray, "N"]) -> float:
-    if not shown.any():
-        return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    ranked = scores[order]
-    last = np.searchsorted(-ranked, -ranked, side="right")  # images down to this one's equals
-    hits = np.cumsum(shown[order])
-    return float((hits[last - 1] / last)[shown[order]].mean())
+    found = np.full(scores.shape[1], np.nan)
+    for label in np.flatnonzero(shown.any(axis=0)):
+        order = np.argsort(-scores[:, label], kind="stable")
+        ranked, is_shown = scores[order, label], shown[order, label]
+        last = np.searchsorted(-ranked, -ranked, side="right")  # images down to this one's equals
+        found[label] = (np.cumsum(is_shown)[last - 1] / last)[is_shown].mean()
+    return found

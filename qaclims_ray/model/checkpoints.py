@@ -147,19 +147,17 @@ def from_published_cam(state: State) -> dict[str, Tensor]:
 
 def to_published_cam(state: State) -> dict[str, Tensor]:
     """The weights of a `CamNet` with ResNet-50 in all names that the published code loads."""
-    return {alias: value for name, value in state.items() for alias in _published_names(name)}
-
-
-def _published_names(name: str) -> list[str]:
-    module, part, rest = [*name.split(".", 2), ""][:3]
-    if module == "classifier":
-        return [name, f"newly_added.0.{part}"]
-    stage, index = _PUBLISHED_PLACES[part]
-    return [
-        f"resnet50.{part}.{rest}",
-        f"stage{stage}.{index}.{rest}",
-        f"backbone.{stage - 1}.{index}.{rest}",
-    ]
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        module, part, rest = [*name.split(".", 2), ""][:3]
+        if module == "classifier":
+            found |= {name: value, f"newly_added.0.{part}": value}
+        else:
+            stage, index = _PUBLISHED_PLACES[part]
+            found[f"resnet50.{part}.{rest}"] = value
+            found[f"stage{stage}.{index}.{rest}"] = value
+            found[f"backbone.{stage - 1}.{index}.{rest}"] = value
+    return found
 
 
 def from_published_irn(state: State) -> dict[str, Tensor]:
@@ -168,17 +166,13 @@ def from_published_irn(state: State) -> dict[str, Tensor]:
     Its further names of the same layers (`stage1`, `backbone.0`, `edge_layers.0`, …) and its
     constants (`path_indices0`, …) are left out.
     """
-    names = {theirs: _irn_name(theirs) for theirs in state}
-    return {ours: state[theirs] for theirs, ours in names.items() if ours is not None}
-
-
-def _irn_name(name: str) -> str | None:
-    layer = re.match(r"fc_(edge|dp)(\d)\.", name)
-    if layer:
-        return f"{layer[1]}_layers.{int(layer[2]) - 1}.{name[layer.end() :]}"
-    if name.startswith("resnet50."):
-        return name.replace("resnet50.", "backbone.", 1)
-    return None
+    found: dict[str, Tensor] = {}
+    for name, value in state.items():
+        if layer := re.match(r"fc_(edge|dp)(\d)\.", name):
+            found[f"{layer[1]}_layers.{int(layer[2]) - 1}.{name[layer.end() :]}"] = value
+        elif name.startswith("resnet50."):
+            found[name.replace("resnet50.", "backbone.", 1)] = value
+    return found
 
 
 OVSEG_PREFIX = "clip_adapter.clip_model."

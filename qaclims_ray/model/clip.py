@@ -45,7 +45,15 @@ class MaskPromptedClip(nn.Module):
         self.config = config
         self.mask_embeddings = None
         if mask_prompt_depth:
-            shape = (mask_prompt_depth, *_patches_and_width(self.clip.visual))
+            visual = self.clip.visual
+            if not isinstance(visual, VisionTransformer):
+                raise ValueError(
+                    "mask prompts need open_clip's own vision transformer, not "
+                    f"{type(visual).__name__}: set mask_prompt_depth to 0 or choose a model such "
+                    "as ViT-B-16"
+                )
+            num_patches = visual.grid_size[0] * visual.grid_size[1]
+            shape = (mask_prompt_depth, num_patches, visual.conv1.out_channels)
             self.mask_embeddings = nn.Parameter(torch.zeros(shape))
 
     @property
@@ -115,12 +123,3 @@ def _replace_outside(
     patches: Float[Tensor, "P N W"], inside: Bool[Tensor, "P N 1"], embedding: Float[Tensor, "N W"]
 ) -> Float[Tensor, "P N W"]:
     return torch.where(inside, patches, embedding.to(patches.dtype))
-
-
-def _patches_and_width(visual: nn.Module) -> tuple[int, int]:
-    if not isinstance(visual, VisionTransformer):
-        raise ValueError(
-            f"mask prompts need open_clip's own vision transformer, not {type(visual).__name__}: "
-            "set mask_prompt_depth to 0 or choose a model such as ViT-B-16"
-        )
-    return visual.grid_size[0] * visual.grid_size[1], visual.conv1.out_channels

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float
-from torch import Tensor
 
 from qaclims_ray.images.decode import decode
 from qaclims_ray.model.clip import MaskPromptedClip
@@ -121,10 +120,11 @@ class ClipCamPredictor:
             box_threshold=self._box_threshold,
         )
         maps = made.refined.split([len(own) for own in classes])
-        return [self._resize(own, image) for own, image in zip(maps, images, strict=True)]
-
-    def _resize(self, maps: Float[Tensor, "_ _ _"], image: Pixels) -> Float[np.ndarray, "_ _ _"]:
-        height, width = ((side - 1) // self._stride + 1 for side in image.shape[:2])
-        if not len(maps):  # torch interpolates no empty batch
-            return np.zeros((0, height, width), np.float32)
-        return resize_cams(maps, height, width).float().cpu().numpy()
+        found: list[Float[np.ndarray, "_ _ _"]] = []
+        for own, image in zip(maps, images, strict=True):
+            height, width = ((side - 1) // self._stride + 1 for side in image.shape[:2])
+            if len(own):
+                found.append(resize_cams(own, height, width).float().cpu().numpy())
+            else:  # torch interpolates no empty batch
+                found.append(np.zeros((0, height, width), np.float32))
+        return found

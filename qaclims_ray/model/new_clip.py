@@ -44,7 +44,9 @@ def new_clip(
         tokenizer = open_clip.SimpleTokenizer(context_length=text["context_length"])
     else:
         words = word_tokenizer(texts)
-        tokenizer = _open_clip_tokenizer(words, text["context_length"])
+        with tempfile.TemporaryDirectory() as folder:  # open_clip reads tokenizers from files only
+            words.save_pretrained(folder)
+            tokenizer = HFTokenizer(folder, context_length=text["context_length"])
         text.update(vocab_size=len(words), hf_tokenizer_name="word_tokenizer")
     clip = open_clip.CLIP(**config)
     size = clip.visual.image_size
@@ -69,9 +71,3 @@ def word_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(
         tokenizer_object=core, pad_token=PAD, unk_token=UNKNOWN, bos_token=START, eos_token=END
     )
-
-
-def _open_clip_tokenizer(words: PreTrainedTokenizerFast, context_length: int) -> HFTokenizer:
-    with tempfile.TemporaryDirectory() as directory:  # open_clip reads tokenizers from files only
-        words.save_pretrained(directory)
-        return HFTokenizer(directory, context_length=context_length)

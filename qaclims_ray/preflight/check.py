@@ -147,8 +147,9 @@ def _memory_problems(experiment: Experiment, todo: Sequence[str], counts: Counts
 
 def _is_missing(experiment: Experiment, name: str) -> bool:
     images = artifact(experiment, images_of(name)).manifest()
-    if ARTIFACTS[name].kind == "scores" and images is not None and not images["facts"]["num_masks"]:
-        return False  # without ground truth there are no scores to make
+    has_truth = images is None or images["facts"].get("num_masks", 0) > 0
+    if ARTIFACTS[name].kind == "scores" and not has_truth:  # there are no scores to make
+        return False
     return not artifact(experiment, name).is_complete()
 
 

@@ -75,18 +75,16 @@ def sharing_problems(paths: Mapping[str, str], seen: Mapping[str, Mapping[str, b
     problems: list[str] = []
     for key, path in paths.items():
         without = [node for node, has in seen.items() if not has[key]]
+        shared = key.partition(".")[0] in ("run", "data", "new_images") or key == "corpus.cache"
+        remedy = (
+            "a folder that all nodes share, or a URL" if shared else "a path that all nodes have"
+        )
         if without:
             problems.append(
                 f"{key}: {path} is not there on {', '.join(without)} ({len(without)} of "
-                f"{len(seen)} nodes): give {key}= {_remedy(key)}"
+                f"{len(seen)} nodes): give {key}= {remedy}"
             )
     return problems
-
-
-def _remedy(key: str) -> str:
-    if key.partition(".")[0] in ("run", "data", "new_images") or key == "corpus.cache":
-        return "a folder that all nodes share, or a URL"
-    return "a path that all nodes have"
 
 
 def disk_problems(run: str, wanted: int, node_bytes: Mapping[str, int], copied: int) -> list[str]:
@@ -169,7 +167,7 @@ def truth_note(experiment: Experiment, names: Iterable[str]) -> list[str]:
     images, data = artifact(experiment, "images").manifest(), experiment.data
     reason = ""
     if images is not None:
-        reason = "" if images["facts"]["num_masks"] else "no image has ground truth"
+        reason = "" if images["facts"].get("num_masks") else "no image has ground truth"
     elif isinstance(data, Voc12) and not data.root.startswith(WEB):
         folder = join(absolute(data.root), data.masks or usual_masks(data.split))
         reason = "" if exists(folder) else no_masks(folder, data.split)

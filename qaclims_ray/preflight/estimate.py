@@ -1,14 +1,14 @@
 """How much work an artifact is, and how much it writes: for who waits for it, and for the disk."""
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from qaclims_ray.config.corpus import Blip
 from qaclims_ray.config.data import Demo
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.corpus.engines.blip_memory import USUAL
 from qaclims_ray.ingest import coco14
-from qaclims_ray.ingest.facts import published_counts
+from qaclims_ray.ingest.facts import Facts, published_counts
 from qaclims_ray.preflight.networks import sizes
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, inputs_of
@@ -52,7 +52,7 @@ def count(experiment: Experiment) -> Counts:
     manifest = images.manifest()
     if manifest is None:
         return _expected(experiment)
-    facts, side = manifest["facts"], experiment.data.max_side or 0
+    facts, side = cast(Facts, manifest["facts"]), experiment.data.max_side or 0
     (_, height, tallest), (_, width, widest) = facts["height"], facts["width"]
     scale = min(1.0, side / max(height, width, 1)) if side else 1.0
     # Images of before have no `pixels`: none has more than this.

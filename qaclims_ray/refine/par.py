@@ -15,30 +15,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from qaclims_ray.model.par import refine_scores
-from qaclims_ray.refine.seeds import merge_labels
-from qaclims_ray.types import BACKGROUND, Image, LabelMap
-
-
-def par_seeds(
-    images: Sequence[Image],
-    cams: Sequence[Float[np.ndarray, "_ _ _"]],
-    classes: Sequence[Sequence[int]],
-    *,
-    foreground: float = 0.3,
-    background: float = 0.1,
-    num_steps: int = 10,
-    stride: int = 2,
-    device: torch.device | str = "cpu",
-) -> list[LabelMap]:
-    """Seeds of images of one size, refined by PAR: `make_seeds` says what the thresholds do.
-
-    For the other arguments see `par_label_maps`.
-    """
-    thresholds = (foreground, background)
-    label_maps = par_label_maps(
-        images, cams, classes, thresholds, num_steps=num_steps, stride=stride, device=device
-    )
-    return [merge_labels(strict, lenient) for strict, lenient in label_maps]
+from qaclims_ray.types import BACKGROUND, Image
 
 
 def par_label_maps(
@@ -79,8 +56,8 @@ def refine_labels(
     present: Bool[Tensor, "B C"],
     thresholds: Sequence[float],
     *,
-    num_steps: int = 10,
-    stride: int = 2,
+    num_steps: int,
+    stride: int,
 ) -> UInt8[Tensor, "B T H W"]:
     """The labels of all pixels, refined by PAR, at each background score.
 

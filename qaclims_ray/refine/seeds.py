@@ -11,27 +11,6 @@ Refine = Callable[[Image, LabelMap, int], LabelMap]
 """Image, labels and number of labels to better labels: `crf.dense_crf`."""
 
 
-def make_seeds(
-    image: Image,
-    cams: Float[np.ndarray, "N H W"],
-    classes: Sequence[int],
-    *,
-    foreground: float = 0.3,
-    background: float = 0.1,
-    refine: Refine | None = None,
-) -> LabelMap:
-    """Class index + 1 where a CAM is surely high, 0 where all are surely low, else 255.
-
-    `cams` are normalised to [0, 1], one per entry of `classes` (class indices). They are labelled
-    twice: background where no CAM exceeds `foreground`, and where none exceeds `background`. Both
-    labellings go through `refine`, and must agree for a pixel to be background (published
-    `step/cam_to_ir_label.py`).
-    """
-    thresholds = (foreground, background)
-    strict, lenient = cam_label_maps(image, cams, classes, thresholds, refine=refine)
-    return merge_labels(strict, lenient)
-
-
 def cam_label_maps(
     image: Image,
     cams: Float[np.ndarray, "N H W"],
@@ -42,7 +21,12 @@ def cam_label_maps(
 ) -> UInt8[np.ndarray, "T H W"]:
     """Label an image at each background score: class index + 1 of the largest CAM, or 0.
 
-    Each labelling goes through `refine` on its own. For the other arguments see `make_seeds`.
+    Args:
+        image: The image.
+        cams: In [0, 1], one per entry of `classes`.
+        classes: Class indices.
+        thresholds: Background scores: no CAM exceeds them where the label is 0.
+        refine: What each labelling goes through on its own; None: nothing.
     """
     labels = [label_cams(cams, threshold) for threshold in thresholds]
     if refine is not None:
@@ -58,6 +42,14 @@ def label_cams(cams: Float[np.ndarray, "N H W"], threshold: float) -> LabelMap:
 
 
 def merge_labels(strict: LabelMap, lenient: LabelMap) -> LabelMap:
-    """The foreground of `strict`, background where both say so, 255 where only `strict` does."""
+    """Make seeds: foreground where `strict` says so, background where both do, 255 elsewhere.
+
+    So a pixel is foreground where a CAM is surely high, and background where all are surely low
+    (published `step/cam_to_ir_label.py`).
+
+    Args:
+        strict: Labelling at the high background score.
+        lenient: Labelling at the low one.
+    """
     unsure = (strict == BACKGROUND) & (lenient != BACKGROUND)
     return np.where(unsure, np.uint8(IGNORE), strict)

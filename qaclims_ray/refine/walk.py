@@ -13,38 +13,6 @@ from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.types import BACKGROUND, LabelMap
 
 
-def walk_to_masks(
-    cams: Sequence[Float[Tensor, "_ h w"]],
-    edges: Float[Tensor, "B h w"],
-    classes: Sequence[Sequence[int]],
-    sizes: Sequence[tuple[int, int]],
-    *,
-    background: float = 0.2,
-    radius: int = 5,
-    beta: float = 10.0,
-    exp_times: int = 8,
-) -> list[LabelMap]:
-    """Make the pseudo masks of images with equally many cells (`step/make_sem_seg_labels.py`).
-
-    All images walk at once, which GPUs want; on a CPU one after another takes no longer.
-
-    Args:
-        cams: Per image, one normalised map per class, at stride 4.
-        edges: Boundary probabilities in [0, 1], at the same stride.
-        classes: Class indices per image, in the order of its maps; those of an image may be empty.
-        sizes: (height, width) per image, in pixels.
-        background: See `scores_to_mask`; 0.2 in CLIMS and QA-CLIMS, 0.25 in the original IRN.
-        radius: See `random_walk`.
-        beta: See `random_walk`.
-        exp_times: See `random_walk`.
-    """
-    scores = walk_cams(cams, edges, radius=radius, beta=beta, exp_times=exp_times)
-    return [
-        scores_to_mask(own, indices, size, background)
-        for own, indices, size in zip(scores, classes, sizes, strict=True)
-    ]
-
-
 def walk_cams(
     cams: Sequence[Float[Tensor, "_ h w"]],
     edges: Float[Tensor, "B h w"],
@@ -53,26 +21,23 @@ def walk_cams(
     beta: float,
     exp_times: int,
 ) -> list[Float[Tensor, "_ h w"]]:
-    """Let the CAMs of images with equally many cells walk at once; see `walk_to_masks`."""
+    """Let the CAMs of images with equally many cells walk at once (`step/make_sem_seg_labels.py`).
+
+    GPUs want that; on a CPU one image after another takes no longer.
+
+    Args:
+        cams: Per image, one normalised map per class, at stride 4.
+        edges: Boundary probabilities in [0, 1], at the same stride.
+        radius: See `random_walk`.
+        beta: See `random_walk`.
+        exp_times: See `random_walk`.
+
+    Returns:
+        Scores of each image, of which `scores_to_mask` makes its pseudo mask.
+    """
     padded = pad_sequence(list(cams), batch_first=True)  # by maps of zeros
     scores = random_walk(padded, edges, radius=radius, beta=beta, exp_times=exp_times)
     return [own[: len(each)] for own, each in zip(scores, cams, strict=True)]
-
-
-def walk_to_mask(
-    cams: Float[Tensor, "N h w"],
-    edge: Float[Tensor, "h w"],
-    classes: Sequence[int],
-    size: tuple[int, int],
-    *,
-    background: float = 0.2,
-    radius: int = 5,
-    beta: float = 10.0,
-    exp_times: int = 8,
-) -> LabelMap:
-    """Make the pseudo mask of one image, see `walk_to_masks`."""
-    scores = random_walk(cams, edge, radius=radius, beta=beta, exp_times=exp_times)
-    return scores_to_mask(scores, classes, size, background)
 
 
 def scores_to_mask(
@@ -84,6 +49,7 @@ def scores_to_mask(
 ) -> LabelMap:
     """Give each pixel class index + 1 of its largest score, 0 where none exceeds `background`.
 
+    `background` is 0.2 in CLIMS and QA-CLIMS, 0.25 in the original IRN.
     Scores, at `stride` pixels per cell, are resized to `size`, then divided by the largest of the
     image, all classes together. Without any class, or any score above 0, all is background (the
     published code takes the first class, or fails).

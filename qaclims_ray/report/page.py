@@ -140,7 +140,8 @@ def _facts(run: Run) -> list[str]:
     ]
     if "images" in run.manifests:
         images = run.manifests["images"]["facts"]
-        facts.append(f"{images['num_images']:,} images, {images['num_pairs']:,} image-class pairs")
+        num_images, num_pairs = images.get("num_images", 0), images.get("num_pairs", 0)
+        facts.append(f"{num_images:,} images, {num_pairs:,} image-class pairs")
     revisions = sorted({manifest["revision"] for manifest in run.manifests.values()} - {""})
     facts.append(f"code {', '.join(revisions)}" if revisions else "code outside a checkout")
     return [*facts, absolute(run.experiment.run)]

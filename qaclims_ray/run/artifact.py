@@ -16,7 +16,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, overload
 
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree, differences
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _MADE_FROM = "made_from.json"
 ROWS = ("rows/*.parquet",)
 """What a map leaves in unfinished work that took long to make."""
+Fact = Literal["class_names", "num_masks", "texts", "winner", "held_out", "default"]
 
 
 @dataclass(frozen=True)
@@ -109,19 +110,31 @@ class Artifact:
         check_digests(self.uri, [file for file in files if file["name"].endswith(WEIGHTS)])
         return manifest
 
-    def fact(self, name: str) -> Any:
+    @overload
+    def fact(self, name: Literal["class_names"]) -> list[str]: ...
+
+    @overload
+    def fact(self, name: Literal["num_masks", "texts"]) -> int: ...
+
+    @overload
+    def fact(self, name: Literal["winner"]) -> str: ...
+
+    @overload
+    def fact(self, name: Literal["held_out", "default"]) -> float: ...
+
+    def fact(self, name: Fact) -> list[str] | str | int | float:
         """Return what the stage of a complete artifact found out, such as `class_names`.
 
         Raises:
             ValueError: see `require`; or the manifest does not tell.
         """
-        facts = self.require()["facts"]
-        if name not in facts:
+        found = self.require()["facts"].get(name)
+        if found is None:
             raise ValueError(
                 f"{self.uri}/{COMPLETE} lacks the fact {name!r}: it is damaged, or of another "
                 "version; restore it from a copy, or make the artifact anew (--overwrite)"
             )
-        return facts[name]
+        return found
 
     def shards(self) -> list[str]:
         """URIs of the Parquet files, in order.

@@ -135,7 +135,14 @@ class PendingBlocks:
         """Make ready to go on: remove what is not whole, forget failed rows; what is left."""
         self._look_at([uri for uri in self.blocks() if not _name(uri).startswith(_HERE)])
         self.tidy()
-        self._forget_failed()
+        good = pads.field("error").is_null()
+        for name, block in list(self._known.items()):
+            if block.holds.errors == block.holds.rows:
+                self._remove([name])
+            elif block.holds.errors:
+                rows = read_parquet(self._uri(name), self._schema).filter(good)
+                self.put(name, rows)
+                self._known[name] = _Block(_count(rows, self._parts), block.keys)
         return _total(block.holds for block in self._known.values())
 
     def tidy(self) -> None:
@@ -153,16 +160,6 @@ class PendingBlocks:
 
     def _uri(self, block: str) -> str:
         return f"{self.rows}/{block}.parquet"
-
-    def _forget_failed(self) -> None:
-        good = pads.field("error").is_null()
-        for name, block in list(self._known.items()):
-            if block.holds.errors == block.holds.rows:
-                self._remove([name])
-            elif block.holds.errors:
-                rows = read_parquet(self._uri(name), self._schema).filter(good)
-                self.put(name, rows)
-                self._known[name] = _Block(_count(rows, self._parts), block.keys)
 
     def _remove(self, blocks: Iterable[str]) -> None:
         for block in blocks:

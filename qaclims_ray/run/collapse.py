@@ -1,15 +1,10 @@
 """Signs of a training that collapsed: maps that are 0 everywhere, for which all looks well."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import artifact, command, job_of
 from qaclims_ray.run.graph import ARTIFACTS, inputs_of, is_needed
+from qaclims_ray.run.manifest import Facts
 
-NUM_MAPS, NUM_EMPTY, DEAD, FLAT = "num_maps", "num_empty_maps", "dead_maps", "flat_scores"
-"""Facts: maps of CAMs, those of them that are 0 everywhere, whether a training ended so, whether
-scores are the same at each threshold."""
 _MANY = 0.1
 """Share of empty maps that is worth a warning; images of rare classes have a few."""
 _REMEDIES = {
@@ -28,9 +23,9 @@ def dead_maps(network: str) -> str:
     )
 
 
-def empty_maps(experiment: Experiment, cams: str, facts: Mapping[str, Any]) -> str | None:
+def empty_maps(experiment: Experiment, cams: str, facts: Facts) -> str | None:
     """Say that many maps of an artifact of CAMs are empty, and what to change; None: few are."""
-    num_maps, num_empty = facts.get(NUM_MAPS, 0), facts.get(NUM_EMPTY, 0)
+    num_maps, num_empty = facts.get("num_maps", 0), facts.get("num_empty_maps", 0)
     if num_empty <= _MANY * num_maps:
         return None
     return (
@@ -61,7 +56,8 @@ def collapses(experiment: Experiment) -> list[str]:
     said: list[str | None] = []
     for name in (name for name in ARTIFACTS if is_needed(experiment, name)):
         manifest = artifact(experiment, name).manifest()
-        facts = {} if manifest is None else manifest["facts"]
-        said.append(dead_maps(name) if facts.get(DEAD) else empty_maps(experiment, name, facts))
-        said.append(flat_scores(experiment, name) if facts.get(FLAT) else None)
+        facts = Facts() if manifest is None else manifest["facts"]
+        is_dead = facts.get("dead_maps", False)
+        said.append(dead_maps(name) if is_dead else empty_maps(experiment, name, facts))
+        said.append(flat_scores(experiment, name) if facts.get("flat_scores") else None)
     return [one for one in said if one is not None]

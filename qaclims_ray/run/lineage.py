@@ -22,9 +22,6 @@ from qaclims_ray.run.manifest import Manifest
 from qaclims_ray.run.recipe import sees_masks
 from qaclims_ray.storage.listing import find
 
-WITHOUT_MASKS = "identity_without_masks"
-"""Fact of images: their identity for all that makes no use of ground truth."""
-
 
 class Found(NamedTuple):
     """A complete artifact."""
@@ -59,7 +56,7 @@ def identities(experiment: Experiment, name: str) -> dict[str, str]:
 def _identities(experiment: Experiment, user: str, used: Manifest) -> list[str]:
     """Return the identities by which an artifact may know another, the one to note last."""
     sees = sees_masks(experiment, user)
-    without = None if sees else used["facts"].get(WITHOUT_MASKS)
+    without = None if sees else used["facts"].get("identity_without_masks")
     return [used["identity"], *([without] if without else [])]
 
 

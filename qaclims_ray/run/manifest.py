@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple, NotRequired
+from typing import Any, NamedTuple, NotRequired
 
 from typing_extensions import TypedDict
 
@@ -14,6 +14,84 @@ from qaclims_ray.config.overrides import Tree
 from qaclims_ray.run.contents import File
 
 _PACKAGES = ("qaclims_ray", "ray", "torch", "transformers", "open_clip_torch", "pillow")
+
+
+class Supervised(TypedDict):
+    """What the weights that a network starts from were trained with."""
+
+    pixel_masks: bool | None
+    """None: nobody knows."""
+    reason: str
+
+
+class Facts(TypedDict, total=False):
+    """What stages find out; each states some of these."""
+
+    class_names: list[str]
+    """Of images and networks: names in the order of their indices."""
+
+    # Images, which `ingest.facts` has in full.
+    num_images: int
+    num_pairs: int
+    """(image, class) pairs."""
+    num_masks: int
+    """Images with ground truth."""
+    num_bad_masks: int
+    num_unlabelled: int
+    num_kept_unlabelled: int
+    num_listed_errors: int
+    images_per_class: dict[str, int]
+    height: tuple[int, int, int]
+    """Least, median and greatest, in pixels; as are width and pixels."""
+    width: tuple[int, int, int]
+    pixels: tuple[int, int, int]
+    masks: Any
+    fingerprint: Any
+    identity_without_masks: str
+    """Identity of images for all that makes no use of ground truth."""
+
+    # Corpus and texts.
+    questions: int
+    lost: int
+    """Questions about images that failed."""
+    answers: int
+    unanswered: int
+    cut: int
+    empty: int
+    refused: int
+    texts: int
+    """Unique texts of all pairs."""
+
+    # Networks.
+    steps: int
+    buffer_bytes: int
+    """Size of the buffer that decided the order of training images, where there was one."""
+    dead_maps: bool
+    """True where no map of the last steps had a logit above 0."""
+    weights: Supervised
+    imported: list[str]
+    """Files that a network or a corpus was taken from."""
+
+    # CAMs.
+    num_maps: int
+    num_empty_maps: int
+    """Maps that are 0 everywhere."""
+    num_fallbacks: int
+    """Images without background answers, with the fixed words instead."""
+
+    # Scores.
+    miou: float
+    num_without_truth: int
+    num_unreadable: int
+    flat_scores: bool
+    """True where scores are the same at each threshold."""
+
+    # A search.
+    winner: str
+    held_out: float
+    """mIoU of the winner on the images that are reported."""
+    default: float
+    """mIoU of the configuration's own values on them."""
 
 
 class Manifest(TypedDict):
@@ -30,8 +108,7 @@ class Manifest(TypedDict):
     rows: int
     errors: int
     seconds: float
-    facts: Tree
-    """What the stage found out, such as class names."""
+    facts: Facts
     files: NotRequired[list[File]]
     """Tables, weights and figures; artifacts of earlier versions lack the list."""
     versions: dict[str, str]
@@ -51,7 +128,7 @@ class Built(NamedTuple):
 
     rows: int
     errors: int
-    facts: Tree
+    facts: Facts
     parts: tuple[int, str] | None = None
     """How many of what else were made, such as (96, "answers"), for the summary line."""
     note: str = ""

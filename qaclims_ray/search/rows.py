@@ -12,8 +12,9 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.search import Domain
 from qaclims_ray.run.artifact import COMPLETE
+from qaclims_ray.search.epochs import scored_in
 from qaclims_ray.search.space import Space
-from qaclims_ray.search.trial import CURVE, OVERRIDES, scored_in
+from qaclims_ray.search.trial import CURVE, OVERRIDES
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import read_parquet, write_parquet

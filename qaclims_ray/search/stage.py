@@ -27,7 +27,7 @@ from qaclims_ray.run.artifact import Artifact, artifact, job_of
 from qaclims_ray.run.images import check_there, class_names
 from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage
-from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.manifest import Built, Facts
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare
@@ -116,12 +116,11 @@ def _search(experiment: Experiment, overwrite: bool) -> str:
             target.complete(built, time.monotonic() - began, inputs)
     manifest = target.require()
     _check_shared(experiment, target, manifest["inputs"])
-    facts = manifest["facts"]
-    found, own = (f"{100 * facts[name]:.1f}" for name in ("held_out", "default"))
+    found, own = (f"{100 * miou:.1f}" for miou in (target.fact("held_out"), target.fact("default")))
     return (
         f"search: {manifest['rows']} trials, {manifest['errors']} failed, "
-        f"{manifest['seconds']:.0f} s; {facts['winner']} wins: mIoU {found} on held-out images, "
-        f"the configuration's own values {own} · {target.uri}"
+        f"{manifest['seconds']:.0f} s; {target.fact('winner')} wins: mIoU {found} on held-out "
+        f"images, the configuration's own values {own} · {target.uri}"
     )
 
 
@@ -151,7 +150,7 @@ def _build(experiment: Experiment, target: Artifact, resources: TrialResources) 
     found = compare(experiment, target.uri, rows, names, resources)
     write_results(experiment, rows, found, target.uri)
     best = winner(found)
-    facts = {
+    facts: Facts = {
         "winner": best["name"],
         "held_out": float(np.mean(best["held_out"])),
         "default": float(np.mean(found[0]["held_out"])),
@@ -164,11 +163,7 @@ def _refine(experiment: Experiment, wanted: Refine) -> list[str]:
     each = _refine_resources(experiment, wanted)
     folder = f"{absolute(experiment.run)}/search"
     names = limited(write_names(experiment, folder), wanted.num_images, experiment.tune.seed)
-    cams = artifact(experiment, "cams")
-    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
-    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
-    wanted_names = [*names.selection, *names.report]
-    check_there(wanted_names, there, f"{cams.uri} lacks images with ground truth", remedy)
+    _check_cams(experiment, names)
     searches = {_refine_seeds: wanted.seeds, _refine_masks: wanted.masks}
     return [
         search(experiment, wanted, names, each, folder)
@@ -228,6 +223,14 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
     each = {"CPU": pool.num_cpus, "GPU": pool.num_gpus}
     capacity(experiment.compute).require(1, each, Keys("", "compute.refine"))
     return each
+
+
+def _check_cams(experiment: Experiment, names: Split) -> None:
+    cams = artifact(experiment, "cams")
+    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
+    remedy = "list the images to score in evaluate.names, or make these CAMs anew"
+    wanted = [*names.selection, *names.report]
+    check_there(wanted, there, f"{cams.uri} lacks images with ground truth", remedy)
 
 
 def _spread(

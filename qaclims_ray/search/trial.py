@@ -20,7 +20,7 @@ from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.search.holdout import SELECTION, read_names
 from qaclims_ray.storage.files import atomic_open, read_bytes, write_json
 from qaclims_ray.storage.listing import find
-from qaclims_ray.storage.records import read_lines
+from qaclims_ray.storage.records import require_record
 from qaclims_ray.train.checkpoint import State, parse_state
 from qaclims_ray.train.validation import MODEL, SCORED_COLUMNS, Scorer, count_confusions
 
@@ -152,19 +152,11 @@ def confusions(
     return np.sum([count_confusions(experiment, net, rows, num_classes) for rows in found], axis=0)
 
 
-def scored_in(cam_net: str) -> list[dict[str, Any]]:
-    """Read the scores of a trial after each epoch so far, beside `epoch` (from 0) and `step`.
-
-    Args:
-        cam_net: Folder of the trial's network, which may still be training.
-    """
-    return read_lines(f"{cam_net}/metrics/validation.jsonl", dict[str, Any])
-
-
-def epochs_done(folder: str) -> int:
-    """Count the epochs that all trials have scored whose runs lie in a folder."""
-    networks = find(f"{folder}/*/cam_net")
-    return sum(len(scored_in(network)) for network in networks)
+def begun_trials(folder: str) -> dict[str, Tree]:
+    """Read the overrides of the trials whose runs lie in a folder, by their names."""
+    return {
+        uri.split("/")[-2]: require_record(uri, Tree) for uri in find(f"{folder}/*/{OVERRIDES}")
+    }
 
 
 class TrialCheckpointer:

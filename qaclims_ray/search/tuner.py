@@ -10,10 +10,8 @@ BOHB is left out: hpbandster, which it needs, had its last release in 2018.
 
 import logging
 import re
-import threading
 import time
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,21 +30,20 @@ from qaclims_ray.run.artifact import COMPLETE, Artifact, own_artifact
 from qaclims_ray.run.lease import on_behalf_of
 from qaclims_ray.run.make import make
 from qaclims_ray.run.manifest import Built
-from qaclims_ray.run.progress import background, watch
+from qaclims_ray.run.progress import watch
+from qaclims_ray.search.epochs import Epochs, epochs_done, now_and_then
 from qaclims_ray.search.rows import TrialRow, trial_row
 from qaclims_ray.search.space import most_epochs, sample
 from qaclims_ray.search.trial import (
     OVERRIDES,
     TrialCheckpointer,
-    epochs_done,
+    begun_trials,
     make_selection_scorer,
-    scored_in,
     trial_experiment,
 )
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.filesystem import arrow_filesystem
 from qaclims_ray.storage.listing import find
-from qaclims_ray.storage.records import require_record
 from qaclims_ray.train import stage as train_stage
 from qaclims_ray.train.cache import plan
 from qaclims_ray.train.loggers import search_callbacks
@@ -59,8 +56,6 @@ _OUT_OF_MEMORY = re.compile(
 )
 """What Ray says of a process that it killed, or the kernel did."""
 log = logging.getLogger(__name__)
-_LOOK_EVERY = 1.0
-"""Seconds between two looks at how far the workers of a trial are."""
 
 
 def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float]) -> list[TrialRow]:
@@ -82,7 +77,7 @@ def run_trials(experiment: Experiment, target: Artifact, each: dict[str, float])
     with watch("trials", partial(epochs_done, runs), total, unit="epoch"):
         errors = _run_with_fewer(experiment, target, each)
     # Not all that were begun earlier have results, if the time was up before.
-    names = errors.keys() | _begun(runs).keys()
+    names = errors.keys() | begun_trials(runs).keys()
     if len(names) < experiment.tune.num_trials and experiment.compute.tune.max_seconds is None:
         raise ValueError(
             f"the search ended after {len(names)} of {experiment.tune.num_trials} trials: the same "
@@ -133,7 +128,7 @@ def _errors(
             raise
         runs = f"{target.uri}/{NAME}"
         ended = {uri.split("/")[-3] for uri in find(f"{runs}/*/cam_net/{COMPLETE}")}
-        return {name: None if name in ended else error for name in _begun(runs)}
+        return {name: None if name in ended else error for name in begun_trials(runs)}
     return {Path(result.path).name: result.error for result in results}
 
 
@@ -146,7 +141,7 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
     filesystem, path = arrow_filesystem(f"{target.work}/tune")
     tune, limits = experiment.tune, experiment.compute.tune
     learns = tune.searcher == "optuna"
-    begun = _begun(f"{target.uri}/{NAME}") if learns else {}
+    begun = begun_trials(f"{target.uri}/{NAME}") if learns else {}
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(partial(_trial, experiment, target.uri), each),
         param_space=_param_space(tune),
@@ -170,13 +165,6 @@ def _fit(experiment: Experiment, target: Artifact, each: dict[str, float]) -> ra
         ),
     )
     return tuner.fit()
-
-
-def _begun(folder: str) -> dict[str, Tree]:
-    """Read the overrides of the trials whose runs lie in a folder, by their names."""
-    return {
-        uri.split("/")[-2]: require_record(uri, Tree) for uri in find(f"{folder}/*/{OVERRIDES}")
-    }
 
 
 class Names:
@@ -241,14 +229,15 @@ def _trial(search: Experiment, folder: str, config: Mapping[str, Tree]) -> None:
     run = f"{folder}/{NAME}/{Path(ray.tune.get_context().get_trial_dir()).name}"
     write_json(f"{run}/{OVERRIDES}", overrides)
     experiment = trial_experiment(search, run, overrides)
-    epochs = Epochs(own_artifact(experiment, "cam_net").uri, search.tune.metric)
+    uri = own_artifact(experiment, "cam_net").uri
+    epochs = Epochs(uri, search.tune.metric, ray.tune.report)
     num_epochs = experiment.train.ritc.epochs
     # The last epoch is reported when the network is there, as a scheduler may end the trial then.
     report = partial(epochs.report, num_epochs - 1)
     report()
     with on_behalf_of(folder):
         if experiment.compute.train.num_workers:
-            with _now_and_then(report):
+            with now_and_then(report):
                 train_stage.run(experiment, "cam_net", make_scorer=make_selection_scorer)
         else:
             build = partial(_train_here, experiment, report)
@@ -262,36 +251,3 @@ def _train_here(experiment: Experiment, report: Callable[[], None], target: Arti
     train_here(experiment, "cam_net", learnt, checkpointer, make_selection_scorer)
     num_images = experiment.train.ritc.epochs * learnt.found.num_images
     return Built(num_images, 0, {"class_names": list(learnt.class_names)})
-
-
-class Epochs:
-    """Reports the epochs that a trial has scored to Tune, each of them once."""
-
-    def __init__(self, cam_net: str, metric: str) -> None:
-        """Report none so far.
-
-        Args:
-            cam_net: Folder of the trial's network.
-            metric: Name of the score that is reported.
-        """
-        self._cam_net = cam_net
-        self._metric = metric
-        self._reported = 0
-
-    def report(self, until: int) -> None:
-        """Report those of the first `until` epochs that have been scored since the last call."""
-        for scores in scored_in(self._cam_net)[self._reported : until]:
-            self._reported += 1
-            ray.tune.report({"epoch": self._reported, self._metric: scores[self._metric]})
-
-
-@contextmanager
-def _now_and_then(report: Callable[[], None]) -> Generator[None]:
-    """Report the epochs that the workers of Ray Train score while the body runs."""
-
-    def follow(done: threading.Event) -> None:
-        while not done.wait(_LOOK_EVERY):
-            report()
-
-    with background(follow):
-        yield

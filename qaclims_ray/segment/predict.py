@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from qaclims_ray.config.experiment import Experiment, resolve
 from qaclims_ray.config.segment import Segment
@@ -54,14 +52,8 @@ class SegmenterPredictor:
         if self._segment.refine == "par":
             probabilities = refine_scores(pixels, probabilities)
         if self._segment.refine == "crf":
-            return self._by_crf(images, probabilities)
+            return [
+                crf_probabilities(image, own, CRF_SETTINGS["deeplab"]).argmax(0).astype(np.uint8)
+                for image, own in zip(images, probabilities.cpu().numpy(), strict=True)
+            ]
         return list(probabilities.argmax(1).byte().cpu().numpy())
-
-    def _by_crf(
-        self, images: Sequence[Image], probabilities: Float[Tensor, "B K H W"]
-    ) -> list[LabelMap]:
-        settings = CRF_SETTINGS["deeplab"]
-        return [
-            crf_probabilities(image, own, settings).argmax(0).astype(np.uint8)
-            for image, own in zip(images, probabilities.cpu().numpy(), strict=True)
-        ]

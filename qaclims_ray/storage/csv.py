@@ -12,16 +12,13 @@ def csv_lines(table: pa.Table, header: bool = True) -> bytes:
 
     An apostrophe goes before a text that a spreadsheet would compute, such as `=1+1`.
     """
-    columns = [_inert(column) if _is_text(column.type) else column for column in table]
+    texts = (pa.string(), pa.large_string())
+    columns = [_inert(column) if column.type in texts else column for column in table]
     names = _inert(pa.chunked_array([table.column_names], pa.string())).to_pylist()
     out = BytesIO()
     plain = pa.table(columns, names=names)
     pv.write_csv(plain, out, pv.WriteOptions(include_header=header))
     return out.getvalue()
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _inert(texts: pa.ChunkedArray) -> pa.ChunkedArray:

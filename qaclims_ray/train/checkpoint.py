@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
 from textwrap import shorten
-from typing import Any, NotRequired, Protocol, cast, runtime_checkable
+from typing import NotRequired, Protocol, cast, runtime_checkable
 
 import torch
 
@@ -18,7 +18,7 @@ class State(StepState):
 
     step: int
     """Steps that were taken."""
-    scores: list[dict[str, Any]]
+    scores: list[dict[str, int | float]]
     """Scores after each of the epochs that were scored, see `Validation`."""
     buffer_bytes: NotRequired[int]
     """Size of the buffer that decides the order of images, where there is one."""

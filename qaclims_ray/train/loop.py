@@ -163,7 +163,7 @@ class Trainer:
             net.compile()
         return net
 
-    def _restore(self) -> tuple[int, list[dict[str, Any]]]:
+    def _restore(self) -> tuple[int, list[dict[str, int | float]]]:
         """Go on from the last saved state; return the number of its step, and its scores."""
         try:
             state = self._checkpointer.load()

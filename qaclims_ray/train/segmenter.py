@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import PACKAGE, Experiment, resolve
-from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Segmenter as Settings
 from qaclims_ray.images.decode import decode, decode_mask
 from qaclims_ray.images.transforms import NEAREST, normalise, resize
@@ -19,6 +18,7 @@ from qaclims_ray.model.segmenter_predict import predict_probabilities
 from qaclims_ray.model.segmenter_training import parameter_groups, segmentation_loss
 from qaclims_ray.model.shapes import Images
 from qaclims_ray.model.supervision import Supervision, pixel_supervision
+from qaclims_ray.run.manifest import Facts, Supervised
 from qaclims_ray.train.batches import Batch, TrainingImages
 from qaclims_ray.train.label_maps import label_map_rows
 from qaclims_ray.train.optim import ParameterGroup
@@ -61,10 +61,10 @@ def check_supervision(settings: Settings) -> None:
         )
 
 
-def facts(experiment: Experiment) -> Tree:
+def facts(experiment: Experiment) -> Facts:
     """State for scores what the weights to start from were trained with."""
     found = _supervision(experiment.train.segmenter)
-    return {"weights": {"pixel_masks": found.pixels, "reason": found.reason}}
+    return Facts(weights=Supervised(pixel_masks=found.pixels, reason=found.reason))
 
 
 def build(settings: Settings, num_classes: int) -> Segmenter:

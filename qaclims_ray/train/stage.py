@@ -24,9 +24,8 @@ from qaclims_ray.cluster.session import start
 from qaclims_ray.cluster.training import fit, run_config, scaling
 from qaclims_ray.config.experiment import Experiment, dump
 from qaclims_ray.run.artifact import Artifact, own_artifact
-from qaclims_ray.run.collapse import DEAD
 from qaclims_ray.run.make import make
-from qaclims_ray.run.manifest import Built
+from qaclims_ray.run.manifest import Built, Facts
 from qaclims_ray.run.progress import watch
 from qaclims_ray.storage.files import remove, write_bytes
 from qaclims_ray.storage.filesystem import is_transient
@@ -83,13 +82,13 @@ def _train(experiment: Experiment, make_scorer: MakeScorer | None, target: Artif
         else:
             _train_on_ray(experiment, target, plan, make_scorer)
     write_bytes(f"{target.uri}/config.yaml", dump(experiment).encode())
-    own = TRAININGS[target.name].facts(experiment)
+    facts: Facts = {"class_names": list(plan.class_names), "steps": steps}
+    facts |= TRAININGS[target.name].facts(experiment)
     if ends_dead(target):
         progress.warn()
-        own = {**own, DEAD: True}
+        facts["dead_maps"] = True
     if plan.buffer_bytes is not None:
-        own = {**own, "buffer_bytes": plan.buffer_bytes}
-    facts = {"class_names": list(plan.class_names), "steps": steps, **own}
+        facts["buffer_bytes"] = plan.buffer_bytes
     return Built(steps * images_per_step(experiment, target.name), 0, facts, (steps, "steps"))
 
 

@@ -15,9 +15,9 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.config.overrides import Tree
 from qaclims_ray.config.train import Fit
 from qaclims_ray.model.cam_net import CamNet
+from qaclims_ray.run.manifest import Facts
 from qaclims_ray.train.batches import Batch, TrainingImages
 from qaclims_ray.train.optim import ParameterGroup
 from qaclims_ray.train.rows import Row, Rows
@@ -149,10 +149,10 @@ class Training(NamedTuple):
         """Make its task for one worker, on its device."""
         return getattr(self._module(), self.task_class)(experiment, data, device)
 
-    def facts(self, experiment: Experiment) -> Tree:
+    def facts(self, experiment: Experiment) -> Facts:
         """State what else the manifest of its network keeps."""
         module = self._module()
-        return module.facts(experiment) if hasattr(module, "facts") else {}
+        return module.facts(experiment) if hasattr(module, "facts") else Facts()
 
     def needs_whole(self, experiment: Experiment) -> str | None:
         """Return the key by which an epoch draws from all images at a time; None: it does not."""

@@ -66,7 +66,7 @@ DRIVER = dedent("""\
     watcher = threading.Thread(target=watch)
     watcher.start()
     map_actor(
-        experiment, target, Slow, {"target": target}, shards=[f"{folder}/images.parquet"],
+        experiment, target, partial(Slow, target=target), shards=[f"{folder}/images.parquet"],
         columns=["name", "image", "labels"], expected=num_images,
         prepare=partial(decode_tables, max_pixels=height * width),
     )

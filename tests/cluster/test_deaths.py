@@ -113,15 +113,15 @@ def test_a_start_that_times_out_is_tried_once_more(monkeypatch, caplog):
 
     monkeypatch.setattr(session, "_init", start)
     monkeypatch.setattr(session.ray, "shutdown", lambda: None)
-    session._init_patiently(Compute(), {})
+    session._init_patiently(Compute())
     assert len(tries) == 2
     assert "trying once more" in caplog.text
     monkeypatch.setattr(session, "_init", lambda *_: (_ for _ in ()).throw(TimeoutError("of Ray")))
     with pytest.raises(ValueError, match=r"did not start in time, twice: of Ray\. .*goes on"):
-        session._init_patiently(Compute(), {})
+        session._init_patiently(Compute())
     monkeypatch.setattr(session, "_init", lambda *_: int("x"))
     with pytest.raises(ValueError, match="invalid literal"):
-        session._init_patiently(Compute(), {})
+        session._init_patiently(Compute())
 
 
 def _killed(session_folder: str, what: str) -> None:

@@ -142,7 +142,7 @@ DRIVER = dedent("""\
     experiment = load(config, {"compute.address": address, "compute.corpus": pool})
     start(experiment.compute)
     target = Artifact("corpus", uri, {})
-    slow = partial(Slow, target=target, log=log)
+    slow = partial(Slow, target, log=log)
     map_actor(experiment, target, slow, shards=[source], columns=["name"], expected=%d)
 """) % (BLOCK_ROWS, BLOCK_ROWS, NUM_ROWS)
 
@@ -229,10 +229,8 @@ def test_a_process_that_dies_harms_no_row_and_a_deadly_row_is_recorded(
     pool = {"compute.corpus": {"num_actors": 1, "batch_size": 4, "block_rows": 4}}
     experiment, log = make_experiment(tmp_path, pool), tmp_path / "deaths"
     log.write_text("")
-    arguments = {"target": target, "log": log}
-    maps.map_actor(
-        experiment, target, Deadly, arguments, shards=[str(source)], columns=["name"], expected=12
-    )
+    deadly = partial(Deadly, target=target, log=log)
+    maps.map_actor(experiment, target, deadly, shards=[str(source)], columns=["name"], expected=12)
     assert publish(target, shard_megabytes=1.0, max_errors=1, expected=12) == (12 - errors, errors)
     names = read_table(target, ["name"])["name"].to_pylist()
     assert names == [f"{number:02d}" for number in range(12) if number != 5 or not errors]

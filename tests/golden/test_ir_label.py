@@ -21,9 +21,11 @@ def arrays(data):
 
 
 def _seeds(arrays, refine=None):
-    return seeds.make_seeds(
-        arrays["img"], arrays["high_res"], arrays["keys"].tolist(), refine=refine
+    classes, thresholds = arrays["keys"].tolist(), (0.3, 0.1)
+    both = seeds.cam_label_maps(
+        arrays["img"], arrays["high_res"], classes, thresholds, refine=refine
     )
+    return seeds.merge_labels(*both)
 
 
 def test_seeds_without_crf(arrays):
@@ -56,10 +58,10 @@ def test_seeds_with_dense_crf(arrays):
 def test_mask_from_the_walk(data, arrays):
     cams, edge = data["semseg_strided_cam"], data["semseg_edge"][0]
     expected = data["semseg_rw"][:, 0]
-    torch.testing.assert_close(
-        random_walk(cams, edge), expected, rtol=0, atol=1e-3 * float(expected.max())
-    )
-    mask = walk.walk_to_mask(cams, edge, arrays["keys"].tolist(), arrays["semseg_png"].shape)
+    scores = random_walk(cams, edge)
+    torch.testing.assert_close(scores, expected, rtol=0, atol=1e-3 * float(expected.max()))
+    classes, size = arrays["keys"].tolist(), arrays["semseg_png"].shape
+    mask = walk.scores_to_mask(scores, classes, size, background=0.2)
     assert (mask == arrays["semseg_png"]).mean() >= 0.999
 
 

@@ -11,7 +11,7 @@ from qaclims_ray.images.transforms import NEAREST, hflip, normalise, random_crop
 from qaclims_ray.model.affinity import random_walk
 from qaclims_ray.model.irn import build_irn, predict_boundaries, reduce_labels
 from qaclims_ray.model.irn_losses import pair_labels
-from qaclims_ray.refine.walk import walk_to_mask
+from qaclims_ray.refine.walk import scores_to_mask
 from qaclims_ray.types import IGNORE
 
 MIN_SIDE = {"qa": 0, "irn": 512}
@@ -67,9 +67,8 @@ def _images(data, case):
 
 
 def _masked(data, case, edge, background, cams=None):
-    return walk_to_mask(
-        data[f"{case}_cam"] if cams is None else cams,
-        edge,
+    return scores_to_mask(
+        random_walk(data[f"{case}_cam"] if cams is None else cams, edge),
         data.arrays[f"{case}_keys"].tolist(),
         data.arrays[f"{case}_img_u8"].shape[:2],
         background=background,
@@ -145,7 +144,8 @@ def test_without_any_cam_all_is_background(data, case):
     published = data.arrays[f"{case}_allzero_label_20"]
     assert (published == data.arrays[f"{case}_keys"][0] + 1).all()
     assert not _masked(data, case, edge, 0.2, cams).any()
-    assert not walk_to_mask(cams[:0], edge, [], published.shape).any()
+    scores = random_walk(cams[:0], edge)
+    assert not scores_to_mask(scores, [], published.shape, background=0.2).any()
 
 
 class _Drawn(np.random.Generator):

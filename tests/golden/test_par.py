@@ -5,6 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from qaclims_ray.config.refine import Seeds
 from qaclims_ray.model.par import (
     DILATIONS,
     pamr_affinity,
@@ -12,7 +13,8 @@ from qaclims_ray.model.par import (
     position_weights,
     refine_scores,
 )
-from qaclims_ray.refine.par import cam_probabilities, par_seeds, refine_labels
+from qaclims_ray.refine.labelling import Pictured, seed_labeller
+from qaclims_ray.refine.par import cam_probabilities, refine_labels
 from qaclims_ray.refine.seeds import merge_labels
 from qaclims_ray.types import IGNORE
 
@@ -136,7 +138,9 @@ def test_scores_on_the_way_to_labels(data, case, name):
 def test_labels_at_both_background_scores(data, case, name):
     seen, cams, present = _pipe(data, case)
     images = seen.permute(0, 3, 1, 2).float() / 255
-    strict, lenient = refine_labels(images, cams, present, _thresholds(data, name)).unbind(1)
+    settings = {"num_steps": 10, "stride": 2}
+    labels = refine_labels(images, cams, present, _thresholds(data, name), **settings)
+    strict, lenient = labels.unbind(1)
     _check_labels(strict, data[f"pipe_{case}_{name}_label_h"])
     _check_labels(lenient, data[f"pipe_{case}_{name}_label_l"])
 
@@ -148,7 +152,9 @@ def test_seeds(data, case, name):
     classes = [row.nonzero()[:, 0].tolist() for row in present]
     own = [maps[index].numpy() for maps, index in zip(cams, classes, strict=True)]
     high, low = _thresholds(data, name)
-    seeds = par_seeds(list(seen.numpy()), own, classes, foreground=high, background=low)
+    label_seeds = seed_labeller(Seeds(kind="par", foreground=high, background=low), "cpu")
+    pictured = [Pictured(*one) for one in zip(seen.numpy(), own, classes, strict=True)]
+    seeds = label_seeds(pictured)
     labels = np.full((len(seeds), *seeds[0].shape), IGNORE, np.uint8)
     for label, seed, (top, bottom, left, right) in zip(
         labels, seeds, data[f"pipe_{case}_box"].tolist(), strict=True

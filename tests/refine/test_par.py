@@ -2,8 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from qaclims_ray.refine.par import cam_probabilities, par_label_maps, par_seeds, refine_labels
+from qaclims_ray.config.refine import Seeds
+from qaclims_ray.refine.labelling import Pictured, seed_labeller
+from qaclims_ray.refine.par import cam_probabilities, par_label_maps, refine_labels
 from qaclims_ray.refine.seeds import label_cams
+
+
+def par_seeds(images, cams, classes, device="cpu", **thresholds):
+    """Seeds of images of one size, as the stage makes them."""
+    pictured = [Pictured(*one) for one in zip(images, cams, classes, strict=True)]
+    return seed_labeller(Seeds(kind="par", **thresholds), device)(pictured)
 
 
 def _image(height, width, seed=0):
@@ -74,8 +82,9 @@ def test_background_scores_do_not_mix():
 def test_absent_classes_do_not_count():
     images, cams = torch.rand(1, 3, 20, 30), torch.rand(1, 4, 20, 30)
     present = torch.tensor([[False, True, False, True]])
-    labels = refine_labels(images, cams, present, (0.3, 0.1))
-    alone = refine_labels(images, cams[:, [1, 3]], torch.ones(1, 2, dtype=torch.bool), (0.3, 0.1))
+    every, settings = torch.ones(1, 2, dtype=torch.bool), {"num_steps": 10, "stride": 2}
+    labels = refine_labels(images, cams, present, (0.3, 0.1), **settings)
+    alone = refine_labels(images, cams[:, [1, 3]], every, (0.3, 0.1), **settings)
     assert torch.equal(labels, torch.tensor([0, 2, 4], dtype=torch.uint8)[alone.long()])
 
 

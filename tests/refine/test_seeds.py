@@ -1,8 +1,13 @@
 import numpy as np
 
-from qaclims_ray.refine.seeds import label_cams, make_seeds, merge_labels
+from qaclims_ray.refine.seeds import cam_label_maps, label_cams, merge_labels
 
 IMAGE = np.zeros((1, 5, 3), np.uint8)
+
+
+def make_seeds(image, cams, classes, refine=None):
+    """Seeds at the published thresholds."""
+    return merge_labels(*cam_label_maps(image, cams, classes, (0.3, 0.1), refine=refine))
 
 
 def test_seeds_are_sure_high_sure_low_or_ignored():

@@ -6,8 +6,8 @@ from qaclims_ray.images.decode import decode
 from qaclims_ray.images.label_maps import row_label_map
 from qaclims_ray.model.crf import dense_crf
 from qaclims_ray.refine import stage
-from qaclims_ray.refine.par import par_label_maps, par_seeds
-from qaclims_ray.refine.seeds import label_cams, make_seeds
+from qaclims_ray.refine.par import par_label_maps
+from qaclims_ray.refine.seeds import cam_label_maps, label_cams, merge_labels
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.types import IGNORE
@@ -35,11 +35,14 @@ def own(demo_run, tmp_path):
 
 
 def _expected(image, row, kind):
-    thresholds = {"foreground": 0.3, "background": 0.1}
+    thresholds, classes = (0.3, 0.1), row["classes"]
     if kind == "par":
-        return par_seeds([image], [unpack_cams(row)], [row["classes"]], **thresholds)[0]
-    refine = dense_crf if kind == "crf" else None
-    return make_seeds(image, full_size(row), row["classes"], **thresholds, refine=refine)
+        settings = {"num_steps": 10, "stride": 2, "device": "cpu"}
+        (both,) = par_label_maps([image], [unpack_cams(row)], [classes], thresholds, **settings)
+    else:
+        refine = dense_crf if kind == "crf" else None
+        both = cam_label_maps(image, full_size(row), classes, thresholds, refine=refine)
+    return merge_labels(*both)
 
 
 @pytest.mark.parametrize("kind", ["par", "crf", "none"])

@@ -3,7 +3,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.refine.walk import scores_to_mask, walk_to_mask, walk_to_masks
+from qaclims_ray.refine.walk import scores_to_mask, walk_cams
+
+
+def walk_to_masks(cams, edges, classes, sizes, exp_times=8):
+    """Pseudo masks as the published settings make them."""
+    scores = walk_cams(cams, edges, radius=5, beta=10.0, exp_times=exp_times)
+    return [
+        scores_to_mask(own, indices, size, background=0.2)
+        for own, indices, size in zip(scores, classes, sizes, strict=True)
+    ]
+
+
+def walk_to_mask(cams, edge, classes, size, exp_times=8):
+    """The same of one image."""
+    return walk_to_masks([cams], edge[None], [classes], [size], exp_times)[0]
 
 
 def test_scores_are_relative_to_the_largest_of_the_image():

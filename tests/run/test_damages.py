@@ -20,8 +20,9 @@ from qaclims_ray.run.faults import CrashLog
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lease import OWNER, lease
 from qaclims_ray.run.lineage import status
+from qaclims_ray.search.epochs import scored_in
 from qaclims_ray.search.rows import trial_row
-from qaclims_ray.search.trial import CURVE, OVERRIDES, TrialCheckpointer, scored_in
+from qaclims_ray.search.trial import CURVE, OVERRIDES, TrialCheckpointer
 from qaclims_ray.storage.files import read_json, write_bytes, write_json
 from qaclims_ray.train.checkpoint import load_state, save_state
 from qaclims_ray.train.faults import failure

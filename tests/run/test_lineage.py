@@ -8,7 +8,6 @@ from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.run.graph import ARTIFACTS, is_needed
 from qaclims_ray.run.lineage import (
-    WITHOUT_MASKS,
     ancestors,
     check_lineage,
     identities,
@@ -34,7 +33,7 @@ def _make(experiment: Experiment, name, content=b"1", overwrite=True, **facts):
 
 
 def _images(experiment, masks=b"", class_names=CLASSES):
-    own = {"class_names": class_names, WITHOUT_MASKS: " ".join(class_names)}
+    own = {"class_names": class_names, "identity_without_masks": " ".join(class_names)}
     return _make(experiment, "images", b"rows" + masks, **own)
 
 

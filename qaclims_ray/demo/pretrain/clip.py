@@ -165,7 +165,10 @@ def localisation(clip: MaskPromptedClip, examples: Sequence[Example]) -> float:
     """mIoU, at the best threshold, of CAMs for true labels and true background texts."""
     predictor = ClipCamPredictor(clip, affinity=False, resolution="full", max_images=64)
     texts = [
-        TextFeatures(clip.encode_texts(example.class_names), clip.encode_texts(_around(example)))
+        TextFeatures(
+            clip.encode_texts(example.class_names),
+            clip.encode_texts([example.top, example.bottom, *SCENES[example.scene][:3]]),
+        )
         for example in examples
     ]
     made = predictor.predict([example.image for example in examples], texts)
@@ -180,10 +183,6 @@ def localisation(clip: MaskPromptedClip, examples: Sequence[Example]) -> float:
         for cams, example in zip(made, examples, strict=True)
     )
     return float(mean_iou(np.asarray(counts)).max())
-
-
-def _around(example: Example) -> list[str]:
-    return [example.top, example.bottom, *SCENES[example.scene][:3]]
 
 
 def _nearest(

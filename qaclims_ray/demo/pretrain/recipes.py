@@ -123,18 +123,12 @@ def _make(
             "seconds": seconds,
             "threads": torch.get_num_threads(),
             "parameters": num_parameters,
-            **_versions(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "open_clip": open_clip.__version__,
         },
         "accuracies": {title: measure(images) for title, images in held_out.items()},
-    }
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "open_clip": open_clip.__version__,
     }
 
 
