@@ -1,7 +1,7 @@
 """Scores of label maps: seeds, pseudo masks and predictions, and those of any method."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -18,9 +18,9 @@ from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
-from qaclims_ray.run.images import check_sorted, check_there, class_names
+from qaclims_ray.run.images import check_sorted, class_names
 from qaclims_ray.run.manifest import Built
-from qaclims_ray.run.scored import Masks, Scored, names_to_score, scored_images
+from qaclims_ray.run.scored import Masks, Scored, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
@@ -30,24 +30,27 @@ ReadLabelMap: TypeAlias = Callable[[tuple[int, int]], LabelMap]
 """Height and width of an image to its label map; a ValueError says what is wrong with it."""
 
 
+_COLUMNS = ["name", "height", "width", "labels", "mask"]
+
+
 class LabelMapScorer:
     """Ray Data actor: names with ground truth in, counts of the label maps of these names out."""
 
     def __init__(
         self,
         readers: Mapping[str, ReadLabelMap],
-        names: Collection[str],
+        scored: Scored,
         num_classes: int,
         unsure: Unsure,
     ) -> None:
         self._readers = readers
         self._unsure: Unsure = unsure
-        self._names = frozenset(names)
+        self._scored = scored
         self._num_classes = num_classes
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Counts of a batch; images that are not to be scored are left out."""
-        rows = [self._score(row) for row in images.to_pylist() if row["name"] in self._names]
+        rows = [self._score(row) for row in images.to_pylist() if self._scored.has(row)]
         return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
 
     def _score(self, row: Mapping[str, Any]) -> ScoreRow:
@@ -133,14 +136,15 @@ def run_label_maps(experiment: Experiment, uri: str, readers: Mapping[str, ReadL
         ValueError: a label map is missing, or no fit for its ground truth.
     """
     images = artifact(experiment, "images")
-    names, classes = names_to_score(experiment, of_cams=False), class_names(images)
+    scored, classes = scored_images(experiment, of_cams=False), class_names(images)
     lacks = f"{uri} lacks label maps (NAME.png, NAME.txt, NAME.json or a COCO file)"
-    check_there(names, readers.keys(), lacks, "make them, empty ones of images without an object")
+    remedy = "make them, empty ones of images without an object"
+    check_sorted(scored.names(), sorted(readers), lacks, remedy)
     start(experiment.compute)
-    rows = read_rows(images.shards()).select_columns(["name", "height", "width", "mask"])
+    rows = read_rows(images.shards()).select_columns(_COLUMNS)
     arguments = {
         "readers": readers,
-        "names": names,
+        "scored": scored,
         "num_classes": len(classes),
         "unsure": experiment.evaluate.unsure,
     }

@@ -5,7 +5,7 @@ that trainings and scores never wait for each other.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources
@@ -123,7 +123,7 @@ def _curves(
     return dict(zip(trainings, found, strict=True))
 
 
-def _score(plain: Tree, selection: Sequence[str], report: Sequence[str]) -> SeedCurves:
+def _score(plain: Tree, selection: Iterable[str], report: Iterable[str]) -> SeedCurves:
     """Score a trained network on both splits; its curves are kept beside it."""
     experiment = Experiment.model_validate(plain)
     kept = f"{experiment.run}/{_CURVES}"
