@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import pyarrow as pa
 
@@ -20,6 +20,9 @@ _ROWS = pa.schema(
     ]
 )
 
+_Placed: TypeAlias = tuple[Source, int]
+"""A source and its position, from 1."""
+
 
 class SortedSources(Collection[Source]):
     """The first source of each name; some are in memory at a time, however often one asks."""
@@ -29,16 +32,16 @@ class SortedSources(Collection[Source]):
         self._rows = RowSorter(_ROWS, ["name", "position"])
         self._rows.add(_row(*both) for both in enumerate(sources, start=1))
         self._num = 0
-        repeated, unwritable = list[tuple[int, str, str]](), Failures()
-        for first, others in self._named():
+        repeated, unwritable = list[tuple[int, str, str]](), list[tuple[int, str, str]]()
+        for (first, position), others in self._named():
             repeated += ((place, *taken(other, place, first)) for other, place in others)
             checked = attempt(check_texts, first)
             if isinstance(checked, ValueError):
-                unwritable.append((first["image"], str(checked)))
+                unwritable.append((position, first["image"], str(checked)))
             else:
                 self._num += 1
-        self.errors: Failures = [(name, reason) for _, name, reason in sorted(repeated)]
-        self.errors += unwritable
+        found = [*sorted(repeated), *sorted(unwritable)]
+        self.errors: Failures = [(name, reason) for _, name, reason in found]
 
     def __len__(self) -> int:
         return self._num
@@ -47,14 +50,14 @@ class SortedSources(Collection[Source]):
         return any(one == source for one in self)
 
     def __iter__(self) -> Iterator[Source]:
-        for first, _ in self._named():
+        for (first, _), _ in self._named():
             if not isinstance(attempt(check_texts, first), ValueError):
                 yield first
 
-    def _named(self) -> Iterator[tuple[Source, list[tuple[Source, int]]]]:
-        """The first source of each name, and the others with their positions."""
+    def _named(self) -> Iterator[tuple[_Placed, list[_Placed]]]:
+        """The first source of each name, and the others."""
         for _, rows in groupby(self._rows, itemgetter("name")):
-            (first, _), *others = ((_source(row), row["position"]) for row in rows)
+            first, *others = ((_source(row), int(row["position"])) for row in rows)
             yield first, others
 
 
