@@ -1,7 +1,7 @@
 """Scores of label maps: seeds, pseudo masks and predictions, and those of any method."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -15,6 +15,7 @@ from qaclims_ray.evaluate.score import report_label_maps
 from qaclims_ray.evaluate.stage import finish, scored_by
 from qaclims_ray.evaluate.text import text_table
 from qaclims_ray.images.decode import decode_mask
+from qaclims_ray.metrics.counts import Tally
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
@@ -24,6 +25,7 @@ from qaclims_ray.run.scored import Masks, Scored, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.sorting import RowSorter
 from qaclims_ray.types import SCHEMAS, LabelMap, LabelMapRow, ScoreRow
 
 ReadLabelMap: TypeAlias = Callable[[tuple[int, int]], LabelMap]
@@ -121,6 +123,19 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     return finish(experiment, target, num_rows, wanted.num)
 
 
+class SortedTallies:
+    """Counts of images in the order of their names; they lie on this machine's disk."""
+
+    def __init__(self, scores: Iterable[pa.Table]) -> None:
+        self._rows = RowSorter(SCHEMAS["scores"], ["name"])
+        for some in scores:
+            self._rows.add(some.to_pylist())
+
+    def __iter__(self) -> Iterator[Tally]:
+        rows = (unpack(cast(ScoreRow, row)) for row in self._rows)
+        return (counts for counts in rows if counts is not None)
+
+
 def run_label_maps(experiment: Experiment, uri: str, readers: Mapping[str, ReadLabelMap]) -> str:
     """Score label maps of any method; return the table and where it is.
 
@@ -150,11 +165,10 @@ def run_label_maps(experiment: Experiment, uri: str, readers: Mapping[str, ReadL
     }
     pool = actor_pool(experiment.compute, "evaluate")
     rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
-    found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
-    tallies = [one for row in found if (one := unpack(row)) is not None]
+    tallies = SortedTallies(rows.iter_batches(batch_size=None, batch_format="pyarrow"))
     scores = report_label_maps(tallies, experiment, classes, scored=uri)
     digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
     label = uri.rsplit("/", 1)[-1]
     to = f"{absolute(experiment.run)}/label_map_scores/{label}-{digest}.json"
     write_json(to, scores)
-    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {to}"
+    return f"{text_table({label: scores})}\n\nlabel maps: {scores['num_images']:,} rows · {to}"

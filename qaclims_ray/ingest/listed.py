@@ -1,6 +1,6 @@
 """The sources of a data set as sorted shards: no process holds all while they are loaded."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice, zip_longest
 
 import pyarrow as pa
@@ -30,15 +30,18 @@ class ListedSources:
     """Sources in the order of their names, in files beside the unfinished work."""
 
     def __init__(
-        self, target: Artifact, sources: Iterable[Source], limit: int | None = None
+        self, target: Artifact, sources: Collection[Source], limit: int | None = None
     ) -> None:
         """Write the sources; drop rows that were loaded from other ones.
 
         Args:
             target: Artifact under way.
-            sources: Sorted by name; gone through twice where there is an earlier listing.
-            limit: Take so many, the first ones; None: all.
+            sources: As in `Listing`; gone through twice where there is an earlier listing.
+            limit: Take so many, the first by name; None: all.
         """
+        if isinstance(sources, list):
+            sources = sorted(sources, key=lambda source: source["name"])
+        self.num_sources = len(sources) if limit is None else min(limit, len(sources))
         self._work = PendingBlocks(target)
         self._folder = self._work.listing.rpartition("/")[0]
         self.shards = find(f"{self._folder}/*.parquet")

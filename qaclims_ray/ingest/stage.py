@@ -1,7 +1,7 @@
 """Ingest a data set: its images, labels and masks become the artifact `images` or `new_images`."""
 
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -134,7 +134,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     listing = read(data, f"{absolute(experiment.run)}/{_WORLDS[target.name]}")
     for warning in listing.warnings:
         log.warning(warning)
-    num_sources, listed = _listed(target, listing.sources, data.limit)
+    listed = ListedSources(target, listing.sources, data.limit)
     listing = replace(listing, sources=[])  # nothing of all sources stays while they are loaded
     map_actor(
         experiment,
@@ -143,12 +143,12 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         {"data": data, "num_classes": len(listing.class_names), "target": target},
         shards=listed.shards,
         columns=SOURCE.names,
-        expected=num_sources,
+        expected=listed.num_sources,
     )
     failed = [{"name": name, "error": reason} for name, reason in listing.errors]
     if failed:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
-    rows, errors = publish_all(experiment, target, num_sources + len(failed))
+    rows, errors = publish_all(experiment, target, listed.num_sources + len(failed))
     write_file_names(target, listed.paths)
     images = dataset(target)
     bad = _bad_masks(data, target, listed, len(listing.class_names))
@@ -173,16 +173,6 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     run_tasks = by_tasks if rows > _FEW else run_here
     unmasked = identity_without_masks(target, listing.class_names, run_tasks)
     return Built(rows, errors, {**facts, WITHOUT_MASKS: unmasked})
-
-
-def _listed(
-    target: Artifact, sources: Collection[Source], limit: int | None
-) -> tuple[int, ListedSources]:
-    """Write the sources in the order of their names, the first `limit` of them."""
-    if isinstance(sources, list):
-        sources = sorted(sources, key=lambda source: source["name"])
-    num_sources = len(sources) if limit is None else min(limit, len(sources))
-    return num_sources, ListedSources(target, sources, limit)
 
 
 def _bad_masks(
