@@ -29,11 +29,11 @@ from qaclims_ray.report.panels import best_threshold
 from qaclims_ray.report.pictures import cam_label_map
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.file_names import FileNames
-from qaclims_ray.run.graph import ARTIFACTS, images_of
+from qaclims_ray.run.graph import ARTIFACTS, images_of, schema_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.progress import progress_bar
-from qaclims_ray.run.tables import dataset
+from qaclims_ray.run.tables import batches_of, dataset
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open, write_bytes
 from qaclims_ray.storage.filesystem import in_threads
@@ -47,28 +47,28 @@ Advance = Callable[[int], object]
 """Is told of so many images that are done."""
 
 _BATCH = 64
-"""Rows that are in memory at a time, as those of the next two batches are."""
+"""Rows that are in memory at a time, as those of the next batches are."""
 _FILES = pa.schema([("image", pa.string()), ("mask", pa.string())])
 
 
 class LabelMaps(NamedTuple):
     """The label maps of an artifact, those of CAMs at a threshold."""
 
-    rows: pads.Dataset
-    """Rows that have a label map."""
+    made: Artifact
+    """Complete; rows without label map are left out."""
     threshold: float | None
     """Background score of CAMs; None: the rows hold label maps."""
+
+    @property
+    def wanted(self) -> pads.Expression | None:
+        """Rows that have a label map; None: all."""
+        return pads.field("label_map").is_valid() if self.threshold is None else None
 
     def batches(self, *columns: str) -> Iterator[list[LabelMapRow]]:
         """Yield the rows in their order, some at a time, with these columns only."""
         of_cams = self.threshold is not None and "label_map" in columns
-        batches = self.rows.to_batches(
-            columns=None if of_cams else list(columns),
-            batch_size=_BATCH,
-            batch_readahead=2,
-            fragment_readahead=1,
-        )
-        for batch in batches:
+        names = schema_of(self.made.name).names if of_cams else columns
+        for batch in batches_of(self.made, names, self.wanted, _BATCH):
             found = batch.to_pylist()
             yield cast(list[LabelMapRow], list(map(self._region_row, found)) if of_cams else found)
 
@@ -112,7 +112,8 @@ def run(
     classes = class_names(artifact(experiment, "images"))
     check_num_classes(len(classes))
     label_maps = _label_maps(experiment, name, threshold)
-    num_known, start, to = label_maps.rows.count_rows(), time.monotonic(), absolute(to)
+    num_known = dataset(label_maps.made).count_rows(filter=label_maps.wanted)
+    start, to = time.monotonic(), absolute(to)
     images = artifact(experiment, images_of(name))
     with progress_bar(f"export {name}", num_known) as bar:
         if fmt == "coco":
@@ -131,13 +132,13 @@ def run(
 
 
 def _label_maps(experiment: Experiment, name: str, threshold: float | None) -> LabelMaps:
-    rows = dataset(artifact(experiment, name))
+    made = artifact(experiment, name)
     if ARTIFACTS[name].kind == "cams":
         best = best_threshold(experiment, name) if threshold is None else threshold
-        return LabelMaps(rows, best)
+        return LabelMaps(made, best)
     if threshold is not None:
         raise ValueError(f"--threshold is for CAMs: the pixels of {name} have their classes")
-    return LabelMaps(rows.filter(pads.field("label_map").is_valid()), None)
+    return LabelMaps(made, None)
 
 
 def write_files(

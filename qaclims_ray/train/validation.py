@@ -21,7 +21,7 @@ from qaclims_ray.model.predictor import CamPredictor
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.scored import scored_images
-from qaclims_ray.run.tables import look_up
+from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.types import ImageRow
 
@@ -37,6 +37,8 @@ SCORE = "miou"
 MODEL, BEST = "model.safetensors", "best.safetensors"
 SCORED_COLUMNS = ("name", "image", "height", "width", "labels", "mask")
 """Columns of `images` that a score needs."""
+_LOOKED_UP = 16
+"""Names that are looked up at a time."""
 _PERMUTED = 2**20
 """Numbers that are drawn from by a permutation of all."""
 
@@ -77,7 +79,11 @@ def rows_to_score(experiment: Experiment, fit: Fit, *, of_cams: bool = True) -> 
     """
     scored = scored_images(experiment, of_cams=of_cams)
     chosen = scored.names_at(draw(scored.num, fit.validate_images, experiment.train.seed).tolist())
-    return look_up(scored.images, chosen, SCORED_COLUMNS).to_pylist()
+    index = NameIndex(scored.images)
+    # Few shards at a time: what their footers take, the allocator gives back late.
+    starts = range(0, len(chosen), _LOOKED_UP)
+    found = (index.look_up(chosen[at : at + _LOOKED_UP], SCORED_COLUMNS) for at in starts)
+    return [row for table in found for row in table.to_pylist()]
 
 
 def draw(num: int, num_wanted: int, seed: int) -> Int[np.ndarray, "wanted"]:

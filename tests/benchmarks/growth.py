@@ -52,7 +52,7 @@ from qaclims_ray.run.images import check_sorted, identity_without_masks
 from qaclims_ray.run.lineage import identities
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import scored_images
-from qaclims_ray.run.tables import batches_of, dataset, names_of
+from qaclims_ray.run.tables import batches_of, names_of
 from qaclims_ray.search.holdout import limited, write_names
 from qaclims_ray.storage.parquet import write_parquet
 from qaclims_ray.train.validation import rows_to_score
@@ -225,7 +225,7 @@ def _label_maps(experiment: Experiment, num_rows: int) -> None:
 
 def _export(experiment: Experiment, num_rows: int) -> None:
     images, masks = (own_artifact(experiment, name) for name in ("images", "masks"))
-    maps, to = LabelMaps(dataset(masks), None), f"{experiment.run}/masks.json"
+    maps, to = LabelMaps(masks, None), f"{experiment.run}/masks.json"
     write_coco(maps, CLASSES, to, lambda _: None, images=images, suffix="")
 
 

@@ -54,3 +54,20 @@ def test_parts_are_kept_as_one_list_would_be(make_experiment, tmp_path, monkeypa
     )
     assert Path(one.uri, "files.parquet").read_bytes() == Path(other.uri, "plain").read_bytes()
     assert dict(file_names.file_names(one))["8"] == "trainval/8.jpg"
+
+
+def test_they_are_read_as_names_are_asked_for(make_experiment, tmp_path, monkeypatch):
+    images = artifact(make_experiment(tmp_path), "images")
+    write_file_names(images, lambda: [{f"{i:02d}": f"/d/{i}.jpg" for i in range(20)}])
+    read, batches = [], file_names.read_batches
+
+    def counted(uri, schema):
+        for batch in batches(uri, schema, 4):
+            read.append(len(batch))
+            yield batch
+
+    monkeypatch.setattr(file_names, "read_batches", counted)
+    files = FileNames(images)
+    assert (files.of("03"), len(read)) == ("3.jpg", 1)
+    assert (files.of("09"), len(read)) == ("9.jpg", 3)
+    assert (files.of("99"), read) == (None, [4] * 5)

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import check_sorted
-from qaclims_ray.run.scored import Masks, scored_images
+from qaclims_ray.run.scored import Masks, Scored, scored_images
 from tests.build import write_artifact
 
 ROWS = [
@@ -39,6 +39,15 @@ def test_ground_truth_is_that_of_the_images_to_score(
     masks = {row["name"]: row["mask"] for row in ROWS if row["name"] in expected}
     assert Masks(scored).of(["a", "b", "c", "d", "e"]) == masks
     assert Masks(scored).of(["d"]) == {}
+
+
+def test_names_at_positions_are_those_of_the_list_of_all(experiment, monkeypatch):
+    scored = scored_images(experiment, of_cams=False)
+    assert scored.names_at([2, 0]) == ["a", "c"]
+    assert scored.names_at([]) == []
+    asked = iter(["a", "b", "c"])
+    monkeypatch.setattr(Scored, "names", lambda _: asked)
+    assert scored.names_at({1}) == ["b"]
 
 
 @given(st.sets(st.text("abé𐀀", max_size=3)), st.sets(st.text("abé𐀀", max_size=3)))
