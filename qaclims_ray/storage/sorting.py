@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-_RUN_BYTES = 2**24
+_RUN_BYTES = 2**22
 """Bytes of Arrow tables that are sorted in memory."""
 _BATCH_BYTES = 2**15
 """Bytes of a run that are in memory while runs are merged."""
@@ -62,12 +62,15 @@ class RowSorter:
         if self._pending:
             self._end_run()
         while len(self._runs) > _MOST_RUNS:
-            some, self._runs = self._runs[:_MOST_RUNS], self._runs[_MOST_RUNS:]
-            # At the front: of equal rows the first ones are in it.
-            self._runs.insert(0, self._write(self._tables(some)))
-            for run in some:
-                run.unlink()
+            starts = range(0, len(self._runs), _MOST_RUNS)
+            self._runs = [self._join(self._runs[at : at + _MOST_RUNS]) for at in starts]
         yield from self._merged(self._runs)
+
+    def _join(self, runs: Sequence[Path]) -> Path:
+        joined = self._write(self._tables(runs))
+        for run in runs:
+            run.unlink()
+        return joined
 
     def _end_run(self) -> None:
         self._runs.append(self._write([self._sorted()]))

@@ -382,6 +382,7 @@ def main() -> None:
         for step in given.steps.split(","):
             for num_rows in sizes:
                 shutil.rmtree(given.folder, ignore_errors=True)
+                Path(given.folder).parent.mkdir(parents=True, exist_ok=True)
                 _in_a_process("prepare", step, num_rows, given.folder)
                 found = _in_a_process("measure", step, num_rows, given.folder)
                 cpu, grown = 1e6 * found["cpu"] / num_rows, found["grown"]
