@@ -1,7 +1,7 @@
 """Many calls of a function as Ray tasks."""
 
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, TypedDict, TypeVar
 
 import ray
@@ -37,26 +37,31 @@ def together(
         at_a_time: Tasks at most.
         label: Of the progress bar, and of the tasks in Ray's dashboard.
     """
-    results = dict(as_they_end(work, calls, each, at_a_time, label))
+    results = dict(as_they_end(work, calls, each, at_a_time, label, len(calls)))
     return [results[number] for number in range(len(calls))]
 
 
 def as_they_end(
     work: Callable[..., _T],
-    calls: Sequence[tuple[Any, ...]],
+    calls: Iterable[tuple[Any, ...]],
     each: Mapping[str, float],
     at_a_time: int,
     label: str,
+    num_calls: int,
 ) -> Iterator[tuple[int, _T]]:
-    """Carry out calls as `together` does; each one's number and result as soon as it has ended."""
+    """Carry out calls as `together` does; each one's number and result as soon as it has ended.
+
+    A call is asked for when it can start, so that the arguments of all need not be there at once.
+    """
     options = {"num_cpus": each["CPU"], "num_gpus": each["GPU"]}
     task = ray.remote(work).options(**options, max_retries=1, name=label)
-    waiting, running, failed = deque(enumerate(calls)), dict[Any, int](), dict[int, Exception]()
-    with progress_bar(label, len(calls), unit="task") as bar:
-        while waiting or running:
-            while waiting and len(running) < at_a_time:
-                number, arguments = waiting.popleft()
+    waiting, running, failed = enumerate(calls), dict[Any, int](), dict[int, Exception]()
+    with progress_bar(label, num_calls, unit="task") as bar:
+        while True:
+            for number, arguments in islice(waiting, at_a_time - len(running)):
                 running[task.remote(*arguments)] = number
+            if not running:
+                break
             (ended,), _ = ray.wait(list(running))
             number = running.pop(ended)
             bar.update()

@@ -7,7 +7,7 @@ answer as generated, for each question) and `answers` (their lemmas).
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -24,6 +24,8 @@ from qaclims_ray.storage.parquet import read_parquet
 from qaclims_ray.storage.pickles import read_dictionary
 from qaclims_ray.types import SCHEMAS, Answer, CorpusRow, ImageRow, Kind
 
+Converted: TypeAlias = Callable[[Sequence[ImageRow]], list[CorpusRow]]
+"""Makes rows of the corpus of images."""
 PublishedCorpus = Mapping[str, Any]
 """Image name -> class name -> `vqa` and `answers`; the entries are checked when they are used."""
 
@@ -54,13 +56,13 @@ def _import(experiment: Experiment, files: Sequence[str], target: Artifact) -> B
             for row in rows
         ]
 
-    return fill_corpus(experiment, target, converted, files)
+    return fill_corpus(experiment, target, lambda _: converted, files)
 
 
 def fill_corpus(
     experiment: Experiment,
     target: Artifact,
-    converted: Callable[[Sequence[ImageRow]], list[CorpusRow]],
+    converter: Callable[[Sequence[str]], Converted],
     files: Sequence[str],
 ) -> Built:
     """Fill the artifact `corpus` from files, in this process.
@@ -68,7 +70,8 @@ def fill_corpus(
     Args:
         experiment: The run, whose artifact `images` is complete.
         target: The artifact under way.
-        converted: Makes the rows of images, of which it sees name and labels.
+        converter: Given the names of a shard's images, which come in their order, returns what
+            makes the rows of some of them; it sees their names and labels.
         files: Where the answers come from.
     """
     images, data = artifact(experiment, "images"), experiment.data
@@ -76,7 +79,7 @@ def fill_corpus(
 
     def make_actor() -> Callable[[pa.Table], pa.Table]:
         attempt = IsolatedMap(target, data.max_errors)
-        return lambda rows: attempt(rows.to_pylist(), converted)
+        return lambda rows: attempt(rows.to_pylist(), converter(rows["name"].to_pylist()))
 
     labels = pa.schema([SCHEMAS["images"].field(name) for name in ("name", "labels")])
     map_here((read_parquet(shard, labels) for shard in images.shards()), target, make_actor)

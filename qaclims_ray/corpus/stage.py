@@ -195,7 +195,7 @@ def _pair(experiment: Experiment, target: Artifact) -> Built:
     ]
     if num_rows > _FEW:
         start(experiment.compute)
-        ended = as_they_end(pair_shard, calls, **on_all_cpus(), label="pairs")
+        ended = as_they_end(pair_shard, calls, **on_all_cpus(), label="pairs", num_calls=len(calls))
         found = (some for _, some in ended)
     else:
         found = (pair_shard(*call) for call in calls)

@@ -1,7 +1,7 @@
 """Scores of label maps: seeds, pseudo masks and predictions, and those of any method."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, cast
 
@@ -10,7 +10,7 @@ import pyarrow as pa
 from qaclims_ray.cluster.maps import actor_pool, map_actor, read_rows
 from qaclims_ray.cluster.session import start
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.evaluate.rows import Unsure, score_label_map, unpack, unscored
+from qaclims_ray.evaluate.rows import Tally, Unsure, score_label_map, unpack, unscored
 from qaclims_ray.evaluate.score import report_label_maps
 from qaclims_ray.evaluate.stage import finish, scored_by
 from qaclims_ray.evaluate.text import text_table
@@ -18,16 +18,20 @@ from qaclims_ray.images.decode import decode_mask
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.faults import IsolatedMap
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of
-from qaclims_ray.run.images import check_sorted, check_there, class_names
+from qaclims_ray.run.images import check_sorted, class_names
 from qaclims_ray.run.manifest import Built
-from qaclims_ray.run.scored import Masks, Scored, names_to_score, scored_images
+from qaclims_ray.run.scored import Masks, Scored, scored_images
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import write_json
 from qaclims_ray.storage.paths import absolute
+from qaclims_ray.storage.sorting import RowSorter
 from qaclims_ray.types import SCHEMAS, LabelMap, LabelMapRow, ScoreRow
 
 ReadLabelMap: TypeAlias = Callable[[tuple[int, int]], LabelMap]
 """Height and width of an image to its label map; a ValueError says what is wrong with it."""
+
+
+_COLUMNS = ["name", "height", "width", "labels", "mask"]
 
 
 class LabelMapScorer:
@@ -36,18 +40,18 @@ class LabelMapScorer:
     def __init__(
         self,
         readers: Mapping[str, ReadLabelMap],
-        names: Collection[str],
+        scored: Scored,
         num_classes: int,
         unsure: Unsure,
     ) -> None:
         self._readers = readers
         self._unsure: Unsure = unsure
-        self._names = frozenset(names)
+        self._scored = scored
         self._num_classes = num_classes
 
     def __call__(self, images: pa.Table) -> pa.Table:
         """Counts of a batch; images that are not to be scored are left out."""
-        rows = [self._score(row) for row in images.to_pylist() if row["name"] in self._names]
+        rows = [self._score(row) for row in images.to_pylist() if self._scored.has(row)]
         return pa.Table.from_pylist(rows, schema=SCHEMAS["scores"])
 
     def _score(self, row: Mapping[str, Any]) -> ScoreRow:
@@ -117,6 +121,19 @@ def build(experiment: Experiment, target: Artifact) -> Built:
     return finish(experiment, target, num_rows, wanted.num)
 
 
+class SortedTallies:
+    """Counts of images in the order of their names; they lie on this machine's disk."""
+
+    def __init__(self, scores: Iterable[pa.Table]) -> None:
+        self._rows = RowSorter(SCHEMAS["scores"], ["name"])
+        for some in scores:
+            self._rows.add(some.to_pylist())
+
+    def __iter__(self) -> Iterator[Tally]:
+        rows = (unpack(cast(ScoreRow, row)) for row in self._rows)
+        return (counts for counts in rows if counts is not None)
+
+
 def run_label_maps(experiment: Experiment, uri: str, readers: Mapping[str, ReadLabelMap]) -> str:
     """Score label maps of any method; return the table and where it is.
 
@@ -132,24 +149,24 @@ def run_label_maps(experiment: Experiment, uri: str, readers: Mapping[str, ReadL
         ValueError: a label map is missing, or no fit for its ground truth.
     """
     images = artifact(experiment, "images")
-    names, classes = names_to_score(experiment, of_cams=False), class_names(images)
+    scored, classes = scored_images(experiment, of_cams=False), class_names(images)
     lacks = f"{uri} lacks label maps (NAME.png, NAME.txt, NAME.json or a COCO file)"
-    check_there(names, readers.keys(), lacks, "make them, empty ones of images without an object")
+    remedy = "make them, empty ones of images without an object"
+    check_sorted(scored.names(), sorted(readers), lacks, remedy)
     start(experiment.compute)
-    rows = read_rows(images.shards()).select_columns(["name", "height", "width", "mask"])
+    rows = read_rows(images.shards()).select_columns(_COLUMNS)
     arguments = {
         "readers": readers,
-        "names": names,
+        "scored": scored,
         "num_classes": len(classes),
         "unsure": experiment.evaluate.unsure,
     }
     pool = actor_pool(experiment.compute, "evaluate")
     rows = rows.map_batches(LabelMapScorer, fn_constructor_kwargs=arguments, **pool)
-    found = cast(list[ScoreRow], sorted(rows.iter_rows(), key=lambda row: row["name"]))
-    tallies = [one for row in found if (one := unpack(row)) is not None]
+    tallies = SortedTallies(rows.iter_batches(batch_size=None, batch_format="pyarrow"))
     scores = report_label_maps(tallies, experiment, classes, scored=uri)
     digest = hashlib.sha256(uri.encode()).hexdigest()[:8]
     label = uri.rsplit("/", 1)[-1]
     to = f"{absolute(experiment.run)}/label_map_scores/{label}-{digest}.json"
     write_json(to, scores)
-    return f"{text_table({label: scores})}\n\nlabel maps: {len(tallies):,} rows · {to}"
+    return f"{text_table({label: scores})}\n\nlabel maps: {scores['num_images']:,} rows · {to}"

@@ -86,9 +86,9 @@ def _stamps(uri: str) -> str:
     fs: Any
     fs, root = filesystem(uri)
     if is_local(uri):
-        files = [root] if os.path.isfile(root) else [join(root, one) for one in list_files(root)]
-        stats = [(file, os.stat(file)) for file in files]
-        return _digest([(file, one.st_size, one.st_mtime_ns) for file, one in stats])
+        one_file = os.path.isfile(root)
+        files = [root] if one_file else (join(root, one) for one in list_files(root))
+        return _digest(stamp for file in files if (stamp := _stamp(file)) is not None)
     if uri.startswith(WEB):
         return _digest([])
     try:
@@ -96,9 +96,23 @@ def _stamps(uri: str) -> str:
     except FileNotFoundError:
         found = {}
     return _digest(
-        [(name, one["size"], [str(one.get(key)) for key in _TIMES]) for name, one in found.items()]
+        (name, one["size"], [str(one.get(key)) for key in _TIMES]) for name, one in found.items()
     )
 
 
-def _digest(plain: object) -> str:
-    return sha256(json.dumps(plain).encode()).hexdigest()[:16]
+def _stamp(file: str) -> tuple[str, int, int] | None:
+    """Name, size and time of a local file; None: it is gone since it was listed."""
+    try:
+        found = os.stat(file)
+    except FileNotFoundError:
+        return None
+    return file, found.st_size, found.st_mtime_ns
+
+
+def _digest(plain: Iterable[object]) -> str:
+    """Digest plain data as the JSON of their list, of which a piece is made at a time."""
+    digest = sha256(b"[")
+    for number, one in enumerate(plain):
+        digest.update(f"{', ' if number else ''}{json.dumps(one)}".encode())
+    digest.update(b"]")
+    return digest.hexdigest()[:16]

@@ -153,7 +153,9 @@ def _read_lines(
     try:
         is_json = file.endswith(".jsonl")
         lines, broken = parse_jsonl(text) if is_json else parse_csv(text, is_image)
-        check_no_one_hot([line.labels for line in lines])
+        check_no_one_hot(
+            {len(line.labels) for line in lines}, {label for line in lines for label in line.labels}
+        )
     except ValueError as error:
         raise ValueError(f"{locate(root, file)}: {error}") from error
     return lines, [(f"{file} (line {n})", f"line {n}: {reason}") for n, reason in broken]

@@ -7,6 +7,7 @@ a list by the last part of its path or URL. Names that two images would share ke
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from unicodedata import normalize
 
 from qaclims_ray.images.decode import SUFFIXES
@@ -25,9 +26,9 @@ def read_images(location: str) -> Listing:
     """
     path = location.partition("?")[0] if "://" in location else location
     if path.endswith(".tar"):
-        found = read_webdataset([location], label_suffixes=(), unlabelled=True)
-        sources = [Source({**source, "mask": None}) for source in found.sources]
-        return Listing(sources, found.errors, ())
+        tars = [location]
+        found = read_webdataset(tars, label_suffixes=(), unlabelled=True, masks=False)
+        return replace(found, class_names=())
     if path.endswith(".txt"):
         lines = read_text(location, "images, one path or URL per line").splitlines()
         folder = location.rpartition("/")[0]

@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from itertools import chain, groupby
+from itertools import groupby
 from typing import Any, NamedTuple
 from unicodedata import normalize
 
@@ -104,16 +104,19 @@ def resolve_names(
     return _check_names(_check_found(sorted(set(labels))), "labels")
 
 
-def check_no_one_hot(labels: Sequence[Sequence[str]]) -> None:
+def check_no_one_hot(lengths: Collection[int], labels: Collection[str]) -> None:
     """Check that the labels of images are not columns of 1 and 0, one for each class.
 
     As class indices they would give the first two classes to every image.
 
+    Args:
+        lengths: How many labels images have, each number once.
+        labels: The labels of all, each once.
+
     Raises:
         ValueError: they are: 1 and 0 alone, as many for each image, more than one.
     """
-    lengths = {len(one) for one in labels}
-    if len(lengths) == 1 and max(lengths) > 1 and {"0", "1"}.issuperset(chain(*labels)):
+    if len(lengths) == 1 and max(lengths) > 1 and {"0", "1"}.issuperset(labels):
         raise ValueError(
             f"every image has {max(lengths)} labels, all of them 1 or 0: columns of classes, not "
             "class indices. Name the classes in the header of a CSV (image,cat,dog), or list the "

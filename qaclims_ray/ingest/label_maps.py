@@ -25,7 +25,7 @@ from qaclims_ray.ingest.label_folders import NAMES_FILE, yolo_names
 from qaclims_ray.ingest.rasterise import refer_to
 from qaclims_ray.ingest.sources import check_mask, drawn_mask, where_of
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.file_names import read_file_names
+from qaclims_ray.run.file_names import file_names
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.tables import names_of
 from qaclims_ray.storage.files import exists, read_bytes, read_text
@@ -72,7 +72,7 @@ def readers_of(
     """
     images = artifact(experiment, "images")
     names = class_names(images)
-    files = read_file_names(images)
+    files = dict(file_names(images))
     found = find_label_maps(uri, {name: files.get(name, name) for name in names_of(images)}, names)
     return {
         name: partial(read_label_map, given, num_classes=len(names))

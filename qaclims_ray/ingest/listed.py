@@ -1,6 +1,7 @@
 """The sources of a data set as sorted shards: no process holds all while they are loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import islice, zip_longest
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,26 +29,44 @@ _ROWS = 2**14
 class ListedSources:
     """Sources in the order of their names, in files beside the unfinished work."""
 
-    def __init__(self, target: Artifact, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, target: Artifact, sources: Collection[Source], limit: int | None = None
+    ) -> None:
         """Write the sources; drop rows that were loaded from other ones.
 
         Args:
             target: Artifact under way.
-            sources: Sorted by name.
+            sources: As in `Listing`; gone through twice where there is an earlier listing.
+            limit: Take so many, the first by name; None: all.
         """
+        if isinstance(sources, list):
+            sources = sorted(sources, key=lambda source: source["name"])
+        self.num_sources = len(sources) if limit is None else min(limit, len(sources))
         self._work = PendingBlocks(target)
-        folder = self._work.listing.rpartition("/")[0]
-        starts = range(0, len(sources), _ROWS)
-        self.shards = [f"{folder}/part-{number:05d}.parquet" for number in range(len(starts))]
-        parts = [sources[start : start + _ROWS] for start in starts]
-        before = find(f"{folder}/*.parquet")
-        if before == self.shards and all(map(_holds, self.shards, parts)):
-            return
-        if before:
+        self._folder = self._work.listing.rpartition("/")[0]
+        self.shards = find(f"{self._folder}/*.parquet")
+        if self.shards:
+            if self._hold(islice(sources, limit)):
+                return
             remove(self._work.rows)
-            remove(folder)
-        for uri, part in zip(self.shards, parts, strict=True):
-            write_parquet(_table(part), uri)
+            remove(self._folder)
+        parts = enumerate(_parts(islice(sources, limit)))
+        self.shards = [self._write(*part) for part in parts]
+
+    def _hold(self, sources: Iterable[Source]) -> bool:
+        """Tell whether the files hold these sources, read up to the first difference."""
+        parts = zip_longest(self.shards, _parts(sources))
+        return all(
+            uri == self._uri(number) and part is not None and _holds(uri, part)
+            for number, (uri, part) in enumerate(parts)
+        )
+
+    def _write(self, number: int, part: Sequence[Source]) -> str:
+        write_parquet(_table(part), uri := self._uri(number))
+        return uri
+
+    def _uri(self, number: int) -> str:
+        return f"{self._folder}/part-{number:05d}.parquet"
 
     def paths(self) -> Iterator[dict[str, str]]:
         """Paths of the images by their names, those of one shard after the other."""
@@ -62,6 +81,12 @@ class ListedSources:
 
     def _tables(self) -> Iterator[pa.Table]:
         return (read_parquet(uri, SOURCE) for uri in self.shards)
+
+
+def _parts(sources: Iterable[Source]) -> Iterator[list[Source]]:
+    remaining = iter(sources)
+    while part := list(islice(remaining, _ROWS)):
+        yield part
 
 
 def _holds(uri: str, sources: Sequence[Source]) -> bool:

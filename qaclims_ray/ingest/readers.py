@@ -12,12 +12,12 @@ from qaclims_ray.ingest.coco14 import read_coco
 from qaclims_ray.ingest.corrections import corrected
 from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.images import read_images
-from qaclims_ray.ingest.sources import Listing, Source
+from qaclims_ray.ingest.sources import Listing, check_texts
 from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
 from qaclims_ray.storage.errors import Failures, attempt, separate
 from qaclims_ray.storage.filesystem import filesystem
-from qaclims_ray.storage.paths import absolute, check_text, shown
+from qaclims_ray.storage.paths import absolute, shown
 from qaclims_ray.types import IGNORE
 
 
@@ -113,8 +113,11 @@ def _presentable(listing: Listing) -> Listing:
     Sources whose texts are not UTF-8 become errors. Errors and warnings lose the secrets of
     their URLs, and the names of errors stay unique.
     """
-    checked = ((source["image"], attempt(_check_texts, source)) for source in listing.sources)
-    sources, unwritable = separate(checked)
+    sources, unwritable = listing.sources, list[tuple[str, str]]()
+    if isinstance(sources, list):  # others lie in tables already
+        sources, unwritable = separate(
+            (source["image"], attempt(check_texts, source)) for source in sources
+        )
     errors: Failures = []
     count: Counter[str] = Counter()
     for name, reason in listing.errors + unwritable:
@@ -124,9 +127,3 @@ def _presentable(listing: Listing) -> Listing:
         errors.append((f"{name}{again}", shown(reason)))
     warnings = tuple(map(shown, listing.warnings))
     return replace(listing, sources=sources, errors=errors, warnings=warnings)
-
-
-def _check_texts(source: Source) -> Source:
-    for text in (source["name"], source["image"], source["mask"], source["annotations"]):
-        check_text(text or "")
-    return source

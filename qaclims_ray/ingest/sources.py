@@ -6,7 +6,7 @@ own row only.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeAlias, TypedDict
 
@@ -27,7 +27,7 @@ from qaclims_ray.ingest.rasterise import rasterise_reference
 from qaclims_ray.storage.errors import Failures
 from qaclims_ray.storage.files import read_bytes
 from qaclims_ray.storage.filesystem import is_transient
-from qaclims_ray.storage.paths import shown
+from qaclims_ray.storage.paths import check_text, shown
 from qaclims_ray.types import IGNORE, ImageRow, LabelMap
 
 Read: TypeAlias = Callable[[str], bytes]
@@ -57,7 +57,8 @@ class MaskError(ValueError):
 class Listing:
     """A data set, listed."""
 
-    sources: list[Source]
+    sources: Collection[Source]
+    """Sorted by name unless they are a list."""
     errors: Failures
     """Images that had to be left out; no name twice, none of a source."""
     class_names: tuple[str, ...]
@@ -208,9 +209,25 @@ def first_of_each_name(sources: list[Source]) -> tuple[list[Source], Failures]:
     kept: dict[str, Source] = {}
     failures: Failures = []
     for position, source in enumerate(sources, start=1):
-        name = source["name"]
-        first = kept.setdefault(name, source)
+        first = kept.setdefault(source["name"], source)
         if first is not source:
-            reason = f"{source['image']}: the name {name!r} is taken by {first['image']}"
-            failures.append((f"{name} (image {position})", reason))
+            failures.append(taken(source, position, first))
     return list(kept.values()), failures
+
+
+def taken(source: Source, position: int, first: Source) -> tuple[str, str]:
+    """Return name and reason of the failure of a source whose name another one has."""
+    name = source["name"]
+    reason = f"{source['image']}: the name {name!r} is taken by {first['image']}"
+    return f"{name} (image {position})", reason
+
+
+def check_texts(source: Source) -> Source:
+    """Return a source whose texts tables can hold.
+
+    Raises:
+        ValueError: one is not UTF-8.
+    """
+    for text in (source["name"], source["image"], source["mask"], source["annotations"]):
+        check_text(text or "")
+    return source

@@ -133,9 +133,7 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
     listing = read(data, f"{absolute(experiment.run)}/{_WORLDS[target.name]}")
     for warning in listing.warnings:
         log.warning(warning)
-    sources = sorted(listing.sources, key=lambda source: source["name"])[: data.limit]
-    num_sources, listed = len(sources), ListedSources(target, sources)
-    del sources
+    listed = ListedSources(target, listing.sources, data.limit)
     listing = replace(listing, sources=[])  # nothing of all sources stays while they are loaded
     map_actor(
         experiment,
@@ -143,12 +141,12 @@ def _ingest(experiment: Experiment, target: Artifact) -> Built:
         partial(Loader, data=data, num_classes=len(listing.class_names), target=target),
         shards=listed.shards,
         columns=SOURCE.names,
-        expected=num_sources,
+        expected=listed.num_sources,
     )
     failed = [{"name": name, "error": reason} for name, reason in listing.errors]
     if failed:
         PendingBlocks(target).put("listing", pa.Table.from_pylist(failed, work_schema(target.name)))
-    rows, errors = publish_all(experiment, target, num_sources + len(failed))
+    rows, errors = publish_all(experiment, target, listed.num_sources + len(failed))
     write_file_names(target, listed.paths)
     images = dataset(target)
     bad = _bad_masks(data, target, listed, len(listing.class_names))

@@ -4,7 +4,7 @@ What macOS writes beside other files (`._a.jpg`, `.DS_Store`, `__MACOSX`) is lef
 """
 
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from qaclims_ray.ingest.label_files import parse_labels
@@ -28,17 +28,20 @@ class Member(NamedTuple):
     """False for a link, or a file with holes."""
 
 
-def list_members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Member], Failures]:
-    """List the files and links in a tar up to where it is damaged."""
+def list_members(tar: str, label_suffixes: Sequence[str], failures: Failures) -> Iterator[Member]:
+    """Yield the files and links in a tar up to where it is damaged, which is added to `failures`.
+
+    Raises:
+        ValueError: it is missing, compressed or no tar; nothing has been yielded then.
+    """
     read_ranges(tar, [(0, _HEADER)])  # fail now where parts of it cannot be read later
-    members: list[Member] = []
     with open_stream(tar) as file, _open(tar, file) as archive:
         try:
             for info in archive:
                 has_content = info.isreg() or info.islnk() or info.issym()
                 if has_content and not _is_of_macos(info.name):
                     # One by one, as an error keeps those before it.
-                    members.append(_read_member(archive, info, label_suffixes))
+                    yield _read_member(archive, info, label_suffixes)
                 # tarfile keeps all of them, at half a kilobyte each.
                 archive.members.clear()  # pyright: ignore[reportAttributeAccessIssue]  # untyped
             file.seek(archive.offset)
@@ -46,9 +49,8 @@ def list_members(tar: str, label_suffixes: Sequence[str]) -> tuple[list[Member],
         except (tarfile.TarError, OverflowError, ValueError) as error:
             damage = str(error)
         where = archive.offset
-    if damage is None:
-        return members, []
-    return members, [(tar, f"{tar}: damaged or cut off at byte {where:,} ({damage})")]
+    if damage is not None:
+        failures.append((tar, f"{tar}: damaged or cut off at byte {where:,} ({damage})"))
 
 
 def _is_of_macos(name: str) -> bool:

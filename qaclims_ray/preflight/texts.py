@@ -57,11 +57,12 @@ def run(experiment: Experiment, *, num_images: int = 50) -> str:
 
 def choose_rows(images: Artifact, num_images: int) -> list[ImageRow]:
     """Choose images with labels, class after class in turn, sorted by name."""
-    listed = labelled(images).to_table(columns=["name", "labels"]).to_pylist()
     by_class: dict[int, list[str]] = {}
-    for row in listed:
-        for label in row["labels"]:
-            by_class.setdefault(label, []).append(row["name"])
+    for batch in labelled(images).to_batches(columns=["name", "labels"]):
+        for row in batch.to_pylist():
+            for label in row["labels"]:
+                if len(own := by_class.setdefault(label, [])) < num_images:  # more are not needed
+                    own.append(row["name"])
     turns = zip_longest(*by_class.values())
     names = dict.fromkeys(name for turn in turns for name in turn if name is not None)
     return look_up(images, list(names)[:num_images], SCHEMAS["images"].names).to_pylist()

@@ -11,7 +11,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import IO, Any, Literal, NamedTuple, cast
 
@@ -22,22 +22,18 @@ import yaml
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.images.coco import coco_regions
 from qaclims_ray.images.decode import decode_mask
-from qaclims_ray.images.label_maps import (
-    check_num_classes,
-    label_map_row,
-    row_label_map,
-)
+from qaclims_ray.images.label_maps import check_num_classes, label_map_row, row_label_map
 from qaclims_ray.images.labelme import labelme_json
 from qaclims_ray.images.yolo import yolo_lines
 from qaclims_ray.report.panels import best_threshold
 from qaclims_ray.report.pictures import cam_label_map
-from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.file_names import read_file_names
-from qaclims_ray.run.graph import ARTIFACTS, images_of
+from qaclims_ray.run.artifact import Artifact, artifact
+from qaclims_ray.run.file_names import FileNames
+from qaclims_ray.run.graph import ARTIFACTS, images_of, schema_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.progress import progress_bar
-from qaclims_ray.run.tables import dataset
+from qaclims_ray.run.tables import batches_of, dataset
 from qaclims_ray.storage.csv import csv_lines
 from qaclims_ray.storage.files import staged_open, write_bytes
 from qaclims_ray.storage.filesystem import in_threads
@@ -51,27 +47,28 @@ Advance = Callable[[int], object]
 """Is told of so many images that are done."""
 
 _BATCH = 64
-"""Rows that are in memory at a time, as those of the next two batches are."""
+"""Rows that are in memory at a time, as those of the next batches are."""
+_FILES = pa.schema([("image", pa.string()), ("mask", pa.string())])
 
 
 class LabelMaps(NamedTuple):
     """The label maps of an artifact, those of CAMs at a threshold."""
 
-    rows: pads.Dataset
-    """Rows that have a label map."""
+    made: Artifact
+    """Complete; rows without label map are left out."""
     threshold: float | None
     """Background score of CAMs; None: the rows hold label maps."""
+
+    @property
+    def wanted(self) -> pads.Expression | None:
+        """Rows that have a label map; None: all."""
+        return pads.field("label_map").is_valid() if self.threshold is None else None
 
     def batches(self, *columns: str) -> Iterator[list[LabelMapRow]]:
         """Yield the rows in their order, some at a time, with these columns only."""
         of_cams = self.threshold is not None and "label_map" in columns
-        batches = self.rows.to_batches(
-            columns=None if of_cams else list(columns),
-            batch_size=_BATCH,
-            batch_readahead=2,
-            fragment_readahead=1,
-        )
-        for batch in batches:
+        names = schema_of(self.made.name).names if of_cams else columns
+        for batch in batches_of(self.made, names, self.wanted, _BATCH):
             found = batch.to_pylist()
             yield cast(list[LabelMapRow], list(map(self._region_row, found)) if of_cams else found)
 
@@ -115,14 +112,15 @@ def run(
     classes = class_names(artifact(experiment, "images"))
     check_num_classes(len(classes))
     label_maps = _label_maps(experiment, name, threshold)
-    num_known, start, to = label_maps.rows.count_rows(), time.monotonic(), absolute(to)
-    files = read_file_names(artifact(experiment, images_of(name)))
+    num_known = dataset(label_maps.made).count_rows(filter=label_maps.wanted)
+    start, to = time.monotonic(), absolute(to)
+    images = artifact(experiment, images_of(name))
     with progress_bar(f"export {name}", num_known) as bar:
         if fmt == "coco":
             to = f"{to}/{name}.json"
-            write_coco(label_maps, classes, to, bar.update, files=files, suffix=suffix)
+            write_coco(label_maps, classes, to, bar.update, images=images, suffix=suffix)
         else:
-            write_files(label_maps, classes, to, bar.update, fmt=fmt, files=files, suffix=suffix)
+            write_files(label_maps, classes, to, bar.update, fmt=fmt, images=images, suffix=suffix)
     seconds = time.monotonic() - start
     lost = ", undecided pixels are background there" if fmt == "yolo" else ""
     at = "" if label_maps.threshold is None else f" at threshold {label_maps.threshold:g}"
@@ -134,13 +132,13 @@ def run(
 
 
 def _label_maps(experiment: Experiment, name: str, threshold: float | None) -> LabelMaps:
-    rows = dataset(artifact(experiment, name))
+    made = artifact(experiment, name)
     if ARTIFACTS[name].kind == "cams":
         best = best_threshold(experiment, name) if threshold is None else threshold
-        return LabelMaps(rows, best)
+        return LabelMaps(made, best)
     if threshold is not None:
         raise ValueError(f"--threshold is for CAMs: the pixels of {name} have their classes")
-    return LabelMaps(rows.filter(pads.field("label_map").is_valid()), None)
+    return LabelMaps(made, None)
 
 
 def write_files(
@@ -150,7 +148,7 @@ def write_files(
     advance: Advance,
     *,
     fmt: Format,
-    files: Mapping[str, str],
+    images: Artifact,
     suffix: str,
 ) -> None:
     """Write a file for each row that has a label map, and the names of classes and files.
@@ -160,8 +158,8 @@ def write_files(
     """
     ending = SUFFIXES[fmt]
 
-    def write(row: LabelMapRow) -> None:
-        image = files.get(row["name"], f"{row['name']}{suffix}")
+    def write(named: tuple[LabelMapRow, str]) -> None:
+        row, image = named
         content = _encoded(row, fmt, classes, image)
         write_bytes(f"{folder}/{file_name(row['name'], ending)}", content)
 
@@ -170,14 +168,30 @@ def write_files(
         about = {"names": dict(enumerate(classes))}
         written = yaml.safe_dump(about, sort_keys=False, allow_unicode=True)
         write_bytes(f"{folder}/data.yaml", written.encode())
-    if files:
-        names: list[str] = label_maps.rows.to_table(columns=["name"])["name"].to_pylist()
-        masks = [file_name(name, ending) for name in names]
-        table = pa.table({"image": [files[name] for name in names], "mask": masks})
-        write_bytes(f"{folder}/files.csv", csv_lines(table))
+    if FileNames(images).known:
+        with staged_open(f"{folder}/files.csv") as file:
+            for lines in _lines_of_files(label_maps, images, ending, suffix):
+                file.write(lines)
+    files = FileNames(images)
     for rows in label_maps.batches("name", "label_map"):
-        in_threads(write, rows)
+        in_threads(write, zip(rows, _files_of(rows, files, suffix), strict=True))
         advance(len(rows))
+
+
+def _lines_of_files(
+    label_maps: LabelMaps, images: Artifact, ending: str, suffix: str
+) -> Iterator[bytes]:
+    """Yield a table of the files of images and of their label maps, part by part."""
+    yield csv_lines(_FILES.empty_table())
+    files = FileNames(images)
+    for rows in label_maps.batches("name"):
+        masks = [file_name(row["name"], ending) for row in rows]
+        table = pa.table([_files_of(rows, files, suffix), masks], schema=_FILES)
+        yield csv_lines(table, header=False)
+
+
+def _files_of(rows: Sequence[LabelMapRow], files: FileNames, suffix: str) -> list[str]:
+    return [files.of(row["name"]) or f"{row['name']}{suffix}" for row in rows]
 
 
 def _encoded(row: LabelMapRow, fmt: Format, classes: Sequence[str], image: str) -> bytes:
@@ -196,7 +210,7 @@ def write_coco(
     uri: str,
     advance: Advance,
     *,
-    files: Mapping[str, str],
+    images: Artifact,
     suffix: str,
 ) -> None:
     """Write one COCO file, element by element; images are numbered in the order of their rows.
@@ -208,19 +222,16 @@ def write_coco(
         file.write(b"{")
         _write_list(file, "categories", categories)
         file.write(b",\n")
-        _write_list(file, "images", _images(label_maps, files, suffix))
+        _write_list(file, "images", _images(label_maps, images, suffix))
         file.write(b",\n")
         _write_list(file, "annotations", _annotations(label_maps, advance))
         file.write(b"}\n")
 
 
-def _images(
-    label_maps: LabelMaps, files: Mapping[str, str], suffix: str
-) -> Iterator[dict[str, Any]]:
-    numbers = count(1)
+def _images(label_maps: LabelMaps, images: Artifact, suffix: str) -> Iterator[dict[str, Any]]:
+    numbers, files = count(1), FileNames(images)
     for rows in label_maps.batches("name", "height", "width"):
-        for row in rows:
-            file = files.get(row["name"], f"{row['name']}{suffix}")
+        for row, file in zip(rows, _files_of(rows, files, suffix), strict=True):
             size = {"height": row["height"], "width": row["width"]}
             yield {"id": next(numbers), "file_name": file, **size}
 

@@ -1,7 +1,7 @@
 """Draw images with their ground truth, CAMs and label maps, side by side."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from qaclims_ray.report.pictures import (
 from qaclims_ray.report.render import render
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import ARTIFACTS, data_of, images_of, schema_of, scores_of, title_of
-from qaclims_ray.run.tables import look_up, read_table
+from qaclims_ray.run.tables import batches_of, look_up
 from qaclims_ray.types import Image
 
 
@@ -157,24 +157,35 @@ def grid_picture(experiment: Experiment, num_images: int = 8) -> bytes:
 
 def choose_images(images: Artifact, num_images: int) -> list[str]:
     """Return names of images of a complete artifact, chosen as `choose` does."""
-    table = read_table(images, ["name", "labels"])
-    return choose(table["name"].to_pylist(), table["labels"].to_pylist(), num_images)
+    rows = (
+        (row["name"], row["labels"])
+        for batch in batches_of(images, ["name", "labels"])
+        for row in batch.to_pylist()
+    )
+    return choose(rows, images.require()["rows"], num_images)
 
 
 def choose(
-    names: Sequence[str], labels: Sequence[Sequence[int] | None], num_images: int
+    images: Iterable[tuple[str, Sequence[int] | None]], num: int, num_images: int
 ) -> list[str]:
-    """Return evenly spaced names, those first that bring a class not seen before; sorted."""
-    step = max(1, len(names) // num_images)
-    order = sorted(range(len(names)), key=lambda i: (i % step, i))
-    seen: set[int] = set()
-    chosen: dict[int, None] = {}
-    for i in order:
-        if not seen.issuperset(labels[i] or ()):
-            seen.update(labels[i] or ())
-            chosen[i] = None
-    chosen.update(dict.fromkeys(order))
-    return sorted(names[i] for i in list(chosen)[:num_images])
+    """Return evenly spaced names, those first that bring a class not seen before; sorted.
+
+    Args:
+        images: Names and labels of `num` images, gone through once: none but candidates stays.
+        num: How many there are.
+        num_images: How many are wanted.
+    """
+    step = max(1, num // num_images)
+    spaced: list[str] = []
+    first_of: dict[int, tuple[int, int, str]] = {}
+    for place, (name, labels) in enumerate(images):
+        rank = (place % step, place, name)
+        if place % step == 0:
+            spaced.append(name)
+        for label in labels or ():
+            first_of[label] = min(first_of.get(label, rank), rank)
+    bringing = [name for _, _, name in sorted(first_of.values())]
+    return sorted([*dict.fromkeys([*bringing, *spaced])][:num_images])
 
 
 def best_threshold(experiment: Experiment, name: str) -> float:

@@ -34,9 +34,9 @@ from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import data_of, images_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage
-from qaclims_ray.run.tables import read_table
+from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.storage.files import write_bytes
-from qaclims_ray.storage.parquet import read_parquet
+from qaclims_ray.storage.parquet import open_parquet, read_parquet
 from qaclims_ray.storage.paths import absolute, png_name
 from qaclims_ray.types import BACKGROUND, IGNORE, SCHEMAS, Image, ImageRow, LabelMap
 
@@ -155,10 +155,7 @@ def _choose(
 ) -> list[str]:
     """Return the names of the images to show."""
     if names:
-        known = read_table(images, ["name"])["name"].to_pylist()
-        for name in set(names).difference(known):
-            close = ", ".join(get_close_matches(name, known)) or ", ".join(known[:3])
-            raise ValueError(f"{images.uri} has no image {name!r}; it has, for example, {close}")
+        _check_there(images, names)
         return list(names)
     if shard is None:
         return choose_images(images, num_images or NUM_IMAGES)
@@ -167,6 +164,17 @@ def _choose(
         raise ValueError(f"shard {shard} of {images.uri}: legal are 0 to {len(shards) - 1}")
     name = pa.schema([SCHEMAS["images"].field("name")])
     return read_parquet(shards[shard], name)["name"].to_pylist()[:num_images]
+
+
+def _check_there(images: Artifact, names: Sequence[str]) -> None:
+    index = NameIndex(images)
+    known = index.look_up(names, ["name"])["name"].to_pylist()
+    for name in set(names).difference(known):
+        shards = index.shards_between(name, name) or images.shards()[:1]
+        nearby = open_parquet(shards, SCHEMAS["images"]).to_table(columns=["name"])
+        there = nearby["name"].to_pylist()
+        close = ", ".join(get_close_matches(name, there)) or ", ".join(there[:3])
+        raise ValueError(f"{images.uri} has no image {name!r}; it has, for example, {close}")
 
 
 def _disagreements(labels: Sequence[int], label_map: LabelMap, classes: Sequence[str]) -> list[str]:

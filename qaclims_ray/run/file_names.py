@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from qaclims_ray.run.artifact import Artifact
 from qaclims_ray.storage.files import exists
-from qaclims_ray.storage.parquet import read_parquet, write_tables
+from qaclims_ray.storage.parquet import read_batches, write_tables
 from qaclims_ray.storage.paths import member_name, shown
 
 _TABLE = "files.parquet"
@@ -42,13 +42,32 @@ def _in_row_groups(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     yield pending.combine_chunks()
 
 
-def read_file_names(images: Artifact) -> dict[str, str]:
-    """Return the file name of each image; nothing where an earlier version made the artifact."""
+def file_names(images: Artifact) -> Iterator[tuple[str, str]]:
+    """Go through names and file names of images in the order of names, some in memory at a time.
+
+    There is nothing where an earlier version made the artifact.
+    """
     uri = f"{images.uri}/{_TABLE}"
-    if not exists(uri):
-        return {}
-    table = read_parquet(uri, _SCHEMA)
-    return dict(zip(table["name"].to_pylist(), table["file"].to_pylist(), strict=True))
+    if exists(uri):
+        for batch in read_batches(uri, _SCHEMA):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+class FileNames:
+    """Tells file names of images that are asked for in the order of their names, once."""
+
+    def __init__(self, images: Artifact) -> None:
+        self._remaining = file_names(images)
+        self._next = next(self._remaining, None)
+        self.known = self._next is not None
+        """Whether any is known."""
+
+    def of(self, name: str) -> str | None:
+        """Return the file name of an image; None: not known."""
+        while self._next is not None and self._next[0] < name:
+            self._next = next(self._remaining, None)
+        found = self._next
+        return found[1] if found is not None and found[0] == name else None
 
 
 def relative(paths: Sequence[str]) -> list[str]:

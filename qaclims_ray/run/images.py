@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 import pyarrow.dataset as pads
@@ -107,37 +107,29 @@ def num_unreadable(experiment: Experiment, images_name: str = "images") -> int:
 
 
 def check_sorted(wanted: Iterable[str], there: Iterable[str], what: str, remedy: str) -> None:
-    """Do what `check_there` does with names that come sorted, one after the other.
+    """Refuse to go on where a wanted name is missing.
+
+    Args:
+        wanted: Names, sorted.
+        there: Names, sorted.
+        what: What a missing one means.
+        remedy: What to do about it.
 
     Raises:
-        ValueError: see `check_there`.
+        ValueError: `what`, how many are missing, the first of them, and the `remedy`.
     """
-    found, num_wanted, missing, first = iter(there), 0, 0, list[str]()
+    found, num_wanted, num_missing, first = iter(there), 0, 0, list[str]()
     last = next(found, None)
     for name in wanted:
         num_wanted += 1
         while last is not None and last < name:
             last = next(found, None)
         if last != name:
-            missing += 1
+            num_missing += 1
             first = first if len(first) == _SHOWN else [*first, name]
-    _refuse(missing, num_wanted, first, what, remedy)
-
-
-def check_there(wanted: Collection[str], there: Collection[str], what: str, remedy: str) -> None:
-    """Refuse to go on where a wanted name is missing.
-
-    Raises:
-        ValueError: `what`, how many, the first of them, and the `remedy`.
-    """
-    missing = sorted(set(wanted).difference(there))
-    _refuse(len(missing), len(wanted), missing[:_SHOWN], what, remedy)
-
-
-def _refuse(missing: int, wanted: int, first: Sequence[str], what: str, remedy: str) -> None:
-    if missing:
+    if num_missing:
         shown = ", ".join(map(repr, first))
-        raise ValueError(f"{what}: {missing} of {wanted}, such as {shown}: {remedy}")
+        raise ValueError(f"{what}: {num_missing} of {num_wanted}, such as {shown}: {remedy}")
 
 
 def unreadable(images: Artifact) -> set[str]:

@@ -36,6 +36,11 @@ class Scored:
             return iter(sorted(self.listed))
         return names_of(self.images, _truth(self.of_cams))
 
+    def names_at(self, positions: Collection[int]) -> list[str]:
+        """The names at some positions in the order of all; the others are walked past."""
+        wanted = frozenset(positions)
+        return [name for position, name in enumerate(self.names()) if position in wanted]
+
 
 class Masks:
     """Looks up the ground truth of the images that are scored."""
@@ -86,13 +91,6 @@ def scored_images(
             f"{images.uri} holds no ground truth{which}, so there is nothing to score with"
         )
     return found
-
-
-def names_to_score(
-    experiment: Experiment, *, of_cams: bool = True, images_name: str = "images"
-) -> list[str]:
-    """Names of the images that are scored, for those who draw from all; see `scored_images`."""
-    return list(scored_images(experiment, of_cams=of_cams, images_name=images_name).names())
 
 
 def _truth(of_cams: bool) -> pads.Expression:

@@ -5,7 +5,7 @@ that trainings and scores never wait for each other.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from qaclims_ray.cluster.tasks import together
 from qaclims_ray.cluster.training import TrialResources
@@ -110,7 +110,7 @@ def _train_finalist(job: str, experiment: Experiment) -> bool:
     return True
 
 
-def _score(experiment: Experiment, selection: Sequence[str], report: Sequence[str]) -> SeedCurves:
+def _score(experiment: Experiment, selection: Iterable[str], report: Iterable[str]) -> SeedCurves:
     """Score a trained network on both splits; its curves are kept beside it."""
     kept = f"{experiment.run}/{_CURVES}"
     found = read_record(kept, dict[str, list[float]])

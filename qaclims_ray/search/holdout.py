@@ -6,67 +6,72 @@ Nothing is selected by the images whose scores are reported. In files the splits
 
 import hashlib
 import random
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 
 from qaclims_ray.config.experiment import Experiment
-from qaclims_ray.run.scored import names_to_score
-from qaclims_ray.storage.files import read_bytes, write_bytes
+from qaclims_ray.run.name_list import NameList, write_lists
+from qaclims_ray.run.scored import scored_images
 
 SELECTION, REPORT = "choosing.txt", "held_out.txt"
 
 
+Names: TypeAlias = NameList | list[str]
+"""Sorted; in a file unless they are few."""
+
+
 class Split(NamedTuple):
-    """Names of images with ground truth, sorted."""
+    """Names of images with ground truth."""
 
-    selection: list[str]
+    selection: Names
     """Images that trials, thresholds and the winner are selected by."""
-    report: list[str]
+    report: Names
     """Images that are held out, whose scores are reported."""
-
-
-def split_names(names: Sequence[str], share: float, seed: int) -> Split:
-    """Split names of images; about `share` of them are held out.
-
-    On which side a name falls depends on the name and `seed` alone, whatever other names there are.
-
-    Raises:
-        ValueError: one of both splits would be empty.
-    """
-    report = sorted(name for name in names if _fraction(name, seed) < share)
-    selection = sorted(set(names).difference(report))
-    if not report or not selection:
-        raise ValueError(
-            f"tune.holdout: {share} of {len(names)} images with ground truth leaves "
-            f"{len(selection)} to select by and {len(report)} to report: score more images"
-        )
-    return Split(selection, report)
 
 
 def write_names(experiment: Experiment, folder: str) -> Split:
     """Split the images that have ground truth, and write both lists into a folder.
 
+    About `tune.holdout` of them are held out. On which side a name falls depends on the name and
+    `tune.seed` alone, whatever other names there are.
+
     Raises:
-        ValueError: there is no ground truth, or too little.
+        ValueError: there is no ground truth, or one of both splits would be empty.
     """
-    tune = experiment.tune
-    split = split_names(names_to_score(experiment), tune.holdout, tune.seed)
-    for file, names in zip((SELECTION, REPORT), split, strict=True):
-        write_bytes(f"{folder}/{file}", "".join(f"{name}\n" for name in names).encode())
-    return split
+    tune, scored = experiment.tune, scored_images(experiment)
+    uris = [f"{folder}/{file}" for file in (SELECTION, REPORT)]
+    return Split(*write_lists(uris, split_names(scored.names(), tune.holdout, tune.seed)))
+
+
+def split_names(names: Iterable[str], share: float, seed: int) -> Iterator[tuple[int, str]]:
+    """Yield each name with the place of its split in `Split`; about `share` are held out.
+
+    Raises:
+        ValueError: all names have come, and one of both splits is empty.
+    """
+    nums = [0, 0]
+    for name in names:
+        place = int(_fraction(name, seed) < share)
+        nums[place] += 1
+        yield place, name
+    if not all(nums):
+        raise ValueError(
+            f"tune.holdout: {share} of {sum(nums)} images with ground truth leaves "
+            f"{nums[0]} to select by and {nums[1]} to report: score more images"
+        )
 
 
 def limited(split: Split, num_images: int | None, seed: int) -> Split:
     """Draw at most `num_images` names of either split; None keeps all."""
     if num_images is None:
         return split
-    draw = random.Random(seed)
-    return Split(*(sorted(draw.sample(names, min(num_images, len(names)))) for names in split))
+    rng = random.Random(seed)
+    return Split(*(_drawn(names, num_images, rng) for names in split))
 
 
-def read_names(uri: str) -> list[str]:
-    """Read the names in a list that `write_names` wrote."""
-    return read_bytes(uri).decode().splitlines()
+def _drawn(names: Names, num_images: int, rng: random.Random) -> list[str]:
+    positions = set(rng.sample(range(len(names)), min(num_images, len(names))))
+    return [name for position, name in enumerate(names) if position in positions]
 
 
 def _fraction(name: str, seed: int) -> float:

@@ -7,14 +7,18 @@ chooses the thresholds of seeds and masks.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import reduce
+from heapq import merge
+from itertools import islice
+from operator import add
 from typing import TypeVar
 
 import numpy as np
 
 from qaclims_ray.cluster.capacity import Keys
 from qaclims_ray.cluster.session import capacity, start
-from qaclims_ray.cluster.tasks import together
+from qaclims_ray.cluster.tasks import as_they_end
 from qaclims_ray.cluster.training import TrialResources, trial_resources
 from qaclims_ray.config.experiment import Experiment
 from qaclims_ray.config.search import Refine
@@ -24,14 +28,14 @@ from qaclims_ray.ingest import stage as data_stage
 from qaclims_ray.model.crf import check_crf_build
 from qaclims_ray.preflight import check as preflight_stage
 from qaclims_ray.run.artifact import Artifact, artifact, job_of
-from qaclims_ray.run.images import check_there, class_names
+from qaclims_ray.run.images import check_sorted, class_names
 from qaclims_ray.run.lease import lease
 from qaclims_ray.run.lineage import check_lineage
 from qaclims_ray.run.manifest import Built, Facts
-from qaclims_ray.run.tables import read_table
+from qaclims_ray.run.tables import names_of
 from qaclims_ray.search import space
 from qaclims_ray.search.finalists import compare
-from qaclims_ray.search.holdout import Split, limited, write_names
+from qaclims_ray.search.holdout import Names, Split, limited, write_names
 from qaclims_ray.search.results import search_artifact, winner, write_results
 from qaclims_ray.search.sweep import add_up, count_masks, count_seeds
 from qaclims_ray.search.thresholds import (
@@ -177,7 +181,7 @@ def _refine_seeds(
 ) -> str:
     thresholds = sorted({*wanted.seeds, *PUBLISHED_SEEDS})
     selection, report = (
-        add_up(_spread(count_seeds, experiment, part, thresholds, each)) for part in names
+        reduce(add_up, _spread(count_seeds, experiment, part, thresholds, each)) for part in names
     )
     setting = _setting(experiment.refine.seeds.kind, names)
     found = choose_seeds(selection, report, thresholds, wanted.min_coverage, setting)
@@ -190,7 +194,7 @@ def _refine_masks(
 ) -> str:
     thresholds = sorted({*wanted.masks, PUBLISHED_MASKS})
     selection, report = (
-        np.sum(_spread(count_masks, experiment, part, thresholds, each), axis=0) for part in names
+        reduce(add, _spread(count_masks, experiment, part, thresholds, each)) for part in names
     )
     setting = _setting(experiment.refine.masks.kind, names)
     found = choose_masks(selection, report, thresholds, setting)
@@ -227,20 +231,22 @@ def _refine_resources(experiment: Experiment, wanted: Refine) -> dict[str, float
 
 def _check_cams(experiment: Experiment, names: Split) -> None:
     cams = artifact(experiment, "cams")
-    there: list[str] = read_table(cams, ["name"])["name"].to_pylist()
     remedy = "list the images to score in evaluate.names, or make these CAMs anew"
-    wanted = [*names.selection, *names.report]
-    check_there(wanted, there, f"{cams.uri} lacks images with ground truth", remedy)
+    wanted = merge(names.selection, names.report)
+    check_sorted(wanted, names_of(cams), f"{cams.uri} lacks images with ground truth", remedy)
 
 
 def _spread(
     work: Callable[..., _T],
     experiment: Experiment,
-    names: Sequence[str],
+    names: Names,
     thresholds: Sequence[float],
     each: Mapping[str, float],
-) -> list[_T]:
+) -> Iterator[_T]:
     """Count label maps by the tasks of `compute.refine`, each for some of the images."""
-    chunks = [names[start : start + _CHUNK] for start in range(0, len(names), _CHUNK)]
-    calls = [(experiment, chunk, thresholds) for chunk in chunks]
-    return together(work, calls, each, experiment.compute.refine.num_actors, "label maps")
+    remaining = iter(names)
+    chunks = iter(lambda: list(islice(remaining, _CHUNK)), [])
+    calls = ((experiment, chunk, thresholds) for chunk in chunks)
+    at_a_time, num_calls = experiment.compute.refine.num_actors, -(-len(names) // _CHUNK)
+    ended = as_they_end(work, calls, each, at_a_time, "label maps", num_calls)
+    return (counts for _, counts in ended)

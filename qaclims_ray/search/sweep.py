@@ -5,6 +5,7 @@ the seeds of all pairs of thresholds, whatever refines them.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -44,15 +45,14 @@ def count_seeds(
     """
     num_classes = len(class_names(artifact(experiment, "images")))
     sweep = seed_sweep(experiment.refine.seeds, _device())
-    return add_up(
-        [
-            SeedCounts(
-                _confusions(label_maps, truth, num_classes),
-                shared_background(label_maps, truth, num_classes),
-            )
-            for label_maps, truth in _swept(experiment, names, sweep, thresholds)
-        ]
+    counts = (
+        SeedCounts(
+            _confusions(label_maps, truth, num_classes),
+            shared_background(label_maps, truth, num_classes),
+        )
+        for label_maps, truth in _swept(experiment, names, sweep, thresholds)
     )
+    return reduce(add_up, counts)
 
 
 def count_masks(
@@ -77,9 +77,9 @@ def count_masks(
     return np.sum(counts, axis=0)
 
 
-def add_up(counts: Sequence[SeedCounts]) -> SeedCounts:
-    """Sum the counts of several parts of the images."""
-    return SeedCounts(*(np.sum(part, axis=0) for part in zip(*counts, strict=True)))
+def add_up(one: SeedCounts, other: SeedCounts) -> SeedCounts:
+    """Sum the counts of two parts of the images."""
+    return SeedCounts(*map(np.add, one, other))
 
 
 def shared_background(

@@ -1,7 +1,8 @@
 """One trial in plain torch: its experiment, its state, and the scores of its CAMs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from io import BytesIO
+from itertools import islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +17,9 @@ from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
+from qaclims_ray.run.name_list import read_names
 from qaclims_ray.run.tables import NameIndex
-from qaclims_ray.search.holdout import SELECTION, read_names
+from qaclims_ray.search.holdout import SELECTION
 from qaclims_ray.storage.files import atomic_open, read_bytes, write_json
 from qaclims_ray.storage.listing import find
 from qaclims_ray.storage.records import require_record
@@ -102,12 +104,12 @@ def make_selection_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
         experiment: Experiment of the trial.
         fit: Has no effect, as all selection images are scored.
     """
-    assert experiment.evaluate.names is not None
-    names = read_names(experiment.evaluate.names)
+    names = experiment.evaluate.names
+    assert names is not None
 
     def score(net: CamNet) -> Mapping[str, float]:
         """Score a network's CAMs by each of the metrics, and write their mIoU at each threshold."""
-        confusion = confusions(experiment, net, names)
+        confusion = confusions(experiment, net, read_names(names))
         thresholds = experiment.evaluate.thresholds
         curve = _rounded(mean_iou(confusion))
         write_json(f"{experiment.run}/{CURVE}", curve)
@@ -125,7 +127,7 @@ def make_selection_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
     return score
 
 
-def curve(experiment: Experiment, names: Sequence[str]) -> list[float]:
+def curve(experiment: Experiment, names: Iterable[str]) -> list[float]:
     """Score CAMs of the trained network on some images: mIoU at each of `evaluate.thresholds`."""
     num_classes = len(class_names(artifact(experiment, "images")))
     model = f"{artifact(experiment, 'cam_net').uri}/{MODEL}"
@@ -134,22 +136,23 @@ def curve(experiment: Experiment, names: Sequence[str]) -> list[float]:
 
 
 def confusions(
-    experiment: Experiment, net: CamNet, names: Sequence[str]
+    experiment: Experiment, net: CamNet, names: Iterable[str]
 ) -> Int[np.ndarray, "T K K"]:
     """Count confusions of a network's CAMs at all `evaluate.thresholds`, summed over images.
 
     Args:
         experiment: Experiment of the trial.
         net: The network, in evaluation mode.
-        names: Names of images with ground truth; a few are in memory at a time.
+        names: Names of images with ground truth, sorted; a few are in memory at a time.
     """
     images = artifact(experiment, "images")
     num_classes, index = len(class_names(images)), NameIndex(images)
-    found = (
-        index.look_up(names[start : start + _BATCH], SCORED_COLUMNS).to_pylist()
-        for start in range(0, len(names), _BATCH)
-    )
-    return np.sum([count_confusions(experiment, net, rows, num_classes) for rows in found], axis=0)
+    size, remaining = num_classes + 1, iter(names)
+    total = np.zeros((len(experiment.evaluate.thresholds), size, size), np.int64)
+    while batch := list(islice(remaining, _BATCH)):
+        rows = index.look_up(batch, SCORED_COLUMNS).to_pylist()
+        total += count_confusions(experiment, net, rows, num_classes)
+    return total
 
 
 def begun_trials(folder: str) -> dict[str, Tree]:

@@ -45,6 +45,9 @@ def list_files(folder: str) -> list[str]:
 
     Links to local folders are followed, but for those that lead back to a folder above them. A
     folder that does not exist has no files.
+
+    Raises:
+        ValueError: a folder below it was removed while it was listed.
     """
     fs, root = filesystem(folder)
     local = isinstance(fs, LocalFileSystem)
@@ -59,8 +62,14 @@ def _walk(folder: str, above: tuple[str, ...] = ()) -> list[str]:
     real = os.path.realpath(folder)
     if real in above:
         return []
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        if not above:
+            raise
+        raise ValueError(f"{folder} was removed while its files were listed: try again") from None
     files: list[str] = []
-    for name in os.listdir(folder):
+    for name in names:
         path = os.path.join(folder, name)
         if name.startswith("."):
             continue

@@ -5,7 +5,7 @@ extension type whose values Ray unpickles, which runs code of whoever wrote the 
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from io import BytesIO
 from typing import TypeAlias
@@ -44,6 +44,19 @@ def read_parquet(uri: str, schema: pa.Schema) -> pa.Table:
         return collect(lambda: open_parquet([uri], schema), uri)
     fragment = _FORMAT.make_fragment(pa.BufferReader(read_bytes(uri)))
     return collect(lambda: pads.FileSystemDataset([fragment], schema, _FORMAT), uri)
+
+
+def read_batches(uri: str, schema: pa.Schema, batch_size: int = 4096) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of one Parquet file in their order, some in memory at a time.
+
+    Raises:
+        ValueError: the file is damaged, or was lost.
+    """
+    rows = patiently(lambda: open_parquet([uri], schema), uri)
+    try:
+        yield from rows.to_batches(batch_size=batch_size, batch_readahead=1)
+    except (OSError, pa.ArrowException) as error:
+        raise ValueError(shown(f"{uri}: {error}")) from error
 
 
 def collect(

@@ -23,6 +23,7 @@ from qaclims_ray.train.rows import Rows, training_rows
 from qaclims_ray.train.sets import TrainingSet
 from qaclims_ray.train.targets import label_matrix
 from qaclims_ray.train.task import CamTask
+from qaclims_ray.train.validation import draw
 
 _MAX_WEIGHT = 20.0
 
@@ -71,14 +72,13 @@ class ClassifierTask(CamTask):
         """Return the rarity of each image's rarest class, where sampling is balanced."""
         if self._balance != "sampling":
             return None
-        tables = self._data.labels()
-        labels = torch.cat([label_matrix(table, len(self._rarity)) for table in tables])
-        return (labels * self._rarity).amax(1).clamp(min=1).numpy()
+        labels = (label_matrix(table, len(self._rarity)) for table in self._data.labels())
+        return torch.cat([(some * self._rarity).amax(1).clamp(min=1) for some in labels]).numpy()
 
     def finish(self, net: CamNet) -> None:
         """Write how well the network ranks some of its training images by each class."""
-        order = np.random.default_rng(self._experiment.train.seed).permutation(len(self._data))
-        numbers = np.sort(order[: self._fit.validate_images])
+        seed = self._experiment.train.seed
+        numbers = draw(len(self._data), self._fit.validate_images, seed)
         device = next(net.parameters()).device
         max_pixels = self._experiment.data.max_pixels
         scores: list[Float[np.ndarray, "C"]] = []

@@ -20,8 +20,8 @@ from qaclims_ray.model.cam_net import CamNet
 from qaclims_ray.model.predictor import CamPredictor
 from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.scored import names_to_score
-from qaclims_ray.run.tables import look_up
+from qaclims_ray.run.scored import scored_images
+from qaclims_ray.run.tables import NameIndex
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.types import ImageRow
 
@@ -37,6 +37,10 @@ SCORE = "miou"
 MODEL, BEST = "model.safetensors", "best.safetensors"
 SCORED_COLUMNS = ("name", "image", "height", "width", "labels", "mask")
 """Columns of `images` that a score needs."""
+_LOOKED_UP = 16
+"""Names that are looked up at a time."""
+_PERMUTED = 2**20
+"""Numbers that are drawn from by a permutation of all."""
 
 
 def make_scorer(experiment: Experiment, fit: Fit) -> Scorer[CamNet]:
@@ -73,10 +77,26 @@ def rows_to_score(experiment: Experiment, fit: Fit, *, of_cams: bool = True) -> 
     Raises:
         ValueError: there is no ground truth.
     """
-    names = names_to_score(experiment, of_cams=of_cams)
-    order = np.random.default_rng(experiment.train.seed).permutation(len(names))
-    chosen = [names[position] for position in order[: fit.validate_images]]
-    return look_up(artifact(experiment, "images"), chosen, SCORED_COLUMNS).to_pylist()
+    scored = scored_images(experiment, of_cams=of_cams)
+    chosen = scored.names_at(draw(scored.num, fit.validate_images, experiment.train.seed).tolist())
+    index = NameIndex(scored.images)
+    # Few shards at a time: what their footers take, the allocator gives back late.
+    starts = range(0, len(chosen), _LOOKED_UP)
+    found = (index.look_up(chosen[at : at + _LOOKED_UP], SCORED_COLUMNS) for at in starts)
+    return [row for table in found for row in table.to_pylist()]
+
+
+def draw(num: int, num_wanted: int, seed: int) -> Int[np.ndarray, "wanted"]:
+    """Draw numbers from 0 to `num - 1`, each once and sorted; all of them where fewer are there.
+
+    Up to 2**20 they are the first of a permutation of all. Beyond, they are drawn without one, so
+    that memory follows the numbers that are wanted (as numpy does it while these are less than a
+    fiftieth of all).
+    """
+    rng = np.random.default_rng(seed)
+    if num <= _PERMUTED or num_wanted >= num:
+        return np.sort(rng.permutation(num)[:num_wanted])
+    return np.sort(rng.choice(num, num_wanted, replace=False))
 
 
 def count_confusions(

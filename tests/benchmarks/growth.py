@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -30,22 +31,31 @@ from qaclims_ray.config.corpus import Questions
 from qaclims_ray.config.experiment import Experiment, load
 from qaclims_ray.corpus import stage as corpus
 from qaclims_ray.corpus.ask import count_questions
+from qaclims_ray.corpus.jsonl import import_answers
 from qaclims_ray.corpus.stats.counts import count_answers
 from qaclims_ray.corpus.stats.replies import count_replies
+from qaclims_ray.images.label_maps import label_map_row
+from qaclims_ray.ingest.coco14 import read_coco
 from qaclims_ray.ingest.facts import COLUMNS, count_facts
+from qaclims_ray.ingest.folder import read_folder
 from qaclims_ray.ingest.listed import ListedSources
 from qaclims_ray.ingest.sources import Listing
+from qaclims_ray.ingest.voc12 import read_voc
 from qaclims_ray.ingest.webdataset import read_webdataset
 from qaclims_ray.report.corpus import corpus_summary
+from qaclims_ray.report.export import LabelMaps, write_coco
 from qaclims_ray.run.artifact import own_artifact
 from qaclims_ray.run.blocks import PendingBlocks
+from qaclims_ray.run.file_names import write_file_names
 from qaclims_ray.run.graph import schema_of
 from qaclims_ray.run.images import check_sorted, identity_without_masks
 from qaclims_ray.run.lineage import identities
 from qaclims_ray.run.manifest import Built
 from qaclims_ray.run.scored import scored_images
 from qaclims_ray.run.tables import batches_of, names_of
+from qaclims_ray.search.holdout import limited, write_names
 from qaclims_ray.storage.parquet import write_parquet
+from qaclims_ray.train.validation import rows_to_score
 
 CONFIG = Path(__file__).parents[2] / "configs" / "demo.yaml"
 CLASSES = ("car", "cat", "dog")
@@ -189,7 +199,97 @@ def _tar(experiment: Experiment, num_rows: int) -> None:
 
 
 def _listing(experiment: Experiment, num_rows: int) -> None:
-    listing = read_webdataset([f"{experiment.run}.tar"], class_names=CLASSES)
+    _write_listing(experiment, read_webdataset([f"{experiment.run}.tar"], class_names=CLASSES))
+
+
+def _draw(experiment: Experiment, num_rows: int) -> None:
+    rows_to_score(experiment, experiment.train.ritc)
+
+
+def _split(experiment: Experiment, num_rows: int) -> None:
+    limited(write_names(experiment, experiment.run), 500, 0)
+
+
+def _label_maps(experiment: Experiment, num_rows: int) -> None:
+    write_complete(experiment, "images", num_rows, image_rows)
+    label_map = label_map_row("", np.zeros((4, 4), np.uint8))
+    write_complete(
+        experiment,
+        "masks",
+        num_rows,
+        lambda numbers: [{**label_map, "name": row["name"]} for row in image_rows(numbers)],
+    )
+    files = {f"photo_{number:09d}": f"/d/{number}.jpg" for number in range(num_rows)}
+    write_file_names(own_artifact(experiment, "images"), lambda: [files])
+
+
+def _export(experiment: Experiment, num_rows: int) -> None:
+    images, masks = (own_artifact(experiment, name) for name in ("images", "masks"))
+    maps, to = LabelMaps(masks, None), f"{experiment.run}/masks.json"
+    write_coco(maps, CLASSES, to, lambda _: None, images=images, suffix="")
+
+
+def _answers(experiment: Experiment, num_rows: int) -> None:
+    write_complete(experiment, "images", num_rows, image_rows)
+    with Path(f"{experiment.run}.jsonl").open("w") as file:
+        for number in range(num_rows):
+            own = corpus_rows(range((number * 7919) % num_rows, (number * 7919) % num_rows + 1))[0]
+            for one in own["answers"]:
+                about = {"name": own["name"], "class": CLASSES[one["label"]]}
+                file.write(json.dumps({**one, **about}) + "\n")
+
+
+def _import_answers(experiment: Experiment, num_rows: int) -> None:
+    import_answers(experiment, f"{experiment.run}.jsonl", overwrite=True)
+
+
+def _folder(experiment: Experiment, num_rows: int) -> None:
+    root = Path(f"{experiment.run}.folder")
+    shutil.rmtree(root, ignore_errors=True)
+    (root / "images").mkdir(parents=True)
+    with (root / "labels.csv").open("w") as file:
+        for number in range(num_rows):
+            (root / "images" / f"photo_{number:09d}.jpg").touch()
+            file.write(f"photo_{number:09d}.jpg,{CLASSES[number % 3]}\n")
+
+
+def _list_folder(experiment: Experiment, num_rows: int) -> None:
+    _write_listing(experiment, read_folder(f"{experiment.run}.folder", class_names=CLASSES))
+
+
+def _coco(experiment: Experiment, num_rows: int) -> None:
+    numbers = range(1, num_rows + 1)
+    outline = [[1, 1, 9, 1, 9, 9, 1, 9]]
+    content = {
+        "categories": [{"id": i, "name": name} for i, name in enumerate(CLASSES, 1)],
+        "images": [
+            {"id": i, "file_name": f"photo_{i:09d}.jpg", "height": 10, "width": 20} for i in numbers
+        ],
+        "annotations": [
+            {"image_id": i, "category_id": 1 + (i + j) % 3, "segmentation": outline, "iscrowd": 0}
+            for i in numbers
+            for j in range(3)
+        ],
+    }
+    Path(f"{experiment.run}.json").write_text(json.dumps(content))
+
+
+def _list_coco(experiment: Experiment, num_rows: int) -> None:
+    file, root = f"{experiment.run}.json", f"{experiment.run}.none"
+    _write_listing(experiment, read_coco(root, "train", annotations=file, images=root))
+
+
+def _voc(experiment: Experiment, num_rows: int) -> None:
+    lines = "".join(f"photo_{number:09d}\n" for number in range(num_rows))
+    Path(experiment.run).mkdir(parents=True)
+    Path(f"{experiment.run}/test.txt").write_text(lines)
+
+
+def _list_voc(experiment: Experiment, num_rows: int) -> None:
+    _write_listing(experiment, read_voc(experiment.run, f"{experiment.run}/test.txt"))
+
+
+def _write_listing(experiment: Experiment, listing: Listing) -> None:
     ListedSources(own_artifact(experiment, "images"), listing.sources)
 
 
@@ -206,7 +306,14 @@ STEPS: dict[str, tuple[Step, Step]] = {
     "facts": (_images, _count_facts),
     "scored": (_images, _scored),
     "report": (_complete_both, _report),
-    "listing": (_tar, _listing),
+    "draw": (_images, _draw),
+    "split": (_images, _split),
+    "export": (_label_maps, _export),
+    "answers": (_answers, _import_answers),
+    "tar": (_tar, _listing),
+    "folder": (_folder, _list_folder),
+    "coco": (_coco, _list_coco),
+    "voc": (_voc, _list_voc),
 }
 """What makes a step's input, and the step."""
 
@@ -275,6 +382,7 @@ def main() -> None:
         for step in given.steps.split(","):
             for num_rows in sizes:
                 shutil.rmtree(given.folder, ignore_errors=True)
+                Path(given.folder).parent.mkdir(parents=True, exist_ok=True)
                 _in_a_process("prepare", step, num_rows, given.folder)
                 found = _in_a_process("measure", step, num_rows, given.folder)
                 cpu, grown = 1e6 * found["cpu"] / num_rows, found["grown"]

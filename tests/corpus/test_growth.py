@@ -117,6 +117,11 @@ GROWTH = {
         {"labels": (0,), "colours": (1, 2)},
         0,
     ),
+    "a_class_less_in_the_middle": (
+        {"classes": ("cat", "dog", "cow"), "labels": (1, 2)},
+        {"classes": ("cat", "cow"), "labels": (1,)},
+        0,
+    ),
     "fewer": ({"questions": MORE}, {"questions": FIRST, "colours": (3, 1)}, 0),
 }
 

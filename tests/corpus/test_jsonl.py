@@ -2,13 +2,21 @@
 
 import gzip
 import json
+from operator import itemgetter
 
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qaclims_ray.corpus.jsonl import Answers, corpus_row, import_answers, read_answers
+from qaclims_ray.corpus import jsonl
+from qaclims_ray.corpus.jsonl import (
+    AnswerWalk,
+    corpus_row,
+    count_images,
+    import_answers,
+    read_answers,
+)
 from qaclims_ray.corpus.lemmas import lemma
 from qaclims_ray.corpus.stats.export import export
 from qaclims_ray.corpus.stats.flat import titles
@@ -39,11 +47,13 @@ def test_what_an_export_writes_comes_back(tmp_path_factory, corpus):
     uri = str(tmp_path_factory.mktemp("answers") / "a.jsonl")
     rows = [{"name": name, "answers": own} for name, own in corpus.items()]
     export(pa.Table.from_pylist(rows, SCHEMAS["corpus"]).to_batches(), CLASSES, uri)
-    found = Answers(read_answers(uri))
-    assert found.names == set(corpus)
-    for row in rows:
+    lines = sorted(read_answers(uri), key=itemgetter("name"))
+    assert count_images(lines, sorted(corpus)) == (len(corpus), 0)
+    walk = AnswerWalk(lines)
+    for row in sorted(rows, key=itemgetter("name")):
         image = {"name": row["name"], "labels": [0]}
-        assert corpus_row(image, found.about(row["name"]), titles(CLASSES), lemma) == row
+        found = walk.about([row["name"]])[row["name"]]
+        assert corpus_row(image, found, titles(CLASSES), lemma) == row
 
 
 @pytest.fixture
@@ -101,3 +111,41 @@ def test_images_without_answers_or_of_other_classes_are_errors(run, tmp_path):
 def test_another_file_is_refused(run, tmp_path, line, said):
     with pytest.raises(ValueError, match=said):
         _import(run, tmp_path, line)
+
+
+def test_images_are_counted_and_walked_over_beside_those_of_the_run():
+    lines = [{"name": name, "answer": str(place)} for place, name in enumerate("bbdfff")]
+    assert count_images(lines, "abcd") == (3, 1)
+    assert count_images(lines, "") == (3, 3)
+    walk = AnswerWalk(iter(lines))
+    assert walk.about(["a", "b", "c"]) == {"b": lines[:2]}
+    assert walk.about(["e", "f"]) == {"f": lines[3:]}
+    assert walk.about(["g"]) == {}
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+def test_a_file_is_read_piece_by_piece(run, tmp_path, monkeypatch, name):
+    monkeypatch.setattr(jsonl, "_PIECE", 100)
+    lines = [_line(image, answer=f"{number}s" * number) for number in range(9) for image in "abc"]
+    assert "3 rows, 0 errors" in _import(run, tmp_path, *lines, "", "  ", name=name)
+    rows = read_table(artifact(run, "corpus")).to_pylist()
+    wanted = [f"{number}s" * number for number in range(9)]
+    assert [[one["answer"] for one in row["answers"]] for row in rows] == [wanted] * 3
+
+
+def test_no_more_of_a_file_is_read_than_is_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "_PIECE", 100)
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"{_line('a')}\n" * 50 + "no JSON\n")
+    lines = read_answers(str(path))
+    assert [next(lines)["name"] for _ in range(40)] == ["a"] * 40
+    with pytest.raises(ValueError, match=r"\(rows count from line 5\d\)"):
+        list(lines)
+
+
+def test_the_line_that_lacks_a_key_is_named_wherever_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "_PIECE", 100)
+    path = tmp_path / "x.jsonl"
+    path.write_text(f"{_line('a')}\n" * 50 + '{"name": "a"}\n')
+    with pytest.raises(ValueError, match="line 51 lacks 'class'"):
+        list(read_answers(str(path)))

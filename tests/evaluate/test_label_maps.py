@@ -1,16 +1,19 @@
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from qaclims_ray.evaluate import stream
+from qaclims_ray.evaluate.label_maps import SortedTallies
+from qaclims_ray.evaluate.rows import score_label_map, unpack
 from qaclims_ray.evaluate.score import SCORES
-from qaclims_ray.images.decode import decode_mask
+from qaclims_ray.images.decode import decode_mask, encode_mask
 from qaclims_ray.images.label_maps import row_label_map
 from qaclims_ray.metrics.confusion import count, mean_iou
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import decided_share
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.storage.files import read_json
-from qaclims_ray.types import IGNORE
+from qaclims_ray.types import IGNORE, SCHEMAS
 
 OF = {"seed_scores": "seeds", "mask_scores": "masks", "prediction_scores": "predictions"}
 
@@ -57,3 +60,16 @@ def test_undecided_pixels_may_be_left_out(demo_run, tmp_path):
     expected = _expected(demo_run, "seeds", "ignore")
     assert scores["best"]["miou"] == pytest.approx(expected, abs=1e-6)
     assert scores["settings"]["unsure"] == "ignore"
+
+
+def test_counts_of_images_come_by_name_as_often_as_one_asks():
+    truth = encode_mask(np.array([[0, 1], [1, 2]], np.uint8))
+    maps = {name: np.full((2, 2), value, np.uint8) for value, name in enumerate("cab")}
+    rows = [score_label_map(name, one, truth, 2, "background") for name, one in maps.items()]
+    tables = [pa.Table.from_pylist(rows[i::2], schema=SCHEMAS["scores"]) for i in range(2)]
+    tallies = SortedTallies(iter(tables))
+    wanted = [unpack(row) for row in sorted(rows, key=lambda row: row["name"])]
+    for _ in range(2):
+        found = list(tallies)
+        assert [one.areas.tolist() for one in found] == [one.areas.tolist() for one in wanted]
+        assert [one.classes.tolist() for one in found] == [one.classes.tolist() for one in wanted]

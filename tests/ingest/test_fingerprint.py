@@ -1,9 +1,12 @@
+import json
 import os
 from functools import partial
+from hashlib import sha256
 
 import pytest
 
 from qaclims_ray.config.data import Coco14, Demo, Folder, Voc12
+from qaclims_ray.ingest import fingerprint as fingerprint_of
 from qaclims_ray.ingest.fingerprint import changes, fingerprint
 from qaclims_ray.storage.files import write_bytes
 from tests.build import put
@@ -72,3 +75,28 @@ def test_masks_in_a_store_have_names_sizes_and_times():
 
 def test_a_set_that_is_drawn_has_none():
     assert fingerprint(Demo(kind="demo")) is None
+
+
+def test_a_file_that_goes_while_the_others_are_looked_at_is_none_of_them(folder, monkeypatch):
+    data, root = folder
+    put(root / "masks" / "b.png", b"1")
+    with_both = fingerprint(data)
+    stamps = fingerprint_of.os.stat
+
+    def gone(file, **options):
+        if str(file).endswith("b.png"):
+            (root / "masks" / "b.png").unlink(missing_ok=True)
+        return stamps(file, **options)
+
+    monkeypatch.setattr(fingerprint_of.os, "stat", gone)
+    assert changes(with_both, fingerprint(data)) == ["masks"]
+
+
+def test_it_is_that_of_runs_of_before(folder):
+    data, root = folder
+    path = root / "masks" / "sub" / "a.png"
+    put(root / "masks" / "b.png", b"22")
+    files = [root / "masks" / "b.png", path]
+    stats = [(str(file), (found := file.stat()).st_size, found.st_mtime_ns) for file in files]
+    wanted = sha256(json.dumps(stats).encode()).hexdigest()[:16]
+    assert fingerprint(data)["masks"] == wanted

@@ -119,7 +119,7 @@ def test_what_changes_after_it_was_listed_is_recorded_and_named(tmp_path, packed
         (tmp_path / "images" / "c.jpg").unlink()
     target = Artifact("images", str(tmp_path / "run"), {})
     loader = stage.Loader(Demo(kind="demo", max_errors=1), 1, target)
-    rows = loader(pa.Table.from_pylist(listing.sources, SOURCE)).to_pylist()
+    rows = loader(pa.Table.from_pylist(list(listing.sources), SOURCE)).to_pylist()
     errors = {row["name"]: row["error"] for row in rows}
     assert (errors["a"], errors["b"]) == (None, None)
     assert re.search("set.tar: cut off" if packed else "c.jpg: .*[Nn]o", errors["c"])

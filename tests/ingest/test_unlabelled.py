@@ -12,7 +12,7 @@ from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.images import labelled
 from qaclims_ray.run.make import make as make_artifact
 from qaclims_ray.run.manifest import Built
-from qaclims_ray.run.scored import names_to_score
+from qaclims_ray.run.scored import scored_images
 from qaclims_ray.run.tables import read_table
 from qaclims_ray.train.rows import labels_of, training_rows
 from tests.build import encode, jpeg, photo, put, write_artifact
@@ -65,13 +65,13 @@ def test_they_are_kept_but_neither_trained_on_nor_scored(
     assert images.require()["facts"]["num_kept_unlabelled"] == 1
     (rows,) = labels_of(training_rows(experiment))
     assert rows["name"].to_pylist() == ["a", "c"]
-    assert names_to_score(experiment) == ["a", "c"]
-    assert names_to_score(experiment, of_cams=False) == ["a", "b", "c"]
+    assert [*scored_images(experiment).names()] == ["a", "c"]
+    assert [*scored_images(experiment, of_cams=False).names()] == ["a", "b", "c"]
     (tmp_path / "names.txt").write_text("a\nb\n")
     listed = experiment.with_overrides({"evaluate.names": str(tmp_path / "names.txt")})
-    assert names_to_score(listed, of_cams=False) == ["a", "b"]
+    assert [*scored_images(listed, of_cams=False).names()] == ["a", "b"]
     with pytest.raises(ValueError, match=r"truth of images with known labels: 1 of 2, such as 'b'"):
-        names_to_score(listed)
+        scored_images(listed)
 
 
 def test_no_cams_are_made_where_nobody_knows_a_label(local_ray, make_experiment, tmp_path, folder):
@@ -82,7 +82,7 @@ def test_no_cams_are_made_where_nobody_knows_a_label(local_ray, make_experiment,
     with pytest.raises(ValueError, match="no image is labelled"):
         training_rows(experiment)
     with pytest.raises(ValueError, match="no ground truth of images with known labels"):
-        names_to_score(experiment)
+        scored_images(experiment)
     make_artifact(experiment, "classifier", lambda _: Built(0, 0, {}), False)
     with pytest.raises(ValueError, match="no image is labelled"):
         cams_stage.run(experiment, "baseline_cams")

@@ -2,7 +2,7 @@ import pytest
 
 from qaclims_ray.run.artifact import artifact
 from qaclims_ray.run.images import identity_without_masks
-from qaclims_ray.run.scored import names_to_score
+from qaclims_ray.run.scored import scored_images
 from tests.build import write_artifact
 
 
@@ -13,10 +13,10 @@ def test_masks_that_show_no_class_are_not_scored_with(make_experiment, tmp_path,
     rows = [{"name": "a", "labels": [0], "mask": b"m"}]
     write_artifact(artifact(experiment, "images"), rows, facts={"masks": masks})
     if shown:
-        assert names_to_score(experiment) == ["a"]
+        assert [*scored_images(experiment).names()] == ["a"]
         return
     with pytest.raises(ValueError, match=r"no mask shows any class \(25\.0% of all pixels are"):
-        names_to_score(experiment)
+        scored_images(experiment)
 
 
 @pytest.mark.parametrize("facts", [{}, {"masks": None}])
@@ -24,7 +24,7 @@ def test_runs_of_before_are_scored(make_experiment, tmp_path, facts):
     experiment = make_experiment(tmp_path)
     rows = [{"name": "a", "labels": [0], "mask": b"m"}]
     write_artifact(artifact(experiment, "images"), rows, facts=facts)
-    assert names_to_score(experiment) == ["a"]
+    assert [*scored_images(experiment).names()] == ["a"]
 
 
 def test_an_identity_without_masks_knows_all_else(make_experiment, tmp_path):

@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaclims_ray.run.artifact import artifact
-from qaclims_ray.run.images import check_sorted, check_there
-from qaclims_ray.run.scored import Masks, scored_images
+from qaclims_ray.run.images import check_sorted
+from qaclims_ray.run.scored import Masks, Scored, scored_images
 from tests.build import write_artifact
 
 ROWS = [
@@ -41,15 +41,23 @@ def test_ground_truth_is_that_of_the_images_to_score(
     assert Masks(scored).of(["d"]) == {}
 
 
+def test_names_at_positions_are_those_of_the_list_of_all(experiment, monkeypatch):
+    scored = scored_images(experiment, of_cams=False)
+    assert scored.names_at([2, 0]) == ["a", "c"]
+    assert scored.names_at([]) == []
+    asked = iter(["a", "b", "c"])
+    monkeypatch.setattr(Scored, "names", lambda _: asked)
+    assert scored.names_at({1}) == ["b"]
+
+
 @given(st.sets(st.text("abé𐀀", max_size=3)), st.sets(st.text("abé𐀀", max_size=3)))
 def test_sorted_names_are_compared_as_all_at_once_are(wanted, there):
-    def refusal(check, *names):
-        try:
-            check(*names, "lacks", "mend")
-        except ValueError as error:
-            return str(error)
-        return None
-
-    expected = refusal(check_there, wanted, there)
-    assert refusal(check_sorted, sorted(wanted), sorted(there)) == expected
-    assert (expected is None) == (wanted <= there)
+    missing = sorted(wanted - there)
+    if not missing:
+        check_sorted(sorted(wanted), sorted(there), "lacks", "mend")
+        return
+    with pytest.raises(ValueError, match="lacks") as caught:
+        check_sorted(sorted(wanted), sorted(there), "lacks", "mend")
+    some = ", ".join(map(repr, missing[:5]))
+    expected = f"lacks: {len(missing)} of {len(wanted)}, such as {some}: mend"
+    assert str(caught.value) == expected

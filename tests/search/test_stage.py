@@ -9,8 +9,8 @@ from qaclims_ray.evaluate import stream
 from qaclims_ray.evaluate.score import SCORES
 from qaclims_ray.report.search import search_summary
 from qaclims_ray.run.artifact import artifact
+from qaclims_ray.run.name_list import read_names
 from qaclims_ray.search import stage
-from qaclims_ray.search.holdout import read_names
 from qaclims_ray.search.rows import read_trials
 from qaclims_ray.storage.files import read_json
 from qaclims_ray.train import stage as train
@@ -86,7 +86,7 @@ def test_the_best_configuration_gives_the_score_that_it_promises(searched):
     scores = read_json(f"{artifact(anew, 'scores').uri}/{SCORES}")
     assert scores["fixed"]["threshold"] == best["threshold"]
     assert scores["fixed"]["miou"] == pytest.approx(best["held_out"][0], abs=1e-4)
-    assert scores["num_images"] == len(read_names(f"{folder}/held_out.txt"))
+    assert scores["num_images"] == len(list(read_names(f"{folder}/held_out.txt")))
 
 
 def test_a_second_call_trains_nothing(searched):

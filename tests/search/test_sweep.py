@@ -97,7 +97,7 @@ def test_parts_of_the_images_add_up(demo_run, names):
     experiment = demo_run.with_overrides({"refine.seeds.kind": "none"})
     parts = [count_seeds(experiment, part, THRESHOLDS) for part in (names[:3], names[3:])]
     whole = count_seeds(experiment, names, THRESHOLDS)
-    assert all(map(np.array_equal, add_up(parts), whole))
+    assert all(map(np.array_equal, add_up(*parts), whole))
 
 
 def test_shared_background_counts_pixels_by_their_truth():

@@ -6,7 +6,7 @@ from qaclims_ray.metrics.confusion import mean_iou
 from qaclims_ray.model.predictor import load_cam_net
 from qaclims_ray.run.artifact import artifact, own_artifact
 from qaclims_ray.run.images import class_names
-from qaclims_ray.run.scored import names_to_score
+from qaclims_ray.run.scored import scored_images
 from qaclims_ray.search.holdout import write_names
 from qaclims_ray.search.trial import (
     Candidate,
@@ -43,7 +43,7 @@ def test_a_trial_shares_what_comes_before_it(search, demo_run):
 
 def test_curves_are_the_scores_of_the_stages(demo_run):
     scores = read_json(f"{artifact(demo_run, 'scores').uri}/{SCORES}")
-    curve = mean_iou(confusions(demo_run, _net(demo_run), names_to_score(demo_run)))
+    curve = mean_iou(confusions(demo_run, _net(demo_run), scored_images(demo_run).names()))
     assert curve == pytest.approx(scores["miou"], abs=1e-5)
 
 

@@ -88,6 +88,23 @@ def test_a_folder_that_may_not_be_listed_is_an_error(tree, monkeypatch):
         list_files(str(tree))
 
 
+def test_a_folder_that_is_removed_while_it_is_listed_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "c.txt").touch()
+    names_in = os.listdir
+
+    def names_then_gone(folder):
+        found = names_in(folder)
+        if folder.endswith("/a"):
+            (tmp_path / "a" / "b").rmdir()
+            monkeypatch.setattr(os.path, "isdir", lambda _: True)
+        return found
+
+    monkeypatch.setattr(os, "listdir", names_then_gone)
+    with pytest.raises(ValueError, match="a/b was removed while its files were listed: try again"):
+        list_files(str(tmp_path))
+
+
 def test_stores_are_listed_alike():
     for path in ("a.jpg", "sub/b.jpg", ".git/c.jpg", "sub/.d.jpg"):
         write_bytes(f"memory://walked/{path}", b"")
