@@ -37,7 +37,7 @@ def test_masks_hold_254_classes(folder):
 
 def check_writable(listing):
     """Tables can hold all of it."""
-    pa.Table.from_pylist(listing.sources)
+    pa.Table.from_pylist(list(listing.sources))
     pa.Table.from_pylist([{"name": name, "reason": reason} for name, reason in listing.errors])
     names = [name for name, _ in listing.errors]
     assert len(set(names)) == len(names)
