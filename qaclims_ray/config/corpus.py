@@ -41,10 +41,10 @@ class Blip(Section):
     precision: Precision = "float32"
     """Number type of the weights; float16 and bfloat16 are for GPUs."""
     token_budget: PositiveInt | None = None
-    """Question tokens, padding included, that are encoded at once, and whose beams are decoded at
-    once: bounds memory however many classes an image has; the answers stay the same. null: 2048 on
-    CPUs; on a GPU each actor tries at its start what half of its share of the free memory allows
-    (256 to 65,536)."""
+    """Question tokens, padding included, that are encoded at once, and whose beams are decoded
+    at once: bounds memory however many classes an image has; the answers stay the same. null:
+    2048 on CPUs; on a GPU each actor tries at its start what half of its share of the free memory
+    allows (256 to 65,536)."""
     compile: bool = False
     """torch.compile for the image encoder, meant for GPUs: takes up to a minute when an actor
     starts. Needs a C++ compiler, and on GPUs Triton. On CPUs it works, but gains nothing."""

@@ -8,7 +8,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from itertools import cycle
+from itertools import cycle, islice
 
 import numpy as np
 import pyarrow as pa
@@ -34,7 +34,7 @@ from qaclims_ray.run.artifact import Artifact, artifact
 from qaclims_ray.run.graph import data_of, images_of
 from qaclims_ray.run.images import class_names
 from qaclims_ray.run.lineage import check_lineage
-from qaclims_ray.run.tables import NameIndex
+from qaclims_ray.run.tables import NameIndex, names_of
 from qaclims_ray.storage.files import write_bytes
 from qaclims_ray.storage.parquet import open_parquet, read_parquet
 from qaclims_ray.storage.paths import absolute, png_name
@@ -42,6 +42,8 @@ from qaclims_ray.types import BACKGROUND, IGNORE, SCHEMAS, Image, ImageRow, Labe
 
 NUM_IMAGES = 24
 """Images of a sheet unless their number is given."""
+_COMPARED = 1000
+"""Names, beside those of the nearest shard, that an unknown one is compared with."""
 _SIDE = 320
 """Long side of a picture in pixels."""
 
@@ -172,7 +174,7 @@ def _check_there(images: Artifact, names: Sequence[str]) -> None:
     for name in set(names).difference(known):
         shards = index.shards_between(name, name) or images.shards()[:1]
         nearby = open_parquet(shards, SCHEMAS["images"]).to_table(columns=["name"])
-        there = nearby["name"].to_pylist()
+        there = [*islice(names_of(images), _COMPARED), *nearby["name"].to_pylist()]
         close = ", ".join(get_close_matches(name, there)) or ", ".join(there[:3])
         raise ValueError(f"{images.uri} has no image {name!r}; it has, for example, {close}")
 

@@ -166,7 +166,7 @@ def test_a_checkpoint_that_cannot_be_read_is_a_clear_error(
 @pytest.mark.parametrize("name", ["resnet50", "timm:resnet10t", "timm:regnety_002"])
 def test_synchronised_batch_norms_compute_what_plain_ones_do(name, monkeypatch):
     """On GPUs; timm builds activations into them, which must not be lost."""
-    monkeypatch.setattr("ray.train.torch.prepare_model", lambda net: net)
+    monkeypatch.setattr("ray.train.torch.prepare_model", lambda net, **_: net)
     net = build_cam_net(name, 3).eval()
     images = torch.randn(1, 3, 64, 64)
     expected = net(images)
