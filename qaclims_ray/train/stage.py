@@ -162,7 +162,7 @@ class RayWorker(Worker):
 
             net = convert_sync_batchnorm(net)
         # Buffers are statistics for later use: those of worker 0 are kept, nobody else reads his.
-        options = {"broadcast_buffers": False, "gradient_as_bucket_view": True}
+        options = {"broadcast_buffers": False}
         return ray.train.torch.prepare_model(net, parallel_strategy_kwargs=options)
 
 
